@@ -1,0 +1,80 @@
+//! Deliberate faults, to prove that the simulation's checkers catch real ones.
+//!
+//! A machine carries a [`Mutant`] switch only in builds with the feature `mutants`; everywhere
+//! else [`bug!`](crate::bug) is the constant `false`. A build without debug assertions refuses the
+//! feature, so that no feature unification can put a fault into a program that people run.
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("the feature `mutants` is for simulations: it needs a build with debug assertions");
+
+/// A deliberate fault. The name says what the mutant fails to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mutant {
+    /// The store takes a publication that it already holds for a new one.
+    NoDedup = 1,
+    /// The store takes a publication whose predecessors are missing.
+    NoGapCheck,
+    /// A channel hands over messages in the order of arrival.
+    NoReorderBuffer,
+    /// A datagram that fails authentication is taken all the same.
+    NoAeadCheck,
+    /// Lost messages are not sent again.
+    GiveUpRetransmitting,
+}
+
+impl Mutant {
+    /// Every mutant.
+    pub const ALL: [Self; 5] = [
+        Self::NoDedup,
+        Self::NoGapCheck,
+        Self::NoReorderBuffer,
+        Self::NoAeadCheck,
+        Self::GiveUpRetransmitting,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static ACTIVE: core::cell::Cell<Option<Mutant>> = const { core::cell::Cell::new(None) };
+}
+
+/// Switches one fault on, for the machines driven from this thread, or all off.
+#[cfg(feature = "mutants")]
+pub fn activate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Whether `mutant` is switched on for this thread.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// `bug!(NoDedup)`: whether that deliberate fault is on; constant `false` without the feature.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! bug {
+    ($mutant:ident) => {{
+        #[cfg(feature = "mutants")]
+        let on = $crate::mutant::is_active($crate::mutant::Mutant::$mutant);
+        #[cfg(not(feature = "mutants"))]
+        let on = false;
+        on
+    }};
+}
+
+#[cfg(all(test, feature = "mutants"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mutant_is_on_at_a_time() {
+        activate(Some(Mutant::NoDedup));
+        assert!(bug!(NoDedup));
+        assert!(!bug!(NoGapCheck));
+        activate(None);
+        assert!(!bug!(NoDedup));
+    }
+}
