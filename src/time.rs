@@ -77,7 +77,12 @@ impl Sub<Duration> for Timestamp {
 /// Seconds with microseconds: `12.000350s`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
+        write!(
+            f,
+            "{}.{:06}s",
+            self.0 / 1_000_000_000,
+            self.0 / 1_000 % 1_000_000
+        )
     }
 }
 
@@ -101,6 +106,9 @@ mod tests {
 
     #[test]
     fn it_prints_seconds_with_microseconds() {
-        assert_eq!(Timestamp::from_nanos(12_000_350_999).to_string(), "12.000350s");
+        assert_eq!(
+            Timestamp::from_nanos(12_000_350_999).to_string(),
+            "12.000350s"
+        );
     }
 }

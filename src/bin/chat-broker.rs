@@ -1,0 +1,2 @@
+//! chat-broker
+fn main() {}

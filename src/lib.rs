@@ -1,0 +1,7 @@
+//! Chat that never loses, repeats or reorders a line.
+
+pub mod mutant;
+pub mod rng;
+pub mod time;
+pub mod transmit;
+pub mod wire;
