@@ -1,0 +1,225 @@
+//! What a room's live members read: its recent lines and notices, in the room's order.
+//!
+//! One line is encoded once, whatever the number of members; a member's place is an index
+//! (BRK-2). What has fallen off the feed is read from the store.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::storage::{Author, StoredLine};
+use crate::chat::{NoticeEvent, RoomFromBroker, WireLine};
+
+/// The most items that a feed keeps (LIM-5).
+pub const RECENT_LINES_MAX: usize = 1_024;
+/// The most encoded bytes that a feed keeps (LIM-5).
+pub const RECENT_BYTES_MAX: usize = 1 << 20;
+
+/// A line or a notice, ready to be sent to everybody.
+#[derive(Clone, Debug)]
+pub(super) struct FeedItem {
+    /// For a line its number, for a notice that of the line after it.
+    pub(super) seq: u64,
+    /// For a notice, its presence number.
+    pub(super) presence: Option<u64>,
+    /// Whom it is about, for an introduction where one is due.
+    pub(super) author: Author,
+    /// The encoded message.
+    pub(super) message: Bytes,
+}
+
+impl FeedItem {
+    /// A line, encoded.
+    pub(super) fn line(stored: &StoredLine) -> Self {
+        let line = &stored.line;
+        let message = RoomFromBroker::Line(WireLine {
+            seq: line.seq,
+            author: line.author,
+            n: line.n,
+            kind: line.kind,
+            since_previous_ms: line.stored_at_ms.saturating_sub(stored.previous_stored_at_ms),
+            typed_lag_ms: line.stored_at_ms.cast_signed() - line.typed_at_ms.cast_signed(),
+            body: line.body.clone(),
+        });
+        Self { seq: line.seq, presence: None, author: line.into(), message: message.encode() }
+    }
+}
+
+/// The recent part of one room.
+#[derive(Debug)]
+pub(super) struct Feed {
+    items: VecDeque<FeedItem>,
+    bytes: usize,
+    /// The index of the first item; indices are never used twice.
+    first: u64,
+    /// All lines from this number on are here.
+    covers_from: u64,
+    /// The room's last line.
+    tail_seq: u64,
+    /// The last notice's presence number.
+    presence: u64,
+}
+
+impl Feed {
+    /// The feed of a room whose log ends with `tail_seq`.
+    pub(super) const fn new(tail_seq: u64) -> Self {
+        Self {
+            items: VecDeque::new(),
+            bytes: 0,
+            first: 0,
+            covers_from: tail_seq + 1,
+            tail_seq,
+            presence: 0,
+        }
+    }
+
+    pub(super) const fn tail_seq(&self) -> u64 {
+        self.tail_seq
+    }
+
+    pub(super) const fn presence(&self) -> u64 {
+        self.presence
+    }
+
+    /// Whether a member that needs line `seq` next finds it, and all after it, here.
+    pub(super) const fn covers(&self, seq: u64) -> bool {
+        seq >= self.covers_from
+    }
+
+    /// The index from which a member that needs line `seq` next reads. Notices between the line
+    /// before and `seq` are included.
+    pub(super) fn index_of(&self, seq: u64) -> u64 {
+        self.first + self.items.partition_point(|item| item.seq < seq) as u64
+    }
+
+    /// The item at `index`; `None` beyond the end, and [`Gone`] before the beginning.
+    pub(super) fn get(&self, index: u64) -> Result<Option<&FeedItem>, Gone> {
+        let offset = index.checked_sub(self.first).ok_or(Gone)?;
+        Ok(usize::try_from(offset).ok().and_then(|offset| self.items.get(offset)))
+    }
+
+    /// Appends the room's next line.
+    pub(super) fn push_line(&mut self, stored: &StoredLine) {
+        if stored.line.seq != self.tail_seq + 1 {
+            // The store answers in order (BRK-5); should it not, nobody may be shown a hole.
+            tracing::error!(seq = stored.line.seq, tail = self.tail_seq, "the store skipped a line");
+            self.first += self.items.len() as u64;
+            self.items.clear();
+            self.bytes = 0;
+            self.covers_from = stored.line.seq;
+        }
+        self.tail_seq = stored.line.seq;
+        self.push(FeedItem::line(stored));
+    }
+
+    /// Appends a notice, with the next presence number (PRS-2, PRS-3).
+    pub(super) fn push_notice(&mut self, event: NoticeEvent, author: Author, wall_ms: u64) {
+        self.presence = (self.presence + 1).max(wall_ms);
+        let message =
+            RoomFromBroker::Notice { presence: self.presence, event, author: author.number };
+        self.push(FeedItem {
+            seq: self.tail_seq + 1,
+            presence: Some(self.presence),
+            author,
+            message: message.encode(),
+        });
+    }
+
+    fn push(&mut self, item: FeedItem) {
+        self.bytes += item.message.len();
+        self.items.push_back(item);
+        while self.items.len() > RECENT_LINES_MAX || self.bytes > RECENT_BYTES_MAX {
+            let Some(evicted) = self.items.pop_front() else { break };
+            self.first += 1;
+            self.bytes -= evicted.message.len();
+            if evicted.presence.is_none() {
+                self.covers_from = evicted.seq + 1;
+            }
+        }
+    }
+}
+
+/// What was asked for has fallen off the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Kind, Line, Name};
+    use crate::secure::{AccountKey, DeviceKey};
+
+    fn line(seq: u64, len: usize) -> StoredLine {
+        let line = Line {
+            seq,
+            stored_at_ms: 1000 + seq,
+            account: AccountKey::from([1; 32]),
+            device: DeviceKey::from([2; 32]),
+            name: Name::new("ada").unwrap(),
+            author: 1,
+            n: seq,
+            typed_at_ms: 1000,
+            kind: Kind::Message,
+            body: vec![b'x'; len].into(),
+        };
+        StoredLine { line, previous_stored_at_ms: 999 + seq }
+    }
+
+    /// PRS-2: a notice stands after the lines before it.
+    #[test]
+    fn notices_keep_their_place_among_the_lines() {
+        let mut feed = Feed::new(4);
+        let author = Author::from(&line(5, 1).line);
+        feed.push_line(&line(5, 1));
+        feed.push_notice(NoticeEvent::Joined, author.clone(), 0);
+        feed.push_line(&line(6, 1));
+        feed.push_notice(NoticeEvent::Left, author, 0);
+        let seqs: Vec<_> = (0..4).map(|i| feed.get(i).unwrap().unwrap().seq).collect();
+        assert_eq!(seqs, [5, 6, 6, 7]);
+        assert_eq!((feed.index_of(5), feed.index_of(6), feed.index_of(7)), (0, 1, 3));
+        assert!(feed.get(4).unwrap().is_none());
+    }
+
+    /// PRS-3.
+    #[test]
+    fn presence_numbers_rise_even_if_the_clock_falls() {
+        let mut feed = Feed::new(0);
+        let author = Author::from(&line(1, 1).line);
+        let numbers: Vec<u64> = [500, 400, 600]
+            .into_iter()
+            .map(|wall_ms| {
+                feed.push_notice(NoticeEvent::Joined, author.clone(), wall_ms);
+                feed.presence()
+            })
+            .collect();
+        assert_eq!(numbers, [500, 501, 600]);
+    }
+
+    /// LIM-5, BRK-2.
+    #[test]
+    fn the_feed_is_bounded_and_says_what_it_has_lost() {
+        let mut feed = Feed::new(0);
+        for seq in 1..=2 * RECENT_LINES_MAX as u64 {
+            feed.push_line(&line(seq, 10));
+        }
+        assert!(!feed.covers(RECENT_LINES_MAX as u64));
+        assert!(feed.covers(RECENT_LINES_MAX as u64 + 1));
+        assert_eq!(feed.get(0).unwrap_err(), Gone);
+        for seq in 1..=200 {
+            feed.push_line(&line(2 * RECENT_LINES_MAX as u64 + seq, 16_000));
+        }
+        assert!(feed.bytes <= RECENT_BYTES_MAX);
+        assert!(feed.items.len() < 80);
+    }
+
+    /// DLV-3, BRK-5: a store that skips a line cannot make the feed show a hole.
+    #[test]
+    fn after_a_skipped_line_the_feed_covers_only_what_follows() {
+        let mut feed = Feed::new(0);
+        feed.push_line(&line(1, 1));
+        feed.push_line(&line(3, 1));
+        assert!(!feed.covers(2));
+        assert!(feed.covers(3));
+        assert_eq!(feed.get(0).unwrap_err(), Gone);
+    }
+}

@@ -1,0 +1,391 @@
+//! The broker: one machine that owns all links and all rooms.
+//!
+//! A datagram comes in ([`handle_datagram`](Broker::handle_datagram)). If it begins a link, the
+//! [handshake](self) goes into a bounded table of half-open ones and leaves it when the first data
+//! packet decrypts; from then on there is a *session*: who is there, signed in under which name,
+//! sitting in which rooms. A publication becomes a storage request; when the store says that the
+//! line is durable, it enters the room's *feed*, and every session that sits in the room reads the
+//! feed at its own pace, as its link takes it. So a slow member costs a cursor, and delays nobody.
+//!
+//! ```text
+//! datagram -> half-open | session.link -> control and room messages -> storage request
+//! completion -> room feed -> (per member: cursor) -> link -> transmit
+//! ```
+//!
+//! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
+
+mod feed;
+mod half_open;
+mod handshake;
+mod memory;
+mod room;
+mod seating;
+mod session;
+mod storage;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
+pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
+pub use memory::MemoryStore;
+pub use storage::{
+    Author, Entered, RequestId, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+    StoredLine,
+};
+
+use crate::chat::{LogId, Name, RoomName};
+use crate::link::CloseCode;
+use crate::rng::{Seed, SeededRng};
+use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey};
+use crate::time::Timestamp;
+use crate::transmit::{Path, Transmit};
+use crate::wire::{self, BrokerCid};
+use half_open::HalfOpenTable;
+use room::Room;
+use session::Session;
+
+/// The most links of a broker (LIM-3).
+pub const LINKS_MAX: usize = 65_536;
+/// The most rooms that a broker has in use at a time (LIM-5).
+pub const ROOMS_MAX: usize = 4_096;
+/// The most storage requests that a broker has under way (LIM-7).
+pub const STORAGE_PENDING_MAX: usize = 8_192;
+/// The most handshake replies that wait for a turn of the sender; more are dropped and counted.
+const REPLIES_WAITING_MAX: usize = 1_024;
+/// How many lines a read takes from the store at most (BRK-2).
+const READ_LINES_MAX: usize = 64;
+/// After how many bytes of bodies a read stops (BRK-2).
+const READ_BYTES_MAX: usize = 65_536;
+
+/// What a broker can be told about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerConfig {
+    /// How long an account stays present without being heard from (PRS-1).
+    pub grace: Duration,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(600) }
+    }
+}
+
+/// What happened, for the log and for `People in chat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerEvent {
+    /// An account became present in a room.
+    Joined {
+        /// Who.
+        name: Name,
+        /// Where.
+        room: RoomName,
+    },
+    /// An account ceased to be present in a room.
+    Left {
+        /// Who.
+        name: Name,
+        /// Where.
+        room: RoomName,
+        /// Whether it was not heard from for the grace, instead of having said goodbye.
+        timed_out: bool,
+    },
+    /// A line was stored, and goes out to everybody in its room.
+    Stored {
+        /// Where.
+        room: RoomName,
+        /// Its number.
+        seq: u64,
+        /// The length of its body in bytes.
+        len: usize,
+    },
+    /// The number of accounts present changed (PRS-4).
+    People(usize),
+}
+
+/// What the broker waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Until when.
+    pub at: Timestamp,
+    /// And why.
+    pub reason: Reason,
+}
+
+/// Why a deadline exists, so that a busy loop explains itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A link's timer.
+    Link(LinkId),
+    /// A half-open handshake expires (SEC-6).
+    HalfOpen,
+    /// Somebody's grace runs out (PRS-1).
+    Grace,
+}
+
+/// Names a link for as long as the broker runs.
+pub type LinkId = u64;
+
+/// What a storage request was for.
+enum Pending {
+    Register { link: LinkId },
+    Enter { link: LinkId, channel: u8, room: RoomName },
+    Append { link: LinkId, channel: u8, room: RoomName, n: u64 },
+    Read { link: LinkId, channel: u8, room: RoomName },
+}
+
+/// The broker's state machine.
+///
+/// *Input*: [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout),
+/// [`handle_storage`](Self::handle_storage), [`set_wall_clock`](Self::set_wall_clock).
+/// *Commands*: [`shut_down`](Self::shut_down).
+/// *Output*: after any input, drain [`poll_transmit`](Self::poll_transmit), then
+/// [`poll_storage`](Self::poll_storage), then [`poll_event`](Self::poll_event); then sleep until
+/// [`poll_timeout`](Self::poll_timeout).
+pub struct Broker {
+    config: BrokerConfig,
+    identity: BrokerIdentity,
+    log: LogId,
+    rng: SeededRng,
+    /// Unix time in ms at monotonic time zero.
+    wall_origin_ms: u64,
+    half_open: HalfOpenTable,
+    replies: VecDeque<(Path, Bytes)>,
+    sessions: BTreeMap<LinkId, Session>,
+    next_link: LinkId,
+    routes: BTreeMap<BrokerCid, LinkId>,
+    devices: BTreeMap<DeviceKey, LinkId>,
+    rooms: BTreeMap<RoomName, Room>,
+    /// In how many rooms each account that is present is present.
+    people: BTreeMap<AccountKey, usize>,
+    people_told: usize,
+    graces: BTreeSet<(Timestamp, RoomName, AccountKey)>,
+    /// Links whose turn to send has come.
+    ready: VecDeque<LinkId>,
+    is_ready: BTreeSet<LinkId>,
+    deadlines: BTreeSet<(Timestamp, LinkId)>,
+    storage: VecDeque<StorageRequest>,
+    pending: BTreeMap<RequestId, Pending>,
+    next_request: RequestId,
+    events: VecDeque<BrokerEvent>,
+    drops: BTreeMap<&'static str, u64>,
+}
+
+impl Broker {
+    /// A broker without links or rooms.
+    ///
+    /// `log` is the id of the history that its store holds, `seed` all the randomness that it will
+    /// ever have.
+    #[must_use]
+    pub fn new(config: BrokerConfig, identity: BrokerIdentity, log: LogId, seed: Seed) -> Self {
+        Self {
+            config,
+            identity,
+            log,
+            rng: SeededRng::new(seed),
+            wall_origin_ms: 0,
+            half_open: HalfOpenTable::default(),
+            replies: VecDeque::new(),
+            sessions: BTreeMap::new(),
+            next_link: 0,
+            routes: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            people: BTreeMap::new(),
+            people_told: 0,
+            graces: BTreeSet::new(),
+            ready: VecDeque::new(),
+            is_ready: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            storage: VecDeque::new(),
+            pending: BTreeMap::new(),
+            next_request: 0,
+            events: VecDeque::new(),
+            drops: BTreeMap::new(),
+        }
+    }
+
+    // ---- getters
+
+    /// The public key by which nodes know this broker.
+    #[must_use]
+    pub const fn public_key(&self) -> PublicKey {
+        self.identity.public()
+    }
+
+    /// How many accounts are present in any room (PRS-4).
+    #[must_use]
+    pub fn people(&self) -> usize {
+        self.people.len()
+    }
+
+    /// How many datagrams were dropped, by reason (BRK-4).
+    #[must_use]
+    pub const fn drops(&self) -> &BTreeMap<&'static str, u64> {
+        &self.drops
+    }
+
+    /// How many links are confirmed, and how many handshakes are half-open.
+    #[must_use]
+    pub fn link_counts(&self) -> (usize, usize) {
+        (self.sessions.len(), self.half_open.len())
+    }
+
+    // ---- input
+
+    /// Tells the broker what the wall clock says. Lines are stamped with it (RUM-4).
+    pub const fn set_wall_clock(&mut self, unix_ms: u64, now: Timestamp) {
+        self.wall_origin_ms = unix_ms.saturating_sub(now.as_millis());
+    }
+
+    /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
+    pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        let handled = match datagram.first() {
+            None => Err("empty"),
+            Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
+            Some(_) => self.on_handshake(path, &datagram.freeze(), now),
+        };
+        if let Err(reason) = handled {
+            *self.drops.entry(reason).or_default() += 1;
+            tracing::trace!(%now, ?path, reason, "datagram dropped");
+        }
+    }
+
+    /// Does what has come due. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.half_open.expire(now);
+        while let Some(&(at, link)) = self.deadlines.first() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session.deadline = None;
+                session.link.handle_timeout(now);
+                self.after_input(link, now);
+            }
+        }
+        while let Some((at, _, _)) = self.graces.first() {
+            if *at > now {
+                break;
+            }
+            let Some((_, room, account)) = self.graces.pop_first() else { break };
+            self.on_grace_over(&room, account, now);
+        }
+    }
+
+    /// Takes the store's answer to a request.
+    pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
+        let Some(pending) = self.pending.remove(&completion.id) else { return };
+        self.on_storage(pending, completion.outcome, now);
+    }
+
+    // ---- commands
+
+    /// Closes every link in an orderly way. What is due is still to be transmitted.
+    pub fn shut_down(&mut self, now: Timestamp) {
+        let links: Vec<LinkId> = self.sessions.keys().copied().collect();
+        for id in links {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.link.close(CloseCode::ShuttingDown, "the broker shuts down", now);
+                self.after_input(id, now);
+            }
+        }
+    }
+
+    // ---- output
+
+    /// Appends the next batch of datagrams to `out`, if there is one due.
+    ///
+    /// Links take turns, a batch each (BRK-3).
+    pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some((path, datagram)) = self.replies.pop_front() {
+            out.extend_from_slice(&datagram);
+            return Some(Transmit { path, len: datagram.len(), segment_size: None });
+        }
+        while let Some(id) = self.ready.pop_front() {
+            self.is_ready.remove(&id);
+            self.pump(id, now);
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let transmit = session.link.poll_transmit(now, out);
+            if transmit.is_some() {
+                self.mark_ready(id);
+            }
+            self.reschedule(id);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        None
+    }
+
+    /// The next request to the store, if there is one.
+    pub fn poll_storage(&mut self) -> Option<StorageRequest> {
+        self.storage.pop_front()
+    }
+
+    /// The next thing worth telling, if there is one.
+    pub fn poll_event(&mut self) -> Option<BrokerEvent> {
+        if self.people.len() != self.people_told && self.events.is_empty() {
+            self.people_told = self.people.len();
+            return Some(BrokerEvent::People(self.people_told));
+        }
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let link = self.deadlines.first().map(|(at, link)| (*at, Reason::Link(*link)));
+        let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
+        let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
+        let all = [link, half_open, grace].into_iter().flatten();
+        all.min_by_key(|(at, _)| *at).map(|(at, reason)| Deadline { at, reason })
+    }
+
+    // ---- shared by the parts
+
+    const fn wall_ms(&self, now: Timestamp) -> u64 {
+        self.wall_origin_ms.saturating_add(now.as_millis())
+    }
+
+    /// Gives the link a turn to send.
+    fn mark_ready(&mut self, id: LinkId) {
+        if self.is_ready.insert(id) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Puts the link's current deadline into the timer table.
+    fn reschedule(&mut self, id: LinkId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let deadline = session.link.poll_timeout().map(|deadline| deadline.at);
+        if deadline == session.deadline {
+            return;
+        }
+        if let Some(old) = session.deadline {
+            self.deadlines.remove(&(old, id));
+        }
+        session.deadline = deadline;
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    /// Asks the store. Returns `false`, having asked nothing, if too much is asked already (LIM-7).
+    fn ask(&mut self, op: StorageOp, pending: Pending) -> Option<RequestId> {
+        if self.pending.len() >= STORAGE_PENDING_MAX {
+            return None;
+        }
+        let id = self.next_request;
+        self.next_request += 1;
+        self.pending.insert(id, pending);
+        self.storage.push_back(StorageRequest { id, op });
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

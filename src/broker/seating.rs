@@ -1,0 +1,565 @@
+//! Sessions and their seats in rooms: what nodes ask for, what the store answers, and what the
+//! links are given to send (SPEC.md sections 9 and 10).
+
+use bytes::Bytes;
+
+use super::room::Room;
+use super::session::{Cursor, Place, Seat, SeatStage, Session, Stage};
+use super::storage::{Entered, StorageOp, StorageOutcome};
+use super::{
+    Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX, ROOMS_MAX,
+};
+use crate::broker::feed::{Feed, FeedItem};
+use crate::chat::{
+    ControlFromBroker, ControlFromNode, Joined, Kind, LogId, Name, Publication, Recorded, Refusal, Resume,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
+};
+use crate::link::{CloseCode, LinkEvent};
+use crate::time::Timestamp;
+
+/// Publications of one seat that may be with the store at a time: a window's worth, and those of
+/// a window before a GAP (PUB-8).
+const PUBLISHING_MAX: usize = 256;
+
+/// A rule that the node broke; its link is closed with these words (LIF-4).
+type Broken = &'static str;
+
+impl Broker {
+    /// After anything that a link may have made something of.
+    pub(super) fn after_input(&mut self, id: LinkId, now: Timestamp) {
+        while let Some(event) = self.sessions.get_mut(&id).and_then(|s| s.link.poll_event()) {
+            match event {
+                LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
+                LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::Silent => {}
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.is_clogged() {
+            session.link.close(CloseCode::Protocol, "answers are not taken", now);
+            self.end_session(id, false, now);
+        }
+        if self.sessions.get(&id).is_some_and(|session| session.link.is_closed()) {
+            self.forget_link(id);
+            return;
+        }
+        self.mark_ready(id);
+        self.reschedule(id);
+    }
+
+    fn on_message(&mut self, id: LinkId, channel: u8, data: &Bytes, now: Timestamp) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if matches!(session.stage, Stage::Ended) {
+            return;
+        }
+        let handled = if channel == 0 {
+            match ControlFromNode::decode(data) {
+                Ok(message) => self.on_control(id, message, now),
+                Err(_) => Err("malformed control message"),
+            }
+        } else if session.name().is_none() {
+            Err("a room before signing in")
+        } else {
+            match RoomFromNode::decode(data) {
+                Ok(RoomFromNode::Join { room, history, presence, resume }) => {
+                    self.on_join(id, channel, &room, history, presence, resume, now)
+                }
+                Ok(RoomFromNode::Publish(publication)) => {
+                    self.on_publish(id, channel, publication, now)
+                }
+                Err(_) => Err("malformed room message"),
+            }
+        };
+        if let Err(broken) = handled
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.link.close(CloseCode::Protocol, broken, now);
+            self.end_session(id, false, now);
+        }
+    }
+
+    // ---- signing in and out
+
+    fn on_control(&mut self, id: LinkId, message: ControlFromNode, now: Timestamp) -> Result<(), Broken> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        match (message, &session.stage) {
+            (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
+                let (account, device) = (session.account, session.device);
+                let name = match Name::new(&name) {
+                    Ok(name) => name,
+                    Err(error) => {
+                        self.refuse_sign_in(id, Refusal::NameInvalid, error.to_string());
+                        return Ok(());
+                    }
+                };
+                let op = StorageOp::Register { account, device, name };
+                match self.ask(op, Pending::Register { link: id }) {
+                    Some(request) => self.set_stage(id, Stage::Registering(request)),
+                    None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+                }
+                Ok(())
+            }
+            (ControlFromNode::Bye, Stage::Named(_)) => {
+                session.control.push_back(ControlFromBroker::ByeOk.encode());
+                self.end_session(id, true, now);
+                Ok(())
+            }
+            // Said before signing in there is nothing to leave.
+            (ControlFromNode::Bye, Stage::Unnamed) => {
+                session.control.push_back(ControlFromBroker::ByeOk.encode());
+                Ok(())
+            }
+            (ControlFromNode::SignIn { .. }, _) => Err("signed in already"),
+            (ControlFromNode::Bye, _) => Err("goodbye while signing in"),
+        }
+    }
+
+    fn refuse_sign_in(&mut self, id: LinkId, code: Refusal, reason: String) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let reason = if reason.is_empty() { code.to_string() } else { reason };
+        session.stage = Stage::Unnamed;
+        session.control.push_back(ControlFromBroker::SignInRefused { code, reason }.encode());
+    }
+
+    fn set_stage(&mut self, id: LinkId, stage: Stage) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.stage = stage;
+        }
+    }
+
+    fn on_registered(&mut self, id: LinkId, outcome: StorageOutcome, now: Timestamp) {
+        let people = self.people.len() as u64;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !matches!(session.stage, Stage::Registering(_)) {
+            return;
+        }
+        match outcome {
+            StorageOutcome::Registered(name) => {
+                session.stage = Stage::Named(name);
+                session.control.push_back(ControlFromBroker::Welcome { people }.encode());
+                let device = session.device;
+                // SGN-4: the device's older link goes, without a word to anybody.
+                if let Some(older) = self.devices.insert(device, id)
+                    && older != id
+                    && let Some(session) = self.sessions.get_mut(&older)
+                {
+                    session.link.close(CloseCode::Replaced, "the device has signed in anew", now);
+                    self.end_session(older, false, now);
+                    self.mark_ready(older);
+                }
+            }
+            StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
+            _ => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+        }
+    }
+
+    /// The session is over; its link may still have to say so. Presence goes at once if goodbye
+    /// was said, and lingers for the grace otherwise.
+    pub(super) fn end_session(&mut self, id: LinkId, said_bye: bool, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if matches!(session.stage, Stage::Ended) {
+            return;
+        }
+        session.stage = Stage::Ended;
+        let (account, device, last_heard) =
+            (session.account, session.device, session.link.last_heard());
+        let seats = core::mem::take(&mut session.seats);
+        if self.devices.get(&device) == Some(&id) {
+            self.devices.remove(&device);
+        }
+        for (channel, seat) in seats {
+            if let Some(room) = self.rooms.get_mut(&seat.room) {
+                room.readers.remove(&(id, channel));
+            }
+            if matches!(seat.stage, SeatStage::In(_)) {
+                self.on_departure(&seat.room, account, said_bye, last_heard, now);
+            }
+            self.forget_if_unused(&seat.room);
+        }
+    }
+
+    fn forget_link(&mut self, id: LinkId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.routes.remove(&session.cid);
+        if let Some(at) = session.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+    }
+
+    // ---- joining
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
+    fn on_join(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        room: &str,
+        history: u64,
+        presence: u64,
+        resume: Option<Resume>,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let now_ms = self.wall_ms(now);
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(account_name) = session.name().cloned() else { return Ok(()) };
+        if let Some(seat) = session.seats.get_mut(&channel) {
+            refuse_join(seat, Refusal::AlreadyJoined);
+            return Ok(());
+        }
+        let (room, refusal) = match RoomName::new(room) {
+            Ok(name) if session.channel_of(&name).is_some() => (name, Some(Refusal::AlreadyJoined)),
+            Ok(name) if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&name) => {
+                (name, Some(Refusal::TooManyRooms))
+            }
+            Ok(name) => (name, None),
+            Err(_) => (RoomName::default(), Some(Refusal::RoomInvalid)),
+        };
+        let stage = if refusal.is_some() { SeatStage::Refused } else { SeatStage::Entering { presence } };
+        let mut seat = Seat::new(room.clone(), stage);
+        if let Some(refusal) = refusal {
+            refuse_join(&mut seat, refusal);
+            session.seats.insert(channel, seat);
+            return Ok(());
+        }
+        session.seats.insert(channel, seat);
+        let op = StorageOp::Enter {
+            room: room.clone(),
+            account: session.account,
+            device: session.device,
+            name: account_name,
+            resume,
+            history,
+            now_ms,
+        };
+        self.rooms.entry(room.clone()).or_insert_with(Room::new).asking += 1;
+        if self.ask(op, Pending::Enter { link: id, channel, room: room.clone() }).is_none() {
+            self.refuse_entry(id, channel, &room);
+        }
+        Ok(())
+    }
+
+    /// The store cannot answer now: the seat is given up, so that the node may try again on
+    /// another channel.
+    fn refuse_entry(&mut self, id: LinkId, channel: u8, room: &RoomName) {
+        self.done_asking(room);
+        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        if let Some(seat) = seat {
+            seat.stage = SeatStage::Refused;
+            refuse_join(seat, Refusal::RetryLater);
+        }
+        self.mark_ready(id);
+    }
+
+    fn done_asking(&mut self, name: &RoomName) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.asking = room.asking.saturating_sub(1);
+        }
+        self.forget_if_unused(name);
+    }
+
+    fn on_entered(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        name: &RoomName,
+        entered: Entered,
+        now: Timestamp,
+    ) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            let tail_before = entered.tail_seq - u64::from(entered.joined.is_some());
+            room.feed.get_or_insert_with(|| Feed::new(tail_before));
+        }
+        if let Some(joined) = &entered.joined {
+            self.on_stored(name, joined);
+        }
+        let seen = self.rooms.get(name).and_then(|room| room.feed.as_ref()).map_or(0, Feed::presence);
+        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let Some(seat) = seat else { return };
+        let SeatStage::Entering { presence } = seat.stage else { return };
+        // A node that goes on gets the notices it has not seen; one that is new gets only its own
+        // and later ones (PRS-3).
+        let presence_floor =
+            if entered.resume == ResumeOutcome::Resumed { presence.min(seen) } else { seen };
+        seat.reply(&RoomFromBroker::Joined(Joined {
+            log: entered.log,
+            room: RoomId::of(name),
+            resume: entered.resume,
+            last: entered.last,
+            base: entered.base,
+        }));
+        let place = Place::Replay { fetched: Default::default(), reading: false };
+        let next_seq = entered.base.seq + 1;
+        seat.stage = SeatStage::In(Cursor { next_seq, presence_floor, place });
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.readers.insert((id, channel));
+        }
+        self.on_arrival(name, entered.author, now);
+    }
+
+    // ---- publishing
+
+    fn on_publish(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        publication: Publication,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let now_ms = self.wall_ms(now);
+        let busy = self.pending.len() >= super::STORAGE_PENDING_MAX;
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let Some(name) = session.name().cloned() else { return Ok(()) };
+        let (account, device) = (session.account, session.device);
+        let seat = session.seats.get_mut(&channel).ok_or("a publication before joining")?;
+        let n = publication.n;
+        match seat.stage {
+            SeatStage::In(_) => {}
+            SeatStage::Entering { .. } => return Err("a publication before JOINED"),
+            SeatStage::Refused => return Err("a publication in a room that was refused"),
+        }
+        if seat.publishing >= PUBLISHING_MAX {
+            return Err("too many publications at once");
+        }
+        if busy {
+            // LIM-7
+            refuse_publication(seat, n, Refusal::RetryLater);
+            return Ok(());
+        }
+        let refuse = match publication.kind {
+            Kind::Message => check_body(&publication.body).err().map(Refusal::from),
+            _ => Some(Refusal::BadText),
+        };
+        seat.publishing += 1;
+        let room = seat.room.clone();
+        let op = StorageOp::Append {
+            room: room.clone(),
+            account,
+            device,
+            name,
+            publication,
+            refuse,
+            now_ms,
+        };
+        if let Some(room) = self.rooms.get_mut(&room) {
+            room.asking += 1;
+        }
+        self.ask(op, Pending::Append { link: id, channel, room, n });
+        Ok(())
+    }
+
+    fn on_append_outcome(&mut self, id: LinkId, channel: u8, name: &RoomName, n: u64, outcome: &StorageOutcome) {
+        if let StorageOutcome::Appended(stored) = outcome {
+            self.on_stored(name, stored);
+        }
+        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let Some(seat) = seat else { return };
+        seat.publishing = seat.publishing.saturating_sub(1);
+        match outcome {
+            StorageOutcome::Appended(stored) => {
+                seat.reply(&RoomFromBroker::Stored { n, seq: stored.line.seq });
+            }
+            StorageOutcome::Known(Recorded::Stored(seq)) => {
+                seat.reply(&RoomFromBroker::Stored { n, seq: *seq });
+            }
+            StorageOutcome::Known(Recorded::Refused(code)) => refuse_publication(seat, n, *code),
+            StorageOutcome::Conflict => refuse_publication(seat, n, Refusal::Conflict),
+            StorageOutcome::Gap(last) => seat.reply(&RoomFromBroker::Gap { last: *last }),
+            // BRK-5
+            _ => refuse_publication(seat, n, Refusal::RetryLater),
+        }
+    }
+
+    // ---- the store's answers
+
+    pub(super) fn on_storage(&mut self, pending: Pending, outcome: StorageOutcome, now: Timestamp) {
+        match pending {
+            Pending::Register { link } => {
+                self.on_registered(link, outcome, now);
+                self.after_input(link, now);
+            }
+            Pending::Enter { link, channel, room } => {
+                match outcome {
+                    StorageOutcome::Entered(entered) => {
+                        self.on_entered(link, channel, &room, *entered, now);
+                        self.done_asking(&room);
+                    }
+                    _ => self.refuse_entry(link, channel, &room),
+                }
+                self.after_input(link, now);
+            }
+            Pending::Append { link, channel, room, n } => {
+                self.on_append_outcome(link, channel, &room, n, &outcome);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
+            Pending::Read { link, channel, room } => {
+                self.on_lines(link, channel, outcome);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
+        }
+    }
+
+    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome) {
+        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let Some(Seat { stage: SeatStage::In(cursor), .. }) = seat else { return };
+        let Place::Replay { fetched, reading } = &mut cursor.place else { return };
+        *reading = false;
+        if let StorageOutcome::Lines(lines) = outcome {
+            fetched.extend(lines);
+        }
+    }
+
+    // ---- giving links what to send
+
+    /// Hands the link what it can take of what its session is due (BRK-2). The link's own windows
+    /// bound the work (BRK-3).
+    pub(super) fn pump(&mut self, id: LinkId, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        while let Some(message) = session.control.front() {
+            if !session.link.can_send(0, message.len()) {
+                break;
+            }
+            let Some(message) = session.control.pop_front() else { break };
+            // `can_send` has just said yes; a link that closes meanwhile needs nothing more.
+            let _ = session.link.send(0, message, now);
+        }
+        let channels: Vec<u8> = session.seats.keys().copied().collect();
+        for channel in channels {
+            self.pump_seat(id, channel, now);
+        }
+    }
+
+    fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Session { link, seats, .. } = session;
+        let Some(seat) = seats.get_mut(&channel) else { return };
+        while let Some(message) = seat.replies.front() {
+            if !link.can_send(channel, message.len()) {
+                return;
+            }
+            let Some(message) = seat.replies.pop_front() else { break };
+            let _ = link.send(channel, message, now);
+        }
+        let SeatStage::In(_) = seat.stage else { return };
+        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
+        let Some(feed) = &room.feed else { return };
+        loop {
+            let (item, introduction) = match next_item(seat, feed) {
+                Next::Item(item, introduction) => (item, introduction),
+                Next::Nothing => return,
+                Next::Read(from) => {
+                    let name = seat.room.clone();
+                    self.read_for(id, channel, name, from);
+                    return;
+                }
+            };
+            let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
+            // Both or neither, so that an introduction is never wasted.
+            if !link.can_send(channel, introduction_len + item.message.len()) {
+                return;
+            }
+            if let Some(introduction) = introduction {
+                if link.send(channel, introduction, now).is_err() {
+                    return;
+                }
+                seat.note_introduced(item.author.number);
+                if !link.can_send(channel, item.message.len()) {
+                    return;
+                }
+            }
+            if link.send(channel, item.message.clone(), now).is_err() {
+                return;
+            }
+            advance(seat, &item);
+        }
+    }
+
+    /// Asks the store for the lines that a seat needs next.
+    fn read_for(&mut self, id: LinkId, channel: u8, room: RoomName, from: u64) {
+        let (lines_max, bytes_max) = (READ_LINES_MAX, READ_BYTES_MAX);
+        let op = StorageOp::Read { room: room.clone(), from, lines_max, bytes_max };
+        if self.ask(op, Pending::Read { link: id, channel, room: room.clone() }).is_none() {
+            return;
+        }
+        if let Some(room) = self.rooms.get_mut(&room) {
+            room.asking += 1;
+        }
+        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        if let Some(Seat { stage: SeatStage::In(cursor), .. }) = seat
+            && let Place::Replay { reading, .. } = &mut cursor.place
+        {
+            *reading = true;
+        }
+    }
+}
+
+/// What a seat gets next.
+enum Next {
+    /// This, after the introduction if there is one.
+    Item(FeedItem, Option<Bytes>),
+    /// Nothing now.
+    Nothing,
+    /// Lines from this one on must be read from the store first.
+    Read(u64),
+}
+
+/// Finds out what `seat` gets next, moving between feed and store as need be.
+fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
+    loop {
+        let SeatStage::In(cursor) = &mut seat.stage else { return Next::Nothing };
+        match &mut cursor.place {
+            Place::Live(index) => match feed.get(*index) {
+                Ok(Some(item)) if item.presence.is_some_and(|p| p <= cursor.presence_floor) => {
+                    *index += 1;
+                }
+                Ok(Some(item)) => {
+                    let item = item.clone();
+                    let introduction = seat.introduction(&item.author);
+                    return Next::Item(item, introduction);
+                }
+                Ok(None) => return Next::Nothing,
+                Err(_gone) => {
+                    cursor.place = Place::Replay { fetched: Default::default(), reading: false };
+                }
+            },
+            Place::Replay { fetched, reading } => {
+                if let Some(stored) = fetched.front() {
+                    let item = FeedItem::line(stored);
+                    let introduction = seat.introduction(&item.author);
+                    return Next::Item(item, introduction);
+                }
+                if feed.covers(cursor.next_seq) {
+                    cursor.place = Place::Live(feed.index_of(cursor.next_seq));
+                } else if *reading {
+                    return Next::Nothing;
+                } else {
+                    return Next::Read(cursor.next_seq);
+                }
+            }
+        }
+    }
+}
+
+/// The link has taken `item`.
+fn advance(seat: &mut Seat, item: &FeedItem) {
+    let SeatStage::In(cursor) = &mut seat.stage else { return };
+    match item.presence {
+        Some(presence) => cursor.presence_floor = presence,
+        None => cursor.next_seq = item.seq + 1,
+    }
+    match &mut cursor.place {
+        Place::Live(index) => *index += 1,
+        Place::Replay { fetched, .. } => {
+            fetched.pop_front();
+        }
+    }
+}
+
+fn refuse_join(seat: &mut Seat, code: Refusal) {
+    seat.reply(&RoomFromBroker::JoinRefused { code, reason: code.to_string() });
+}
+
+fn refuse_publication(seat: &mut Seat, n: u64, code: Refusal) {
+    seat.reply(&RoomFromBroker::NotStored { n, code, reason: code.to_string() });
+}

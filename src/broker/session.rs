@@ -1,0 +1,148 @@
+//! One node's link as the chat sees it: who is there, and in which rooms it sits.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::storage::{Author, RequestId, StoredLine};
+use crate::chat::{Name, RoomFromBroker, RoomName};
+use crate::link::Link;
+use crate::secure::{AccountKey, DeviceKey};
+use crate::time::Timestamp;
+use crate::wire::BrokerCid;
+
+/// Answers that a session's channel may have waiting, beyond those a well-behaved node can cause
+/// by itself (PUB-8): a node that does not take its answers is cut off (BRK-2).
+pub(super) const REPLIES_MAX: usize = 256;
+
+/// A confirmed link and what it is for.
+pub(super) struct Session {
+    pub(super) link: Link,
+    pub(super) cid: BrokerCid,
+    pub(super) account: AccountKey,
+    pub(super) device: DeviceKey,
+    pub(super) stage: Stage,
+    pub(super) control: VecDeque<Bytes>,
+    /// The rooms, by channel.
+    pub(super) seats: BTreeMap<u8, Seat>,
+    /// The deadline under which the broker has the link in its timer table.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+/// How far a session has come.
+pub(super) enum Stage {
+    /// SIGN_IN is still to come (SGN-1), or was refused.
+    Unnamed,
+    /// The store is asked whether the name is free.
+    Registering(RequestId),
+    /// Signed in.
+    Named(Name),
+    /// Said goodbye, or was ended; only the link's own end is still to come.
+    Ended,
+}
+
+/// A session's place in one room.
+pub(super) struct Seat {
+    pub(super) room: RoomName,
+    pub(super) stage: SeatStage,
+    /// Answers to the node itself, ahead of what the room says.
+    pub(super) replies: VecDeque<Bytes>,
+    /// Publications that are with the store.
+    pub(super) publishing: usize,
+    introduced: BTreeSet<u64>,
+}
+
+/// How far a seat has come.
+pub(super) enum SeatStage {
+    /// The store is asked.
+    Entering {
+        /// The last notice that the node has seen (PRS-3).
+        presence: u64,
+    },
+    /// In the room, reading.
+    In(Cursor),
+    /// Refused; the channel stays used up.
+    Refused,
+}
+
+/// Where a member is in its room (BRK-2).
+pub(super) struct Cursor {
+    /// The next line that it gets.
+    pub(super) next_seq: u64,
+    /// Notices up to this one are not for it (PRS-3).
+    pub(super) presence_floor: u64,
+    pub(super) place: Place,
+}
+
+/// Where a member's next line comes from.
+pub(super) enum Place {
+    /// From the room's feed, at this index.
+    Live(u64),
+    /// From the store, in batches.
+    Replay {
+        /// Read, and not yet taken by the link.
+        fetched: VecDeque<StoredLine>,
+        /// A read is under way.
+        reading: bool,
+    },
+}
+
+impl Session {
+    /// The session's name, once signed in.
+    pub(super) const fn name(&self) -> Option<&Name> {
+        match &self.stage {
+            Stage::Named(name) => Some(name),
+            Stage::Unnamed | Stage::Registering(_) | Stage::Ended => None,
+        }
+    }
+
+    /// The channel on which `room` is joined.
+    pub(super) fn channel_of(&self, room: &RoomName) -> Option<u8> {
+        let mut seats = self.seats.iter();
+        seats.find_map(|(channel, seat)| (seat.is_open() && seat.room == *room).then_some(*channel))
+    }
+
+    /// Whether more answers wait than a well-behaved node lets pile up.
+    pub(super) fn is_clogged(&self) -> bool {
+        self.control.len() > REPLIES_MAX
+            || self.seats.values().any(|seat| seat.replies.len() > REPLIES_MAX)
+    }
+}
+
+impl Seat {
+    pub(super) const fn new(room: RoomName, stage: SeatStage) -> Self {
+        Self {
+            room,
+            stage,
+            replies: VecDeque::new(),
+            publishing: 0,
+            introduced: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the seat is, or may come to be, in its room.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self.stage, SeatStage::Refused)
+    }
+
+    pub(super) fn reply(&mut self, message: &RoomFromBroker) {
+        self.replies.push_back(message.encode());
+    }
+
+    /// The introduction of `author`, if it is still due on this channel (RUM-6).
+    pub(super) fn introduction(&self, author: &Author) -> Option<Bytes> {
+        (!self.introduced.contains(&author.number)).then(|| {
+            RoomFromBroker::Introduce {
+                author: author.number,
+                account: author.account,
+                device: author.device,
+                name: author.name.as_str().to_owned(),
+            }
+            .encode()
+        })
+    }
+
+    pub(super) fn note_introduced(&mut self, author: u64) {
+        self.introduced.insert(author);
+    }
+}

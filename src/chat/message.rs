@@ -1,0 +1,524 @@
+//! Chat messages to and from bytes (SPEC.md sections 9.1 and 9.2).
+//!
+//! Each direction of each kind of channel has its own enum, so that a machine's `match` sees
+//! exactly what its peer may say there, and anything else is malformed.
+
+use bytes::Bytes;
+
+use super::{
+    Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomHash, RoomId,
+};
+use crate::secure::{AccountKey, DeviceKey};
+use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
+
+const SIGN_IN: u8 = 0x01;
+const WELCOME: u8 = 0x02;
+const SIGN_IN_REFUSED: u8 = 0x03;
+const BYE: u8 = 0x04;
+const BYE_OK: u8 = 0x05;
+const JOIN: u8 = 0x10;
+const JOINED: u8 = 0x11;
+const JOIN_REFUSED: u8 = 0x12;
+const INTRODUCE: u8 = 0x13;
+const LINE: u8 = 0x14;
+const NOTICE: u8 = 0x15;
+const PUBLISH: u8 = 0x16;
+const STORED: u8 = 0x17;
+const NOT_STORED: u8 = 0x18;
+const GAP: u8 = 0x19;
+
+/// What a node says on the control channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlFromNode {
+    /// "This is my name." First on every link (SGN-1).
+    SignIn {
+        /// As typed; the broker checks it.
+        name: String,
+    },
+    /// "I leave the chat" (SGN-5).
+    Bye,
+}
+
+/// What a broker says on the control channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlFromBroker {
+    /// Signed in.
+    Welcome {
+        /// How many accounts are present (PRS-4).
+        people: u64,
+    },
+    /// Not signed in; another name may be tried (SGN-2).
+    SignInRefused {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Left (SGN-5).
+    ByeOk,
+}
+
+/// Where a node was in a room's log (RUM-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The history that it saw.
+    pub log: LogId,
+    /// The last line that it has.
+    pub seq: u64,
+    /// The room hash after that line.
+    pub hash: RoomHash,
+}
+
+/// What became of a resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeOutcome {
+    /// None was asked for.
+    Fresh,
+    /// Every line after the one named follows.
+    Resumed,
+    /// The broker's history is another one (RUM-10).
+    Fork,
+}
+
+/// What a node says on a room's channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomFromNode {
+    /// "Let me in." First on the channel.
+    Join {
+        /// As typed; the broker checks it.
+        room: String,
+        /// How many earlier lines are wanted if there is nothing to resume.
+        history: u64,
+        /// The last presence number seen (PRS-3).
+        presence: u64,
+        /// Where to go on.
+        resume: Option<Resume>,
+    },
+    /// "Store this."
+    Publish(Publication),
+}
+
+/// The answer to a join: where the node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The broker's history.
+    pub log: LogId,
+    /// The room.
+    pub room: RoomId,
+    /// What became of the resume.
+    pub resume: ResumeOutcome,
+    /// The device's last publication here (PUB-7).
+    pub last: LastPublication,
+    /// The place before the first line that follows.
+    pub base: LineBase,
+}
+
+/// A line on the wire: what [`LineBase`] and the author's introduction do not say already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireLine {
+    /// The line's number.
+    pub seq: u64,
+    /// The author's number (RUM-6).
+    pub author: u64,
+    /// The device's number for it.
+    pub n: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// How much later than the line before it was stored, in ms (RUM-4).
+    pub since_previous_ms: u64,
+    /// When it was typed, in ms before it was stored; negative if the clocks disagree.
+    pub typed_lag_ms: i64,
+    /// For a message, the text.
+    pub body: Bytes,
+}
+
+/// What a notice tells (PRS-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoticeEvent {
+    /// Became present.
+    Joined,
+    /// Left.
+    Left,
+    /// Not heard from for the grace.
+    TimedOut,
+}
+
+/// What a broker says on a room's channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomFromBroker {
+    /// In.
+    Joined(Joined),
+    /// Not in.
+    JoinRefused {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Who an author number stands for (RUM-6).
+    Introduce {
+        /// The number.
+        author: u64,
+        /// The account.
+        account: AccountKey,
+        /// The device.
+        device: DeviceKey,
+        /// The account's name.
+        name: String,
+    },
+    /// The next line.
+    Line(WireLine),
+    /// Somebody came or went (PRS-2).
+    Notice {
+        /// The room's running number of notices (PRS-3).
+        presence: u64,
+        /// What happened.
+        event: NoticeEvent,
+        /// To whom.
+        author: u64,
+    },
+    /// A publication is stored.
+    Stored {
+        /// The device's number for it.
+        n: u64,
+        /// The line's number.
+        seq: u64,
+    },
+    /// A publication is not stored.
+    NotStored {
+        /// The device's number for it.
+        n: u64,
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Publications before the one sent are missing.
+    Gap {
+        /// The last number known.
+        last: u64,
+    },
+}
+
+impl ControlFromNode {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Self::SignIn { name } => {
+                out.push(SIGN_IN);
+                out.extend_from_slice(name.as_bytes());
+            }
+            Self::Bye => out.push(BYE),
+        }
+        out.into()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such message.
+    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(message);
+        let decoded = match r.u8()? {
+            SIGN_IN => Self::SignIn { name: r.rest_text()?.to_owned() },
+            BYE => Self::Bye,
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        r.finish()?;
+        Ok(decoded)
+    }
+}
+
+impl ControlFromBroker {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Self::Welcome { people } => {
+                out.push(WELCOME);
+                put_varint(&mut out, *people);
+            }
+            Self::SignInRefused { code, reason } => put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason),
+            Self::ByeOk => out.push(BYE_OK),
+        }
+        out.into()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such message.
+    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(message);
+        let decoded = match r.u8()? {
+            WELCOME => Self::Welcome { people: r.varint()? },
+            SIGN_IN_REFUSED => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::SignInRefused { code, reason }
+            }
+            BYE_OK => Self::ByeOk,
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        r.finish()?;
+        Ok(decoded)
+    }
+}
+
+impl RoomFromNode {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Self::Join { room, history, presence, resume } => {
+                out.push(JOIN);
+                put_sized(&mut out, room.as_bytes());
+                put_varint(&mut out, *history);
+                put_varint(&mut out, *presence);
+                out.push(u8::from(resume.is_some()));
+                if let Some(Resume { log, seq, hash }) = resume {
+                    out.extend_from_slice(&log.0);
+                    put_varint(&mut out, *seq);
+                    out.extend_from_slice(hash);
+                }
+            }
+            Self::Publish(Publication { n, typed_at_ms, kind, body }) => {
+                out.reserve(16 + body.len());
+                out.push(PUBLISH);
+                put_varint(&mut out, *n);
+                // Six bytes of milliseconds last for nine thousand years.
+                out.extend_from_slice(&typed_at_ms.to_be_bytes()[2..]);
+                out.push(kind.code());
+                out.extend_from_slice(body);
+            }
+        }
+        out.into()
+    }
+
+    /// Reads a message; a body shares the message's memory.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such message.
+    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(message);
+        let decoded = match r.u8()? {
+            JOIN => Self::Join {
+                room: r.text()?.to_owned(),
+                history: r.varint()?,
+                presence: r.varint()?,
+                resume: match r.u8()? {
+                    0 => None,
+                    1 => {
+                        Some(Resume { log: LogId(r.array()?), seq: r.varint()?, hash: r.array()? })
+                    }
+                    _ => return Err(DecodeError::Invalid("resume flag")),
+                },
+            },
+            PUBLISH => {
+                let n = r.varint()?;
+                let [a, b, c, d, e, f] = r.array()?;
+                let typed_at_ms = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                let kind = Kind::from_code(r.u8()?);
+                let body = message.slice_ref(r.rest());
+                Self::Publish(Publication { n, typed_at_ms, kind, body })
+            }
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        r.finish()?;
+        Ok(decoded)
+    }
+}
+
+impl RoomFromBroker {
+    /// The message's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            Self::Joined(joined) => joined.put(&mut out),
+            Self::JoinRefused { code, reason } => put_refusal(&mut out, JOIN_REFUSED, *code, reason),
+            Self::Introduce { author, account, device, name } => {
+                out.push(INTRODUCE);
+                put_varint(&mut out, *author);
+                out.extend_from_slice(account.as_bytes());
+                out.extend_from_slice(device.as_bytes());
+                out.extend_from_slice(name.as_bytes());
+            }
+            Self::Line(line) => line.put(&mut out),
+            Self::Notice { presence, event, author } => {
+                out.push(NOTICE);
+                put_varint(&mut out, *presence);
+                out.push(event.code());
+                put_varint(&mut out, *author);
+            }
+            Self::Stored { n, seq } => {
+                out.push(STORED);
+                put_varint(&mut out, *n);
+                put_varint(&mut out, *seq);
+            }
+            Self::NotStored { n, code, reason } => {
+                out.push(NOT_STORED);
+                put_varint(&mut out, *n);
+                put_varint(&mut out, code.code());
+                out.extend_from_slice(reason.as_bytes());
+            }
+            Self::Gap { last } => {
+                out.push(GAP);
+                put_varint(&mut out, *last);
+            }
+        }
+        out.into()
+    }
+
+    /// Reads a message; a body shares the message's memory.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no such message.
+    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(message);
+        let decoded = match r.u8()? {
+            JOINED => Self::Joined(Joined::read(&mut r)?),
+            JOIN_REFUSED => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::JoinRefused { code, reason }
+            }
+            INTRODUCE => Self::Introduce {
+                author: r.varint()?,
+                account: AccountKey::from(r.array::<32>()?),
+                device: DeviceKey::from(r.array::<32>()?),
+                name: r.rest_text()?.to_owned(),
+            },
+            LINE => Self::Line(WireLine::read(&mut r, message)?),
+            NOTICE => Self::Notice {
+                presence: r.varint()?,
+                event: NoticeEvent::from_code(r.u8()?)?,
+                author: r.varint()?,
+            },
+            STORED => Self::Stored { n: r.varint()?, seq: r.varint()? },
+            NOT_STORED => {
+                let n = r.varint()?;
+                let (code, reason) = refusal(&mut r)?;
+                Self::NotStored { n, code, reason }
+            }
+            GAP => Self::Gap { last: r.varint()? },
+            other => return Err(DecodeError::UnknownType(other)),
+        };
+        r.finish()?;
+        Ok(decoded)
+    }
+}
+
+impl Joined {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(JOINED);
+        out.extend_from_slice(&self.log.0);
+        out.extend_from_slice(&self.room.0);
+        out.push(match self.resume {
+            ResumeOutcome::Fresh => 0,
+            ResumeOutcome::Resumed => 1,
+            ResumeOutcome::Fork => 2,
+        });
+        put_varint(out, self.last.n);
+        out.extend_from_slice(&self.last.digest);
+        put_varint(out, self.base.seq + 1);
+        out.extend_from_slice(&self.base.stored_at_ms.to_be_bytes());
+        out.extend_from_slice(&self.base.hash);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let log = LogId(r.array()?);
+        let room = RoomId(r.array()?);
+        let resume = match r.u8()? {
+            0 => ResumeOutcome::Fresh,
+            1 => ResumeOutcome::Resumed,
+            2 => ResumeOutcome::Fork,
+            _ => return Err(DecodeError::Invalid("resume outcome")),
+        };
+        let (n, digest): (u64, Digest) = (r.varint()?, r.array()?);
+        let next = r.varint()?;
+        let seq = next.checked_sub(1).ok_or(DecodeError::Invalid("next seq"))?;
+        let (stored_at_ms, hash) = (r.u64()?, r.array()?);
+        Ok(Self {
+            log,
+            room,
+            resume,
+            last: LastPublication { n, digest },
+            base: LineBase { seq, stored_at_ms, hash },
+        })
+    }
+}
+
+impl WireLine {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.reserve(32 + self.body.len());
+        out.push(LINE);
+        put_varint(out, self.seq);
+        put_varint(out, self.author);
+        put_varint(out, self.n);
+        out.push(self.kind.code());
+        put_varint(out, self.since_previous_ms.min(VARINT_MAX));
+        put_varint(out, zigzag(self.typed_lag_ms).min(VARINT_MAX));
+        out.extend_from_slice(&self.body);
+    }
+
+    fn read(r: &mut Reader<'_>, message: &Bytes) -> Result<Self, DecodeError> {
+        Ok(Self {
+            seq: r.varint()?,
+            author: r.varint()?,
+            n: r.varint()?,
+            kind: Kind::from_code(r.u8()?),
+            since_previous_ms: r.varint()?,
+            typed_lag_ms: unzigzag(r.varint()?),
+            body: message.slice_ref(r.rest()),
+        })
+    }
+}
+
+impl NoticeEvent {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Joined => 1,
+            Self::Left => 2,
+            Self::TimedOut => 3,
+        }
+    }
+
+    const fn from_code(code: u8) -> Result<Self, DecodeError> {
+        match code {
+            1 => Ok(Self::Joined),
+            2 => Ok(Self::Left),
+            3 => Ok(Self::TimedOut),
+            _ => Err(DecodeError::Invalid("presence event")),
+        }
+    }
+}
+
+/// Small magnitudes of either sign to small numbers: 0, -1, 1, -2, ... to 0, 1, 2, 3, ...
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
+fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {
+    out.push(kind);
+    put_varint(out, code.code());
+    out.extend_from_slice(reason.as_bytes());
+}
+
+fn refusal(r: &mut Reader<'_>) -> Result<(Refusal, String), DecodeError> {
+    Ok((Refusal::from_code(r.varint()?), r.rest_text()?.to_owned()))
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
+    RoomFromBroker::Line(WireLine {
+        seq,
+        author: 3,
+        n: 900,
+        kind: Kind::Message,
+        since_previous_ms: 15_000,
+        typed_lag_ms: 250,
+        body: Bytes::from_static(body),
+    })
+}
+
+#[test]
+fn messages_survive_the_wire() {
+    let joined = RoomFromBroker::Joined(Joined {
+        log: LogId([1; 16]),
+        room: RoomId([2; 16]),
+        resume: ResumeOutcome::Fork,
+        last: LastPublication { n: 7, digest: [3; 32] },
+        base: LineBase { seq: 41, stored_at_ms: 1_700_000_000_000, hash: [4; 32] },
+    });
+    let introduce = RoomFromBroker::Introduce {
+        author: 1,
+        account: AccountKey::from([1; 32]),
+        device: DeviceKey::from([2; 32]),
+        name: "ada".into(),
+    };
+    let refused = RoomFromBroker::JoinRefused { code: Refusal::TooManyRooms, reason: "no".into() };
+    let not = RoomFromBroker::NotStored { n: 1, code: Refusal::TooLong, reason: "no".into() };
+    let notice = RoomFromBroker::Notice { presence: 9, event: NoticeEvent::TimedOut, author: 1 };
+    let stored = RoomFromBroker::Stored { n: 1, seq: 2 };
+    for message in
+        [joined, introduce, refused, not, notice, stored, RoomFromBroker::Gap { last: 3 }, line(5, b"hi")]
+    {
+        assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
+    }
+    let resume = Some(Resume { log: LogId([1; 16]), seq: 40, hash: [5; 32] });
+    for resume in [None, resume] {
+        let join = RoomFromNode::Join { room: "lobby".into(), history: 20, presence: 4, resume };
+        assert_eq!(RoomFromNode::decode(&join.encode()), Ok(join));
+    }
+    for message in [ControlFromNode::SignIn { name: "ada".into() }, ControlFromNode::Bye] {
+        assert_eq!(ControlFromNode::decode(&message.encode()), Ok(message));
+    }
+    let refused = ControlFromBroker::SignInRefused { code: Refusal::NameTaken, reason: "no".into() };
+    for message in [ControlFromBroker::Welcome { people: 3 }, refused, ControlFromBroker::ByeOk] {
+        assert_eq!(ControlFromBroker::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// ENC-3.
+#[test]
+fn messages_with_trailing_bytes_are_malformed() {
+    let mut stored = RoomFromBroker::Stored { n: 1, seq: 2 }.encode().to_vec();
+    stored.push(0);
+    assert_eq!(RoomFromBroker::decode(&stored.into()), Err(DecodeError::TrailingBytes));
+}
+
+/// PUB-9: a room with ten thousand lines, an author with ten thousand publications, and a line
+/// every quarter of a minute.
+#[test]
+fn the_chat_header_around_a_hundred_bytes_is_at_most_sixteen() {
+    let text = &[b'x'; 100];
+    let received = line(10_000, text).encode();
+    assert!(received.len() <= 116, "LINE takes {}", received.len());
+    let published = RoomFromNode::Publish(Publication {
+        n: 10_000,
+        typed_at_ms: 1_790_000_000_000,
+        kind: Kind::Message,
+        body: Bytes::from_static(text),
+    });
+    let sent = published.encode();
+    assert!(sent.len() <= 116, "PUBLISH takes {}", sent.len());
+    assert_eq!(RoomFromNode::decode(&sent), Ok(published));
+}
+
+proptest! {
+    /// ENC-3, ENC-4, ENC-5: what decodes is what was encoded, and nothing panics.
+    #[test]
+    fn whatever_decodes_encodes_to_the_same_bytes(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        kind in prop::sample::select(vec![1u8, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19]),
+    ) {
+        let mut message = vec![kind];
+        message.extend(bytes);
+        let message = Bytes::from(message);
+        if let Ok(decoded) = RoomFromBroker::decode(&message) {
+            prop_assert_eq!(decoded.encode(), &message);
+        }
+        if let Ok(decoded) = RoomFromNode::decode(&message) {
+            prop_assert_eq!(decoded.encode(), &message);
+        }
+        if let Ok(decoded) = ControlFromBroker::decode(&message) {
+            prop_assert_eq!(decoded.encode(), &message);
+        }
+        if let Ok(decoded) = ControlFromNode::decode(&message) {
+            prop_assert_eq!(decoded.encode(), &message);
+        }
+    }
+
+    #[test]
+    fn zigzag_is_its_own_inverse(value in any::<i64>()) {
+        prop_assert_eq!(unzigzag(zigzag(value)), value);
+    }
+}

@@ -1,0 +1,29 @@
+//! The vocabulary of chat: names, lines, publications, and the messages that carry them.
+//!
+//! A **room** is a log. What a person types becomes a [`Publication`], numbered by the device that
+//! typed it; the broker's store gives it the room's next number, and from then on it is a
+//! [`Line`]. Everybody in the room is handed the same lines in the same order; the running
+//! [`RoomHash`] lets a node prove that its copy is a prefix of the broker's.
+//!
+//! Nothing here has state: these are values, their rules, and their encodings. The machines that
+//! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
+
+mod line;
+mod message;
+mod name;
+mod publication;
+mod refusal;
+mod text;
+
+pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
+pub use message::{
+    ControlFromBroker, ControlFromNode, Joined, NoticeEvent, Resume, ResumeOutcome, RoomFromBroker,
+    RoomFromNode, WireLine,
+};
+pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
+pub use publication::{
+    CHAT_LINE_MAX, Digest, LastPublication, Publication, Recorded, TextError, Verdict, check_body,
+    judge,
+};
+pub use refusal::Refusal;
+pub use text::visible;

@@ -1,0 +1,103 @@
+//! Why a broker says no (SPEC.md section 14).
+
+use core::fmt;
+
+/// A refusal's code. The message that carries it has a reason in words as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Another account owns the name (SGN-2).
+    NameTaken,
+    /// The name breaks the rules (SGN-3).
+    NameInvalid,
+    /// This account already has another name (SGN-2).
+    NameFixed,
+    /// The broker does not admit this account.
+    NotAdmitted,
+    /// Not now; nothing was recorded (PUB-4).
+    RetryLater,
+    /// The line is longer than a line may be (PUB-5).
+    TooLong,
+    /// The line is empty, not UTF-8, or holds a line feed (PUB-5).
+    BadText,
+    /// The number was used before for something else (PUB-2).
+    Conflict,
+    /// The room is joined on this link already (RUM-11).
+    AlreadyJoined,
+    /// The broker has as many rooms as it can have (LIM-5).
+    TooManyRooms,
+    /// The room's name breaks the rules (RUM-1).
+    RoomInvalid,
+    /// A code of a later version.
+    Other(u64),
+}
+
+impl Refusal {
+    /// The code on the wire.
+    #[must_use]
+    pub const fn code(self) -> u64 {
+        match self {
+            Self::NameTaken => 1,
+            Self::NameInvalid => 2,
+            Self::NameFixed => 3,
+            Self::NotAdmitted => 4,
+            Self::RetryLater => 5,
+            Self::TooLong => 6,
+            Self::BadText => 7,
+            Self::Conflict => 8,
+            Self::AlreadyJoined => 9,
+            Self::TooManyRooms => 10,
+            Self::RoomInvalid => 11,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// The refusal with this code.
+    #[must_use]
+    pub const fn from_code(code: u64) -> Self {
+        match code {
+            1 => Self::NameTaken,
+            2 => Self::NameInvalid,
+            3 => Self::NameFixed,
+            4 => Self::NotAdmitted,
+            5 => Self::RetryLater,
+            6 => Self::TooLong,
+            7 => Self::BadText,
+            8 => Self::Conflict,
+            9 => Self::AlreadyJoined,
+            10 => Self::TooManyRooms,
+            11 => Self::RoomInvalid,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NameTaken => "this name is taken",
+            Self::NameInvalid => "this is no valid name",
+            Self::NameFixed => "this account has another name",
+            Self::NotAdmitted => "not admitted",
+            Self::RetryLater => "the broker cannot do this now",
+            Self::TooLong => "the line is too long",
+            Self::BadText => "the line is empty, not UTF-8, or has a line feed in it",
+            Self::Conflict => "this number was used for another line",
+            Self::AlreadyJoined => "the room is joined already",
+            Self::TooManyRooms => "the broker has too many rooms",
+            Self::RoomInvalid => "this is no valid room name",
+            Self::Other(code) => return write!(f, "refused with code {code}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_wire() {
+        for code in 0..64 {
+            assert_eq!(Refusal::from_code(code).code(), code);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From HELLO to a link, again and again if need be (SPEC.md section 6.1).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::schedule::Schedule;
+use super::up::{Finishing, Up};
+use super::{Client, ClientEvent, EndReason, State};
+use crate::link::{Link, LinkConfig, Side};
+use crate::rng::SeededRng;
+use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
+use crate::time::Timestamp;
+use crate::transmit::Path;
+use crate::wire::{Accept, DecodeError, Handshake, NodeCid, VERSION, VersionReply};
+
+/// Without an answer to IK for this long, the node asks for the broker's key (SEC-8).
+const PROBE_AFTER: Duration = Duration::from_secs(2);
+/// A broker that has only said that it speaks other versions is believed after this long: the
+/// reply is not authenticated, so a real answer has to have its chance first (HSD-7).
+const VERSION_AFTER: Duration = Duration::from_secs(5);
+/// How long a node's link may hear nothing at all before it is over; LIF-2 ends it long before.
+const NODE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A handshake that waits for its ACCEPT.
+pub(super) struct Shaking {
+    initiator: Initiator,
+    schedule: Schedule,
+    probe: Probe,
+    version: Option<VersionReply>,
+}
+
+/// Asking for the broker's key, because a known broker does not answer (SEC-8).
+enum Probe {
+    /// Not yet; or never, if the broker is not known.
+    NotBefore(Option<Timestamp>),
+    Asking(Box<Initiator>, Schedule),
+    /// The broker still has its key.
+    Same,
+}
+
+/// A first contact that waits to be told who one is (SEC-9).
+pub(super) struct Choosing {
+    finisher: Box<Finisher>,
+    cid: NodeCid,
+    path: Path,
+}
+
+impl Shaking {
+    pub(super) fn new(
+        known: Option<&(PublicKey, NodeIdentity)>,
+        rng: &mut SeededRng,
+        now: Timestamp,
+    ) -> Self {
+        let cid = fresh_cid(rng);
+        let (initiator, probe_at) = match known {
+            Some((broker, identity)) => {
+                let initiator = Initiator::known_broker(cid, *broker, identity, rng.fork());
+                (initiator, Some(now + PROBE_AFTER))
+            }
+            None => (Initiator::first_contact(cid, rng.fork()), None),
+        };
+        let probe = Probe::NotBefore(probe_at);
+        Self { initiator, schedule: Schedule::new(now), probe, version: None }
+    }
+
+    /// When a HELLO is due.
+    pub(super) fn next(&self) -> Timestamp {
+        let probe = match &self.probe {
+            Probe::NotBefore(at) => *at,
+            Probe::Asking(_, schedule) => Some(schedule.next()),
+            Probe::Same => None,
+        };
+        probe.map_or(self.schedule.next(), |at| at.min(self.schedule.next()))
+    }
+}
+
+/// Four random bytes: a late datagram of an older link is told apart, and a stranger who wants to
+/// answer has to have seen the HELLO.
+fn fresh_cid(rng: &mut SeededRng) -> NodeCid {
+    NodeCid::new(&rng.bytes::<4>()).expect("four bytes are a connection id")
+}
+
+impl Client {
+    /// Begins anew, with everything that is not settled still waiting.
+    pub(super) fn shake_hands(&mut self, now: Timestamp) {
+        for room in self.rooms.values_mut() {
+            room.on_link_lost();
+        }
+        if self.online {
+            self.online = false;
+            self.events.push_back(ClientEvent::Offline);
+        }
+        let shaking = Shaking::new(self.known.as_ref(), &mut self.rng, now);
+        self.state = State::Shaking(Box::new(shaking));
+        self.repeat_hello(now);
+    }
+
+    /// Sends the HELLOs that are due (SEC-5, SEC-8), on every address that the broker may have.
+    pub(super) fn repeat_hello(&mut self, now: Timestamp) {
+        let State::Shaking(shaking) = &mut self.state else { return };
+        if let Some(version) = &shaking.version
+            && now.saturating_since(shaking.schedule.start()) >= VERSION_AFTER
+        {
+            let spoken = version.versions.clone();
+            return self.end(EndReason::Version { spoken }, now);
+        }
+        if let Probe::NotBefore(Some(at)) = shaking.probe
+            && at <= now
+        {
+            let initiator = Initiator::first_contact(fresh_cid(&mut self.rng), self.rng.fork());
+            shaking.probe = Probe::Asking(Box::new(initiator), Schedule::new(now));
+        }
+        let mut hellos = Vec::new();
+        if shaking.schedule.take_due(&mut self.rng, now) {
+            hellos.push(shaking.initiator.hello().clone());
+        }
+        if let Probe::Asking(initiator, schedule) = &mut shaking.probe
+            && schedule.take_due(&mut self.rng, now)
+        {
+            hellos.push(initiator.hello().clone());
+        }
+        for hello in hellos {
+            self.outgoing.extend(self.paths.iter().map(|path| (*path, hello.clone())));
+        }
+    }
+
+    /// Handshake datagrams. The error is the reason under which the drop is counted.
+    pub(super) fn on_handshake(
+        &mut self,
+        path: Path,
+        datagram: &Bytes,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
+        match Handshake::decode(datagram) {
+            Ok(Handshake::Accept(accept)) => self.on_accept(path, &accept, now),
+            Ok(Handshake::Version(reply)) => self.on_version(reply),
+            // HSD-6
+            Ok(Handshake::Retry(_)) => Err("retry without being asked"),
+            Ok(Handshake::Hello(_) | Handshake::Finish(_)) => Err("handshake for brokers"),
+            Err(DecodeError::BadCrc) => Err("CRC mismatch"),
+            Err(_) => Err("malformed handshake"),
+        }
+    }
+
+    /// HSD-7: noted, and believed only if nothing better comes.
+    fn on_version(&mut self, reply: VersionReply) -> Result<(), &'static str> {
+        let State::Shaking(shaking) = &mut self.state else { return Err("not shaking hands") };
+        if reply.cid != shaking.initiator.cid() || reply.versions.contains(&VERSION) {
+            return Err("version reply to nothing");
+        }
+        shaking.version = Some(reply);
+        Ok(())
+    }
+
+    fn on_accept(&mut self, path: Path, accept: &Accept, now: Timestamp) -> Result<(), &'static str> {
+        let State::Shaking(shaking) = &mut self.state else { return Err("not shaking hands") };
+        if let Probe::Asking(probe, _) = &mut shaking.probe
+            && probe.cid() == accept.cid
+        {
+            let accepted = probe.handle_accept(accept).map_err(|error| error.reason())?;
+            return self.on_probe_answer(&accepted, now);
+        }
+        if shaking.initiator.cid() != accept.cid {
+            return Err("accept for another handshake");
+        }
+        let cid = accept.cid;
+        match shaking.initiator.handle_accept(accept).map_err(|error| error.reason())? {
+            Accepted::Established(established) => self.go_up(path, established, None, now),
+            Accepted::FirstContact(finisher) => {
+                // SEC-9: the owner remembers the key, and then says who we are.
+                self.events.push_back(ClientEvent::FirstContact(finisher.broker_key()));
+                self.state = State::Choosing(Box::new(Choosing { finisher, cid, path }));
+            }
+        }
+        Ok(())
+    }
+
+    /// SEC-8: a broker with another key is not the one that we know.
+    fn on_probe_answer(&mut self, accepted: &Accepted, now: Timestamp) -> Result<(), &'static str> {
+        let Accepted::FirstContact(finisher) = accepted else { return Err("not a probe's answer") };
+        let shown = finisher.broker_key();
+        let Some((known, _)) = &self.known else { return Err("not a probe's answer") };
+        if *known == shown {
+            if let State::Shaking(shaking) = &mut self.state {
+                shaking.probe = Probe::Same;
+            }
+        } else {
+            let known = *known;
+            self.end(EndReason::KeyChanged { known, shown }, now);
+        }
+        Ok(())
+    }
+
+    /// The third message of XX.
+    pub(super) fn finish_first_contact(
+        &mut self,
+        choosing: Choosing,
+        identity: NodeIdentity,
+        now: Timestamp,
+    ) {
+        let Choosing { finisher, path, .. } = choosing;
+        let broker = finisher.broker_key();
+        let (finish, established) = finisher.finish(&identity);
+        self.known = Some((broker, identity));
+        let finishing = Finishing { datagram: finish, schedule: Schedule::new(now), path };
+        self.go_up(path, established, Some(finishing), now);
+        self.repeat_finish(now);
+    }
+
+    /// The keys exist: signs in and publishes over a new link.
+    fn go_up(
+        &mut self,
+        path: Path,
+        established: Established,
+        finishing: Option<Finishing>,
+        now: Timestamp,
+    ) {
+        let local_cid_len = match &self.state {
+            State::Shaking(shaking) => shaking.initiator.cid().as_bytes().len(),
+            State::Choosing(_) | State::Up(_) | State::Ended => size_of::<[u8; 4]>(),
+        };
+        let config = LinkConfig {
+            side: Side::Node,
+            local_cid_len,
+            remote_cid: established.broker.cid.to_vec(),
+            path,
+            secrets: established.secrets,
+            seed: self.rng.fork(),
+            idle_timeout: NODE_IDLE_TIMEOUT,
+            keepalive: LinkConfig::NODE_KEEPALIVE,
+            suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
+        };
+        let link = Link::new(config, now);
+        self.state = State::Up(Box::new(Up::new(link, finishing)));
+        self.sign_in(now);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a client tells its owner.
+
+use crate::chat::{Line, Name, NoticeEvent, Refusal, RoomName};
+use crate::secure::PublicKey;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// First contact: the broker has shown this key. Remember it (SEC-9), then call
+    /// [`set_identity`](super::Client::set_identity); the client waits for that.
+    FirstContact(PublicKey),
+    /// Signed in to the broker.
+    Online,
+    /// Out of contact; the client goes on trying (NOD-3).
+    Offline,
+    /// In the room.
+    Joined {
+        /// Which one.
+        room: RoomName,
+    },
+    /// The broker does not let the client into the room.
+    JoinRefused {
+        /// Which one.
+        room: RoomName,
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The broker's history of the room is not the one known before: it was lost or restored
+    /// (RUM-10). What still waits is sent to the new one.
+    Fork {
+        /// Which room.
+        room: RoomName,
+    },
+    /// The room's next line.
+    Line {
+        /// Which room.
+        room: RoomName,
+        /// The line.
+        line: Line,
+    },
+    /// Somebody came or went.
+    Notice {
+        /// Which room.
+        room: RoomName,
+        /// What happened.
+        event: NoticeEvent,
+        /// To whom.
+        name: Name,
+    },
+    /// A publication is stored (DLV-6).
+    Stored {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// In which room.
+        room: RoomName,
+        /// As which line.
+        seq: u64,
+    },
+    /// A publication is refused for ever.
+    NotStored {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// In which room.
+        room: RoomName,
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The client is done; nothing more will happen.
+    Ended(EndReason),
+}
+
+/// Why a client ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It left, as it was told to, with everything settled.
+    Left,
+    /// It was told to give up; this many publications were still waiting.
+    Abandoned {
+        /// How many.
+        waiting: usize,
+    },
+    /// The broker is not the one known before (SEC-8).
+    KeyChanged {
+        /// The key that is known.
+        known: PublicKey,
+        /// The key that the broker showed.
+        shown: PublicKey,
+    },
+    /// The broker does not accept the name.
+    NameRefused {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The broker speaks other versions of the protocol only (HSD-7).
+    Version {
+        /// Those that it speaks.
+        spoken: Vec<u8>,
+    },
+    /// The same device signed in somewhere else (SGN-4).
+    Replaced,
+    /// One of the two sides broke the protocol.
+    Protocol {
+        /// Which rule, in words.
+        reason: String,
+    },
+}

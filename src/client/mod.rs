@@ -1,0 +1,419 @@
+//! The node's machine: one link to one broker, kept up through everything, and the rooms on it.
+//!
+//! The client *shakes hands* (repeating its HELLO on every address that the broker may have),
+//! learns or checks the broker's key, and is *up*: it signs in, joins its rooms where it left
+//! them, and publishes what waits in its outbox. When the link falls silent it shakes hands anew,
+//! with everything not yet answered still waiting; so a dead link costs time, never a line.
+//!
+//! ```text
+//! publish -> outbox -> journal -> link ... STORED
+//! link -> line (in order, no hole) -> journal -> event
+//! ```
+//!
+//! The machine knows no clock, socket or disk: see [`Client`] for how it is driven.
+
+mod connect;
+mod event;
+mod journal;
+mod room;
+mod schedule;
+mod up;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+pub use event::{ClientEvent, EndReason};
+pub use journal::{JournalEntry, JournalRequest};
+pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
+
+use crate::chat::{Line, Name, NoticeEvent, RoomName, TextError, check_body};
+use crate::link;
+use crate::rng::{Seed, SeededRng};
+use crate::secure::{NodeIdentity, PublicKey};
+use crate::time::Timestamp;
+use crate::transmit::{Path, Transmit};
+use connect::{Choosing, Shaking};
+use room::Room;
+use up::Up;
+
+/// The most addresses that a handshake is tried on at a time.
+pub const PATHS_MAX: usize = 8;
+/// The most rooms of a client: channels 1 to 63 (RUM-11).
+pub const ROOMS_PER_LINK_MAX: usize = 63;
+
+/// What a client starts from.
+pub struct ClientConfig {
+    /// The addresses that the broker may have, best first; at most [`PATHS_MAX`] are tried.
+    pub paths: Vec<Path>,
+    /// The name to sign in under.
+    pub name: Name,
+    /// The broker's key and who one is there; `None` for a broker that is not known yet.
+    pub known: Option<(PublicKey, NodeIdentity)>,
+}
+
+/// Why a text was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It is no line.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The client is not in this room.
+    #[error("not in this room")]
+    NotInRoom,
+    /// [`OUTBOX_MAX`] lines wait already.
+    #[error("{OUTBOX_MAX} lines are waiting already")]
+    OutboxFull,
+    /// The client is leaving.
+    #[error("leaving")]
+    Leaving,
+}
+
+/// What the client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Until when.
+    pub at: Timestamp,
+    /// And why.
+    pub reason: Reason,
+}
+
+/// Why a deadline exists, so that a busy loop explains itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A handshake message is sent again (SEC-5).
+    Handshake,
+    /// The link's own timer.
+    Link(link::Reason),
+    /// Something that the broker put off is asked again.
+    Retry,
+}
+
+enum State {
+    /// The handshake is under way.
+    Shaking(Box<Shaking>),
+    /// The broker has shown its key, and the owner is to say who one is there (SEC-9).
+    Choosing(Box<Choosing>),
+    /// There is a link.
+    Up(Box<Up>),
+    /// Done.
+    Ended,
+}
+
+/// Something on its way to the reader, in the room's order.
+enum Delivery {
+    /// A line that has to be journaled first, under this request.
+    Line(u64, RoomName, Box<Line>),
+    Notice(RoomName, NoticeEvent, Name),
+}
+
+/// The node's state machine.
+///
+/// *Input*: [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout),
+/// [`handle_journaled`](Self::handle_journaled).
+/// *Commands*: [`join`](Self::join), [`publish`](Self::publish),
+/// [`set_identity`](Self::set_identity), [`leave`](Self::leave), [`abandon`](Self::abandon).
+/// *Output*: after any input or command, drain [`poll_transmit`](Self::poll_transmit), then
+/// [`poll_journal`](Self::poll_journal), then [`poll_event`](Self::poll_event); then sleep until
+/// [`poll_timeout`](Self::poll_timeout).
+pub struct Client {
+    paths: Vec<Path>,
+    name: Name,
+    known: Option<(PublicKey, NodeIdentity)>,
+    rng: SeededRng,
+    state: State,
+    rooms: BTreeMap<RoomName, Room>,
+    next_handle: u64,
+    online: bool,
+    leaving: bool,
+    outgoing: VecDeque<(Path, Bytes)>,
+    journal: VecDeque<JournalRequest>,
+    next_entry: u64,
+    /// Publications that are being journaled.
+    journaling: BTreeMap<u64, (RoomName, u64)>,
+    /// Everything up to this journal request is journaled.
+    journaled: Option<u64>,
+    deliveries: VecDeque<Delivery>,
+    events: VecDeque<ClientEvent>,
+    drops: BTreeMap<&'static str, u64>,
+}
+
+impl Client {
+    /// A client that begins to shake hands at once.
+    ///
+    /// `seed` is all the randomness that it will ever have.
+    #[must_use]
+    pub fn new(config: ClientConfig, seed: Seed, now: Timestamp) -> Self {
+        let mut rng = SeededRng::new(seed);
+        let mut paths = config.paths;
+        paths.truncate(PATHS_MAX);
+        let shaking = Shaking::new(config.known.as_ref(), &mut rng, now);
+        Self {
+            paths,
+            name: config.name,
+            known: config.known,
+            rng,
+            state: State::Shaking(Box::new(shaking)),
+            rooms: BTreeMap::new(),
+            next_handle: 0,
+            online: false,
+            leaving: false,
+            outgoing: VecDeque::new(),
+            journal: VecDeque::new(),
+            next_entry: 0,
+            journaling: BTreeMap::new(),
+            journaled: None,
+            deliveries: VecDeque::new(),
+            events: VecDeque::new(),
+            drops: BTreeMap::new(),
+        }
+    }
+
+    // ---- getters
+
+    /// Whether the client is signed in.
+    #[must_use]
+    pub const fn is_online(&self) -> bool {
+        self.online
+    }
+
+    /// How many publications have no outcome yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.rooms.values().map(Room::waiting).sum()
+    }
+
+    /// How many datagrams were dropped, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> &BTreeMap<&'static str, u64> {
+        &self.drops
+    }
+
+    /// The smoothed round-trip time to the broker, once measured.
+    #[must_use]
+    pub fn srtt(&self) -> Option<Duration> {
+        match &self.state {
+            State::Up(up) => up.link.srtt(),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        }
+    }
+
+    // ---- input
+
+    /// Takes a datagram that came over `path`. What cannot be used is dropped and counted.
+    pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        let handled = match datagram.first() {
+            None => Err("empty"),
+            Some(&first) if crate::wire::is_data(first) => self.on_data(path, datagram, now),
+            Some(_) => self.on_handshake(path, &datagram.freeze(), now),
+        };
+        if let Err(reason) = handled {
+            *self.drops.entry(reason).or_default() += 1;
+            tracing::trace!(%now, ?path, reason, "datagram dropped");
+        }
+        self.go_on(now);
+    }
+
+    /// Does what has come due. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        match &mut self.state {
+            State::Shaking(_) => self.repeat_hello(now),
+            State::Up(up) => {
+                if up.link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+                    up.link.handle_timeout(now);
+                }
+                self.on_link_events(now);
+                self.repeat_finish(now);
+            }
+            State::Choosing(_) | State::Ended => {}
+        }
+        for room in self.rooms.values_mut() {
+            if room.retry_at.is_some_and(|at| at <= now) {
+                room.retry_at = None;
+            }
+        }
+        self.go_on(now);
+    }
+
+    /// Everything up to and including journal request `id` is journaled.
+    pub fn handle_journaled(&mut self, id: u64, now: Timestamp) {
+        self.journaled = self.journaled.max(Some(id));
+        let still = self.journaling.split_off(&(id + 1));
+        for (room, handle) in core::mem::replace(&mut self.journaling, still).into_values() {
+            if let Some(room) = self.rooms.get_mut(&room) {
+                room.on_journaled(handle);
+            }
+        }
+        self.deliver();
+        self.go_on(now);
+    }
+
+    // ---- commands
+
+    /// Asks to be in `room`, and to be shown `history` lines from before. Returns `false` if the
+    /// client wants to be in too many rooms already.
+    pub fn join(&mut self, room: &RoomName, history: u64, now: Timestamp) -> bool {
+        if !self.rooms.contains_key(room) {
+            if self.rooms.len() >= ROOMS_PER_LINK_MAX {
+                return false;
+            }
+            self.rooms.insert(room.clone(), Room::new(room.clone(), history));
+        }
+        self.go_on(now);
+        true
+    }
+
+    /// Puts `text` into the outbox of `room`. It is sent as soon as it is journaled and the broker
+    /// is in reach, and as often as it takes. Returns the handle under which
+    /// [`ClientEvent::Stored`] or [`ClientEvent::NotStored`] will tell its outcome.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be a line there; then nothing was done (PUB-5).
+    pub fn publish(
+        &mut self,
+        room: &RoomName,
+        text: &[u8],
+        typed_at_ms: u64,
+        now: Timestamp,
+    ) -> Result<u64, PublishError> {
+        check_body(text)?;
+        if self.leaving {
+            return Err(PublishError::Leaving);
+        }
+        let handle = self.next_handle;
+        let room = self.rooms.get_mut(room).ok_or(PublishError::NotInRoom)?;
+        if !room.has_space() {
+            return Err(PublishError::OutboxFull);
+        }
+        self.next_handle += 1;
+        let publication = room.push(handle, typed_at_ms, Bytes::copy_from_slice(text));
+        let name = room.name.clone();
+        self.journal_waiting(&name, handle, publication);
+        self.go_on(now);
+        Ok(handle)
+    }
+
+    /// Answers [`ClientEvent::FirstContact`]: who one is for that broker.
+    pub fn set_identity(&mut self, identity: NodeIdentity, now: Timestamp) {
+        if !matches!(self.state, State::Choosing(_)) {
+            return;
+        }
+        if let State::Choosing(choosing) = core::mem::replace(&mut self.state, State::Ended) {
+            self.finish_first_contact(*choosing, identity, now);
+        }
+        self.go_on(now);
+    }
+
+    /// Leaves as soon as everything is settled: nothing waits, and every own line has been
+    /// received (NOD-4). [`ClientEvent::Ended`] tells.
+    pub fn leave(&mut self, now: Timestamp) {
+        self.leaving = true;
+        self.go_on(now);
+    }
+
+    /// Ends at once, with a word to the broker if there is a link, whatever still waits.
+    pub fn abandon(&mut self, now: Timestamp) {
+        let waiting = self.waiting();
+        self.end(EndReason::Abandoned { waiting }, now);
+    }
+
+    // ---- output
+
+    /// Appends the next batch of datagrams to `out`, if there is one due.
+    pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some((path, datagram)) = self.outgoing.pop_front() {
+            out.extend_from_slice(&datagram);
+            return Some(Transmit { path, len: datagram.len(), segment_size: None });
+        }
+        match &mut self.state {
+            State::Up(up) => up.link.poll_transmit(now, out),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        }
+    }
+
+    /// The next thing to be journaled, if there is one.
+    pub fn poll_journal(&mut self) -> Option<JournalRequest> {
+        self.journal.pop_front()
+    }
+
+    /// The next thing that happened, if there is one.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let handshake = match &self.state {
+            State::Shaking(shaking) => Some(shaking.next()),
+            State::Up(up) => up.finish_due(),
+            State::Choosing(_) | State::Ended => None,
+        };
+        let handshake = handshake.map(|at| Deadline { at, reason: Reason::Handshake });
+        let link = match &self.state {
+            State::Up(up) => up.link.poll_timeout(),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        };
+        let link = link.map(|d| Deadline { at: d.at, reason: Reason::Link(d.reason) });
+        let retries = self.rooms.values().filter_map(|room| room.retry_at);
+        let retry = retries.min().map(|at| Deadline { at, reason: Reason::Retry });
+        [handshake, link, retry].into_iter().flatten().min_by_key(|deadline| deadline.at)
+    }
+
+    // ---- shared by the parts
+
+    fn journal(&mut self, entry: JournalEntry) -> u64 {
+        let id = self.next_entry;
+        self.next_entry += 1;
+        self.journal.push_back(JournalRequest { id, entry });
+        id
+    }
+
+    fn journal_waiting(&mut self, room: &RoomName, handle: u64, publication: crate::chat::Publication) {
+        let id = self.journal(JournalEntry::Waiting { handle, room: room.clone(), publication });
+        self.journaling.insert(id, (room.clone(), handle));
+    }
+
+    /// Hands over what is journaled, in order (NOD-1).
+    fn deliver(&mut self) {
+        while let Some(delivery) = self.deliveries.pop_front() {
+            match delivery {
+                Delivery::Line(id, ..) if self.journaled.is_none_or(|journaled| id > journaled) => {
+                    self.deliveries.push_front(delivery);
+                    return;
+                }
+                Delivery::Line(_, room, line) => {
+                    self.events.push_back(ClientEvent::Line { room, line: *line });
+                }
+                Delivery::Notice(room, event, name) => {
+                    self.events.push_back(ClientEvent::Notice { room, event, name });
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, reason: EndReason, now: Timestamp) {
+        match &mut self.state {
+            State::Ended => return,
+            State::Up(up) => {
+                up.link.close(link::CloseCode::Done, "", now);
+                // The CLOSE still has to go out; nothing else will.
+                let mut out = Vec::new();
+                while let Some(transmit) = up.link.poll_transmit(now, &mut out) {
+                    let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
+                    self.outgoing.extend(datagrams.map(|datagram| (transmit.path, datagram)));
+                    out.clear();
+                }
+            }
+            State::Shaking(_) | State::Choosing(_) => {}
+        }
+        self.state = State::Ended;
+        self.online = false;
+        self.events.push_back(ClientEvent::Ended(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests;

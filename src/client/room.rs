@@ -1,0 +1,270 @@
+//! One room as a node knows it: where it is in the log, and what waits to be stored.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::chat::{
+    Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume, ResumeOutcome,
+    RoomFromNode, RoomId, RoomName, WireLine,
+};
+use crate::secure::{AccountKey, DeviceKey};
+use crate::time::Timestamp;
+
+/// The most publications that wait in a room's outbox (LIM-6, PUB-8).
+pub const OUTBOX_MAX: usize = 10_000;
+/// The most publications of a room that are sent and not answered (LIM-6, PUB-8).
+pub const PUBLISH_WINDOW: usize = 64;
+/// The most authors that a broker may introduce in a room.
+const AUTHORS_MAX: usize = 65_536;
+
+/// A room that the client wants to be in.
+pub(super) struct Room {
+    pub(super) name: RoomName,
+    pub(super) history: u64,
+    pub(super) seat: Seat,
+    /// Where the client is in which history; `None` before the first JOINED.
+    cursor: Option<(LogId, LineBase)>,
+    /// The last notice seen (PRS-3).
+    presence: u64,
+    outbox: VecDeque<Waiting>,
+    /// The last number given to a publication. Before the first JOINED it is provisional.
+    last_n: u64,
+    /// The newest line that is known to be one's own, and so must still be shown.
+    own_seq: u64,
+    /// Not before this are refused publications sent again.
+    pub(super) retry_at: Option<Timestamp>,
+}
+
+/// How the room stands on the current link.
+pub(super) enum Seat {
+    /// Not asked for yet.
+    Out,
+    /// JOIN is on its way.
+    Asked(u8),
+    /// In, with those whom the broker has introduced.
+    In(u8, BTreeMap<u64, Author>),
+    /// The broker has said no.
+    Refused,
+}
+
+/// Who an author number stands for on this channel (RUM-6).
+pub(super) struct Author {
+    account: AccountKey,
+    device: DeviceKey,
+    name: Name,
+}
+
+/// A publication in the outbox.
+struct Waiting {
+    handle: u64,
+    publication: Publication,
+    journaled: bool,
+    sent: bool,
+}
+
+/// What the broker said of a publication that the outbox holds, or nothing if it holds it no more.
+pub(super) type Settled = Option<u64>;
+
+impl Room {
+    pub(super) const fn new(name: RoomName, history: u64) -> Self {
+        Self {
+            name,
+            history,
+            seat: Seat::Out,
+            cursor: None,
+            presence: 0,
+            outbox: VecDeque::new(),
+            last_n: 0,
+            own_seq: 0,
+            retry_at: None,
+        }
+    }
+
+    /// The channel on which the room is in.
+    pub(super) const fn channel(&self) -> Option<u8> {
+        match self.seat {
+            Seat::In(channel, _) => Some(channel),
+            Seat::Out | Seat::Asked(_) | Seat::Refused => None,
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether nothing waits, and every own line that was stored has been received.
+    pub(super) fn is_settled(&self) -> bool {
+        let received = self.cursor.map_or(0, |(_, base)| base.seq);
+        self.outbox.is_empty() && (received >= self.own_seq || matches!(self.seat, Seat::Refused))
+    }
+
+    // ---- the link
+
+    /// The link is gone: everything that waits is to be sent again (PUB-6).
+    pub(super) fn on_link_lost(&mut self) {
+        if !matches!(self.seat, Seat::Refused) {
+            self.seat = Seat::Out;
+        }
+        self.unsend_after(0);
+        self.retry_at = None;
+    }
+
+    pub(super) fn join_message(&self) -> Bytes {
+        let resume = self.cursor.map(|(log, base)| Resume { log, seq: base.seq, hash: base.hash });
+        RoomFromNode::Join {
+            room: self.name.as_str().to_owned(),
+            history: self.history,
+            presence: self.presence,
+            resume,
+        }
+        .encode()
+    }
+
+    /// Takes JOINED. Returns the publications that were renumbered, and have to be journaled anew.
+    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Vec<(u64, Publication)> {
+        self.seat = Seat::In(channel, BTreeMap::new());
+        let is_first = self.cursor.is_none();
+        let renumber = is_first || joined.resume == ResumeOutcome::Fork;
+        if renumber {
+            self.own_seq = 0;
+            self.presence = 0;
+        }
+        if renumber || joined.resume == ResumeOutcome::Fresh {
+            self.cursor = Some((joined.log, joined.base));
+        }
+        if renumber { self.renumber(joined.last) } else { Vec::new() }
+    }
+
+    /// RUM-10, PUB-7: what waits follows the device's last publication.
+    fn renumber(&mut self, last: LastPublication) -> Vec<(u64, Publication)> {
+        let numbers = last.n + 1..;
+        self.last_n = last.n + self.outbox.len() as u64;
+        let mut changed = Vec::new();
+        for (waiting, n) in self.outbox.iter_mut().zip(numbers) {
+            waiting.sent = false;
+            if waiting.publication.n != n {
+                waiting.publication.n = n;
+                waiting.journaled = false;
+                changed.push((waiting.handle, waiting.publication.clone()));
+            }
+        }
+        changed
+    }
+
+    // ---- the outbox
+
+    /// Whether another publication fits.
+    pub(super) fn has_space(&self) -> bool {
+        self.outbox.len() < OUTBOX_MAX
+    }
+
+    /// Puts a text into the outbox, under the next number (PUB-1).
+    pub(super) fn push(&mut self, handle: u64, typed_at_ms: u64, body: Bytes) -> Publication {
+        self.last_n += 1;
+        let n = self.last_n;
+        let publication = Publication { n, typed_at_ms, kind: Kind::Message, body };
+        let waiting =
+            Waiting { handle, publication: publication.clone(), journaled: false, sent: false };
+        self.outbox.push_back(waiting);
+        publication
+    }
+
+    pub(super) fn on_journaled(&mut self, handle: u64) {
+        if let Some(waiting) = self.outbox.iter_mut().find(|waiting| waiting.handle == handle) {
+            waiting.journaled = true;
+        }
+    }
+
+    /// The next publication to be sent, if the window allows one (PUB-8).
+    pub(super) fn next_to_send(&self) -> Option<&Publication> {
+        if self.retry_at.is_some() {
+            return None;
+        }
+        let next = self.outbox.iter().take(PUBLISH_WINDOW).find(|waiting| !waiting.sent)?;
+        next.journaled.then_some(&next.publication)
+    }
+
+    pub(super) fn mark_sent(&mut self, n: u64) {
+        if let Some(waiting) = self.outbox.iter_mut().find(|w| w.publication.n == n) {
+            waiting.sent = true;
+        }
+    }
+
+    /// Everything after `n` is to be sent again.
+    pub(super) fn unsend_after(&mut self, n: u64) {
+        for waiting in self.outbox.iter_mut().filter(|w| w.publication.n > n) {
+            waiting.sent = false;
+        }
+    }
+
+    /// Publication `n` has an outcome: it leaves the outbox (NOD-2).
+    pub(super) fn settle(&mut self, n: u64) -> Settled {
+        let index = self.outbox.iter().position(|w| w.publication.n == n)?;
+        self.outbox.remove(index).map(|waiting| waiting.handle)
+    }
+
+    /// One's own line `seq` is stored, and will be shown.
+    pub(super) fn note_own(&mut self, seq: u64) {
+        self.own_seq = self.own_seq.max(seq);
+    }
+
+    // ---- what the room says
+
+    /// Takes an introduction (RUM-6).
+    pub(super) fn introduce(
+        &mut self,
+        number: u64,
+        account: AccountKey,
+        device: DeviceKey,
+        name: &str,
+    ) -> Result<(), &'static str> {
+        let Seat::In(_, authors) = &mut self.seat else { return Err("an introduction before JOINED") };
+        // The broker checked the name; should it not have, it must not reach a screen.
+        let name = Name::new(name).map_err(|_| "an author without a valid name")?;
+        if authors.len() >= AUTHORS_MAX {
+            return Err("too many authors");
+        }
+        authors.insert(number, Author { account, device, name });
+        Ok(())
+    }
+
+    pub(super) fn name_of(&self, number: u64) -> Option<Name> {
+        let Seat::In(_, authors) = &self.seat else { return None };
+        authors.get(&number).map(|author| author.name.clone())
+    }
+
+    /// Takes the next line (RUM-8). Returns it with the cursor after it.
+    pub(super) fn on_line(&mut self, wire: WireLine) -> Result<(Line, LogId, LineBase), &'static str> {
+        let Seat::In(_, authors) = &self.seat else { return Err("a line before JOINED") };
+        let Some((log, base)) = &mut self.cursor else { return Err("a line before JOINED") };
+        if wire.seq != base.seq + 1 {
+            return Err("a line out of turn");
+        }
+        let author = authors.get(&wire.author).ok_or("an author without introduction")?;
+        let stored_at_ms = base.stored_at_ms.saturating_add(wire.since_previous_ms);
+        let line = Line {
+            seq: wire.seq,
+            stored_at_ms,
+            account: author.account,
+            device: author.device,
+            name: author.name.clone(),
+            author: wire.author,
+            n: wire.n,
+            typed_at_ms: stored_at_ms.wrapping_add_signed(wire.typed_lag_ms.wrapping_neg()),
+            kind: wire.kind,
+            body: wire.body,
+        };
+        *base = line.base_after(RoomId::of(&self.name), base);
+        Ok((line, *log, *base))
+    }
+
+    /// Takes a notice: whether it is news (PRS-3).
+    pub(super) const fn on_notice(&mut self, presence: u64) -> bool {
+        let is_new = presence > self.presence;
+        if is_new {
+            self.presence = presence;
+        }
+        is_new
+    }
+}
