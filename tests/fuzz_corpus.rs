@@ -12,9 +12,8 @@ const CORPUS_MIN: usize = 30;
 fn corpus() -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
     fs::read_dir(&directory)
+        .and_then(|entries| entries.map(|entry| fs::read(entry?.path())).collect())
         .expect("the corpus is part of the repository")
-        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
-        .collect()
 }
 
 #[test]
