@@ -9,7 +9,5 @@ pub use keys::{
     AccountKey, BrokerIdentity, CERTIFICATE_LEN, DeviceKey, KEY_LEN, LinkSecrets, NodeIdentity,
     ParseKeyError, PublicKey,
 };
-pub use packet::{
-    FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer, TAG_LEN,
-};
+pub use packet::{FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer};
 pub use replay::{REPLAY_WINDOW, ReplayWindow};
