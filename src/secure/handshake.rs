@@ -17,7 +17,7 @@
 //! spoilt for the right one, and copies cannot be made of it. But all its randomness comes from one
 //! seed, so it can be run again: each side keeps the seed and what it has accepted, and replays the
 //! handshake up to the datagram at hand. So a forged, corrupt or cut ACCEPT or FINISH changes
-//! nothing, a repeated one gives the same answer again, and a half-open handshake takes some
+//! nothing (SEC-11), a repeated one gives the same answer again, and a half-open handshake takes some
 //! hundred bytes instead of several expanded keys. The price is about three more multiplications on
 //! the curve for each handshake.
 
@@ -185,7 +185,8 @@ impl Initiator {
         self.plan.cid
     }
 
-    /// Takes the broker's answer. One that is refused has changed nothing, so the next may be right.
+    /// Takes the broker's answer. One that is refused has changed nothing, so the next may be
+    /// right (SEC-11).
     pub fn handle_accept(&self, accept: &Accept) -> Result<Accepted, HandshakeError> {
         if accept.cid != self.plan.cid {
             return Err(HandshakeError::WrongCid);
@@ -454,8 +455,8 @@ pub struct PendingFinish {
 }
 
 impl PendingFinish {
-    /// Takes the node's FINISH. One that is refused has changed nothing, so the next may be right; a
-    /// repeated one gives the same again.
+    /// Takes the node's FINISH. One that is refused has changed nothing, so the next may be right
+    /// (SEC-11); a repeated one gives the same again.
     pub fn handle_finish(&self, finish: &Finish) -> Result<NodeEstablished, HandshakeError> {
         if finish.cid != self.answer.payload.cid {
             return Err(HandshakeError::WrongCid);

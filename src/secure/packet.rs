@@ -193,8 +193,8 @@ impl Opener {
         self.forged >= FORGED_MAX
     }
 
-    /// Opens a datagram of the data class whose connection id has `cid_len` bytes. Nothing but the
-    /// count of forgeries changes unless it decrypts (KEY-2, KEY-3).
+    /// Opens a datagram of the data class whose connection id has `cid_len` bytes (PKT-1). Nothing
+    /// but the count of forgeries changes unless it decrypts (KEY-2, KEY-3).
     pub fn open(&mut self, mut datagram: BytesMut, cid_len: usize) -> Result<Opened, OpenError> {
         let number_offset = 1 + cid_len;
         let mask = self
