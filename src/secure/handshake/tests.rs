@@ -54,9 +54,10 @@ fn finish_in(datagram: &Bytes) -> Finish {
     }
 }
 
-/// What `broker` answers to a HELLO that may have been changed on the way: the CRC is made right,
-/// and so is mac1 if the HELLO had one.
+/// What `broker` answers to a HELLO that may have been changed on the way: padding and CRC are made
+/// right, and so is mac1 if the HELLO had one.
 fn answer(mut hello: Hello, broker: &BrokerIdentity) -> Result<Response, HandshakeError> {
+    hello.pad();
     if hello.mac1 != [0; MAC1_LEN] {
         let datagram = encode(&Handshake::Hello(hello.clone()));
         hello.mac1 = mac1::compute(&broker.public(), &datagram);
@@ -290,6 +291,7 @@ fn ik_hello_with(payload: &[u8]) -> Hello {
 fn a_wrong_mac1_is_dropped_before_any_diffie_hellman() {
     let mut hello = hello_in(known_broker().hello());
     hello.noise = Bytes::from_static(b"too short");
+    hello.pad();
     for bit in 0..8 * MAC1_LEN {
         let mut wrong = hello.clone();
         let datagram = encode(&Handshake::Hello(hello.clone()));
