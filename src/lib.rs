@@ -2,6 +2,7 @@
 
 pub mod mutant;
 pub mod rng;
+pub mod secure;
 pub mod time;
 pub mod transmit;
 pub mod wire;

@@ -1,0 +1,319 @@
+//! Sealing and opening data packets (SPEC.md sections 5.2 and 6.2).
+//!
+//! From the secret of its direction each side derives a packet key, an IV and a header-protection
+//! key (KEY-1). A [`Sealer`] encrypts the frames with AES-256-GCM, the plain header being the
+//! associated data (PKT-5), and then hides the packet number and the lowest bits of the flags
+//! behind a mask drawn from the ciphertext (PKT-4). An [`Opener`] does the reverse: it lifts the
+//! mask, restores the packet number, asks the replay window, decrypts, and only then changes
+//! anything (KEY-2, KEY-3).
+
+use bytes::{Bytes, BytesMut};
+use ring::aead::quic::{AES_256, HeaderProtectionKey};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{self, HKDF_SHA256, KeyType, Prk};
+use zeroize::Zeroizing;
+
+use super::keys::KEY_LEN;
+use super::replay::ReplayWindow;
+use crate::bug;
+
+/// How many bytes sealing adds behind the frames (PKT-5).
+pub const TAG_LEN: usize = 16;
+/// How many packets may be sealed with one key: the confidentiality limit of AES-GCM (RFC 9001
+/// section 6.6). Our short packets would allow 2^28 (its appendix B) (KEY-4).
+pub const SEALED_MAX: u64 = 1 << 23;
+/// How many packet numbers before [`SEALED_MAX`] a link stops, so that its CLOSE and whatever is
+/// on its way with it still fit (KEY-4).
+pub const SEALED_RESERVE: u64 = 1 << 10;
+/// After how many packets that fail authentication a link closes. The integrity limit of AES-GCM
+/// is 2^52 (RFC 9001 section 6.6) (KEY-4).
+pub const FORGED_MAX: u64 = 1 << 36;
+
+/// The sample for the mask begins this many bytes after the packet number begins (PKT-4), which is
+/// also the least that packet number and frames take together (PKT-3).
+const SAMPLE_OFFSET: usize = 4;
+const SAMPLE_LEN: usize = 16;
+/// The flags that the mask covers: the reserved bits and the length of the number (PKT-4).
+const MASKED_FLAGS: u8 = 0b0001_1111;
+const EPOCH_FLAGS: u8 = 0b0110_0000;
+const RESERVED_FLAGS: u8 = 0b0001_1100;
+const NUMBER_LEN_FLAGS: u8 = 0b0000_0011;
+/// A PAD frame.
+const PAD: u8 = 0;
+
+/// The keys of one direction (KEY-1).
+struct PacketKeys {
+    aead: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+    header: HeaderProtectionKey,
+}
+
+impl PacketKeys {
+    /// Derives the keys of epoch 0 from one of the two secrets of the handshake (KEY-1).
+    fn derive(secret: &[u8; KEY_LEN]) -> Self {
+        let secret = Prk::new_less_safe(HKDF_SHA256, secret);
+        let key = Zeroizing::new(expand::<KEY_LEN>(&secret, b"tertulia key 0"));
+        let header = Zeroizing::new(expand::<KEY_LEN>(&secret, b"tertulia hp"));
+        Self {
+            aead: LessSafeKey::new(
+                UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"),
+            ),
+            iv: expand(&secret, b"tertulia iv 0"),
+            header: HeaderProtectionKey::new(&AES_256, &*header)
+                .expect("an AES-256 key has 32 bytes"),
+        }
+    }
+
+    /// The IV xor the packet number (PKT-5).
+    fn nonce(&self, number: u64) -> Nonce {
+        let mut nonce = self.iv;
+        for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// The mask for the flags (first byte) and the packet number, from a protected packet whose
+    /// number begins at `number_offset` (PKT-4). `None` if the packet is too short for a sample.
+    fn mask(&self, packet: &[u8], number_offset: usize) -> Option<[u8; 5]> {
+        let start = number_offset + SAMPLE_OFFSET;
+        let sample = packet.get(start..start + SAMPLE_LEN)?;
+        self.header.new_mask(sample).ok()
+    }
+}
+
+/// Seals the packets of one direction.
+pub struct Sealer {
+    keys: PacketKeys,
+}
+
+impl Sealer {
+    /// Seals with the keys derived from `secret`, a [`send`](super::LinkSecrets::send) secret.
+    #[must_use]
+    pub fn new(secret: &[u8; KEY_LEN]) -> Self {
+        Self {
+            keys: PacketKeys::derive(secret),
+        }
+    }
+
+    /// Seals the packet with that number at the end of `out`: `out[header_start..]` is the plain
+    /// header, whose packet number begins at `out[number_offset]`, and the frames. They are padded
+    /// to the least length (PKT-3), encrypted in place (PKT-5) and protected (PKT-4); `out` grows
+    /// by the tag and the padding.
+    ///
+    /// # Panics
+    ///
+    /// If the header is not in `out`, or, with debug assertions, if `number` is past the limit of
+    /// [`exhausted`](Self::exhausted) and its reserve: wrong local calls.
+    pub fn seal(&self, number: u64, out: &mut Vec<u8>, header_start: usize, number_offset: usize) {
+        debug_assert!(number < SEALED_MAX, "the link must have closed (KEY-4)");
+        let number_len = usize::from(out[header_start] & NUMBER_LEN_FLAGS) + 1;
+        let frames = number_offset + number_len;
+        if out.len() < number_offset + SAMPLE_OFFSET {
+            out.resize(number_offset + SAMPLE_OFFSET, PAD);
+        }
+
+        let (header, payload) = out.split_at_mut(frames);
+        let tag = self
+            .keys
+            .aead
+            .seal_in_place_separate_tag(
+                self.keys.nonce(number),
+                Aad::from(&header[header_start..]),
+                payload,
+            )
+            .expect("a datagram is far below the AEAD's length limit");
+        out.extend_from_slice(tag.as_ref());
+
+        let mask = self
+            .keys
+            .mask(out, number_offset)
+            .expect("four bytes and the tag hold the sample");
+        out[header_start] ^= mask[0] & MASKED_FLAGS;
+        xor(&mut out[number_offset..frames], &mask[1..]);
+    }
+
+    /// Whether a link whose next packet has that number must close (KEYS) instead of sending
+    /// anything else under this key (KEY-4).
+    #[must_use]
+    pub const fn exhausted(&self, number: u64) -> bool {
+        number >= SEALED_MAX - SEALED_RESERVE
+    }
+}
+
+/// A packet that has decrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The whole packet number.
+    pub number: u64,
+    /// Whether a reserved bit was set, which breaks the protocol (PKT-6).
+    pub reserved_bits: bool,
+    /// The frames.
+    pub payload: Bytes,
+}
+
+/// Why a datagram was dropped. Anybody can be to blame: nothing about it is authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Shorter than any packet (PKT-3).
+    #[error("too short for a packet")]
+    TooShort,
+    /// Of an epoch that is not in use (PKT-6).
+    #[error("unknown key epoch")]
+    Epoch,
+    /// Its number was seen before, or is below the window (KEY-2).
+    #[error("packet number seen before or too old")]
+    Replay,
+    /// It was not sealed by the peer, or was changed on the way (KEY-4).
+    #[error("authentication failed")]
+    Authentication,
+}
+
+/// Opens the packets of one direction, each once.
+pub struct Opener {
+    keys: PacketKeys,
+    window: ReplayWindow,
+    forged: u64,
+}
+
+impl Opener {
+    /// Opens with the keys derived from `secret`, a [`receive`](super::LinkSecrets::receive) secret.
+    #[must_use]
+    pub fn new(secret: &[u8; KEY_LEN]) -> Self {
+        Self {
+            keys: PacketKeys::derive(secret),
+            window: ReplayWindow::new(),
+            forged: 0,
+        }
+    }
+
+    /// The largest packet number that has decrypted.
+    #[must_use]
+    pub const fn largest(&self) -> Option<u64> {
+        self.window.largest()
+    }
+
+    /// How many packets failed authentication (KEY-4).
+    #[must_use]
+    pub const fn forged(&self) -> u64 {
+        self.forged
+    }
+
+    /// Whether so many packets failed authentication that the link must close (KEYS) (KEY-4).
+    #[must_use]
+    pub const fn exhausted(&self) -> bool {
+        self.forged >= FORGED_MAX
+    }
+
+    /// Opens a datagram of the data class whose connection id has `cid_len` bytes. Nothing but the
+    /// count of forgeries changes unless it decrypts (KEY-2, KEY-3).
+    pub fn open(&mut self, mut datagram: BytesMut, cid_len: usize) -> Result<Opened, OpenError> {
+        let number_offset = 1 + cid_len;
+        let mask = self
+            .keys
+            .mask(&datagram, number_offset)
+            .ok_or(OpenError::TooShort)?;
+        if datagram[0] & EPOCH_FLAGS != 0 {
+            return Err(OpenError::Epoch);
+        }
+        datagram[0] ^= mask[0] & MASKED_FLAGS;
+        let flags = datagram[0];
+        let number_len = usize::from(flags & NUMBER_LEN_FLAGS) + 1;
+        let mut payload = datagram.split_off(number_offset + number_len);
+        let sent_number = &mut datagram[number_offset..];
+        xor(sent_number, &mask[1..]);
+
+        let number = restore_number(self.window.largest(), sent_number);
+        if !self.window.is_fresh(number) {
+            return Err(OpenError::Replay);
+        }
+        let plain_len = self.decrypt(number, &datagram, &mut payload)?;
+        payload.truncate(plain_len);
+        self.window.insert(number);
+        Ok(Opened {
+            number,
+            reserved_bits: flags & RESERVED_FLAGS != 0,
+            payload: payload.freeze(),
+        })
+    }
+
+    /// Decrypts `payload` in place and says how many bytes of it are frames; the rest is the tag.
+    fn decrypt(
+        &mut self,
+        number: u64,
+        header: &[u8],
+        payload: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        if bug!(NoAeadCheck) {
+            return Ok(self.decrypt_unchecked(number, payload));
+        }
+        let nonce = self.keys.nonce(number);
+        match self
+            .keys
+            .aead
+            .open_in_place(nonce, Aad::from(header), payload)
+        {
+            Ok(plain) => Ok(plain.len()),
+            Err(ring::error::Unspecified) => {
+                self.forged = self.forged.saturating_add(1);
+                Err(OpenError::Authentication)
+            }
+        }
+    }
+
+    /// What [`decrypt`](Self::decrypt) does without looking at the tag. Sealing zeros under the
+    /// same nonce gives the keystream, which is all that lies between ciphertext and plain text.
+    fn decrypt_unchecked(&self, number: u64, payload: &mut [u8]) -> usize {
+        let plain_len = payload.len() - TAG_LEN;
+        let mut keystream = vec![0; plain_len];
+        let nonce = self.keys.nonce(number);
+        let sealed = self
+            .keys
+            .aead
+            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut keystream);
+        sealed.expect("a datagram is far below the AEAD's length limit");
+        xor(&mut payload[..plain_len], &keystream);
+        plain_len
+    }
+}
+
+/// `N` bytes of HKDF-Expand (KEY-1).
+fn expand<const N: usize>(secret: &Prk, info: &[u8]) -> [u8; N] {
+    struct Length<const N: usize>;
+    impl<const N: usize> KeyType for Length<N> {
+        fn len(&self) -> usize {
+            N
+        }
+    }
+    let mut out = [0; N];
+    secret
+        .expand(&[info], Length::<N>)
+        .and_then(|okm: hkdf::Okm<'_, _>| okm.fill(&mut out))
+        .expect("HKDF gives up to 8,160 bytes");
+    out
+}
+
+fn xor(bytes: &mut [u8], mask: &[u8]) {
+    for (byte, mask) in bytes.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}
+
+/// The packet number closest to the one after `largest` that ends in `sent` (PKT-2; RFC 9000
+/// appendix A.3).
+fn restore_number(largest: Option<u64>, sent: &[u8]) -> u64 {
+    let window = 1_u64 << (8 * sent.len());
+    let expected = largest.map_or(0, |largest| largest + 1);
+    let low = sent.iter().fold(0, |low, byte| low << 8 | u64::from(*byte));
+    let candidate = expected & !(window - 1) | low;
+    if candidate + window / 2 <= expected && candidate + window < 1 << 62 {
+        candidate + window
+    } else if candidate > expected + window / 2 && candidate >= window {
+        candidate - window
+    } else {
+        candidate
+    }
+}
+
+#[cfg(test)]
+mod tests;

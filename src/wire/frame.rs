@@ -1,0 +1,271 @@
+//! Frames, the content of a data packet: SPEC.md section 7.
+
+use bytes::{Buf as _, Bytes};
+
+use super::{Ack, DecodeError, Reader, put_sized, put_varint, varint_len};
+
+/// The most bytes of a message (LIM-2, FRM-4).
+pub const MESSAGE_MAX: usize = 65_536;
+
+/// The most bytes of the reason in a CLOSE (LIM-2).
+pub const REASON_MAX: usize = 128;
+
+const PAD: u8 = 0x00;
+const PING: u8 = 0x01;
+const ACK: u8 = 0x02;
+const MSG: u8 = 0x04;
+const FRAG: u8 = 0x05;
+const CLOSE: u8 = 0x0d;
+
+/// From this type on, a frame tells its own length and is skipped when unknown (FRM-2).
+const SKIPPABLE: u8 = 0x40;
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Nothing, in one byte.
+    Pad,
+    /// A demand for an acknowledgement.
+    Ping,
+    /// An acknowledgement.
+    Ack(Ack),
+    /// A whole message.
+    Msg {
+        /// The channel.
+        channel: u64,
+        /// The message's number in its channel and direction.
+        number: u64,
+        /// The message; may be empty (FRM-4).
+        data: Bytes,
+    },
+    /// A piece of a message that does not fit one packet.
+    Frag {
+        /// The channel.
+        channel: u64,
+        /// The message's number in its channel and direction.
+        number: u64,
+        /// The length of the whole message, in bytes; at most [`MESSAGE_MAX`].
+        total: u64,
+        /// Where the piece begins in the message, in bytes.
+        offset: u64,
+        /// The piece; neither empty nor the whole message (FRM-4).
+        data: Bytes,
+    },
+    /// The end of the link.
+    Close {
+        /// Why, as a code point of SPEC.md section 14.
+        code: u64,
+        /// Why, in words: at most [`REASON_MAX`] bytes.
+        reason: String,
+    },
+    /// A frame of the future, or grease, to be skipped (FRM-2).
+    Unknown {
+        /// The type, from 0x40 on.
+        kind: u8,
+        /// The content.
+        data: Bytes,
+    },
+}
+
+impl Frame {
+    /// Whether whoever receives the frame owes an acknowledgement (ACK-1).
+    #[must_use]
+    pub const fn is_ack_eliciting(&self) -> bool {
+        !matches!(self, Self::Pad | Self::Ack(_) | Self::Close { .. })
+    }
+
+    /// Appends the frame.
+    ///
+    /// # Panics
+    ///
+    /// If a field breaks the bounds that its documentation names, or a number is above
+    /// [`VARINT_MAX`](super::VARINT_MAX): a wrong local call.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Pad => out.push(PAD),
+            Self::Ping => out.push(PING),
+            Self::Ack(ack) => {
+                out.push(ACK);
+                ack.encode(out);
+            }
+            Self::Msg {
+                channel,
+                number,
+                data,
+            } => put_msg(out, *channel, *number, data),
+            Self::Frag {
+                channel,
+                number,
+                total,
+                offset,
+                data,
+            } => put_frag(out, *channel, *number, *total, *offset, data),
+            Self::Close { code, reason } => {
+                let len = reason.len();
+                assert!(len <= REASON_MAX, "a reason of {len} bytes");
+                out.push(CLOSE);
+                put_varint(out, *code);
+                put_sized(out, reason.as_bytes());
+            }
+            Self::Unknown { kind, data } => {
+                assert!(*kind >= SKIPPABLE, "type {kind:#04x} cannot be skipped");
+                out.push(*kind);
+                put_sized(out, data);
+            }
+        }
+    }
+
+    /// Takes one frame off the front of `payload`.
+    fn decode(payload: &mut Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let frame = match reader.u8()? {
+            PAD => Self::Pad,
+            PING => Self::Ping,
+            ACK => Self::Ack(Ack::decode(&mut reader)?),
+            MSG => Self::Msg {
+                channel: reader.varint()?,
+                number: reader.varint()?,
+                data: payload.slice_ref(reader.sized()?),
+            },
+            FRAG => Self::decode_frag(payload, &mut reader)?,
+            CLOSE => {
+                let code = reader.varint()?;
+                let reason = reader.text()?;
+                if reason.len() > REASON_MAX {
+                    return Err(DecodeError::Invalid("length of a reason"));
+                }
+                Self::Close {
+                    code,
+                    reason: reason.to_owned(),
+                }
+            }
+            kind @ SKIPPABLE.. => Self::Unknown {
+                kind,
+                data: payload.slice_ref(reader.sized()?),
+            },
+            unknown => return Err(DecodeError::UnknownType(unknown)),
+        };
+        let taken = payload.len() - reader.remaining();
+        payload.advance(taken);
+        Ok(frame)
+    }
+
+    fn decode_frag(payload: &Bytes, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let channel = reader.varint()?;
+        let number = reader.varint()?;
+        let total = reader.varint()?;
+        let offset = reader.varint()?;
+        let data = reader.sized()?;
+        if !is_proper_piece(total, offset, data.len()) {
+            return Err(DecodeError::Invalid("fragment"));
+        }
+        Ok(Self::Frag {
+            channel,
+            number,
+            total,
+            offset,
+            data: payload.slice_ref(data),
+        })
+    }
+}
+
+/// The frames of a packet's payload, in order. The first error ends it.
+///
+/// An empty payload is an error: a packet has at least one frame (FRM-1).
+#[must_use]
+pub fn decode_frames(payload: Bytes) -> FrameIter {
+    FrameIter {
+        is_empty: payload.is_empty(),
+        rest: payload,
+    }
+}
+
+/// What [`decode_frames`] returns.
+#[derive(Clone, Debug)]
+pub struct FrameIter {
+    /// Whether the emptiness of the payload is still to be reported.
+    is_empty: bool,
+    rest: Bytes,
+}
+
+impl Iterator for FrameIter {
+    type Item = Result<Frame, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if core::mem::take(&mut self.is_empty) {
+            return Some(Err(DecodeError::Invalid("packet: it has no frame")));
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let frame = Frame::decode(&mut self.rest);
+        if frame.is_err() {
+            self.rest.clear();
+        }
+        Some(frame)
+    }
+}
+
+impl core::iter::FusedIterator for FrameIter {}
+
+/// How many bytes a MSG takes before its content of `len` bytes (FRM-5).
+#[must_use]
+pub const fn msg_header_len(channel: u64, number: u64, len: usize) -> usize {
+    1 + varint_len(channel) + varint_len(number) + varint_len(len as u64)
+}
+
+/// Appends a MSG.
+///
+/// # Panics
+///
+/// If a number is above [`VARINT_MAX`](super::VARINT_MAX): a wrong local call.
+pub fn put_msg(out: &mut Vec<u8>, channel: u64, number: u64, data: &[u8]) {
+    out.push(MSG);
+    put_varint(out, channel);
+    put_varint(out, number);
+    put_sized(out, data);
+}
+
+/// How many bytes a FRAG takes before its content of `len` bytes (FRM-5).
+#[must_use]
+pub const fn frag_header_len(
+    channel: u64,
+    number: u64,
+    total: u64,
+    offset: u64,
+    len: usize,
+) -> usize {
+    msg_header_len(channel, number, len) + varint_len(total) + varint_len(offset)
+}
+
+/// Appends a FRAG.
+///
+/// # Panics
+///
+/// If it breaks FRM-4, or a number is above [`VARINT_MAX`](super::VARINT_MAX): a wrong local call.
+pub fn put_frag(
+    out: &mut Vec<u8>,
+    channel: u64,
+    number: u64,
+    total: u64,
+    offset: u64,
+    data: &[u8],
+) {
+    let len = data.len();
+    assert!(
+        is_proper_piece(total, offset, len),
+        "a fragment of {len} bytes at {offset} of {total}"
+    );
+    out.push(FRAG);
+    put_varint(out, channel);
+    put_varint(out, number);
+    put_varint(out, total);
+    put_varint(out, offset);
+    put_sized(out, data);
+}
+
+/// Whether `len` bytes at `offset` may be a fragment of a message of `total` bytes (FRM-4).
+const fn is_proper_piece(total: u64, offset: u64, len: usize) -> bool {
+    let len = len as u64;
+    total <= MESSAGE_MAX as u64 && 0 < len && len < total && offset <= total - len
+}
