@@ -25,17 +25,16 @@ impl Ack {
 
     /// Appends the fields of an ACK frame.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let mut ranges = self.ranges.iter();
-        let first = ranges.next().unwrap_or(0..=0);
-        put_varint(out, *first.end());
+        let AckRanges { highest, further } = &self.ranges;
+        put_varint(out, *highest.end());
         put_varint(out, self.delay_us);
-        put_varint(out, ranges.len() as u64);
-        put_varint(out, first.end() - first.start());
-        let mut above = *first.start();
-        for range in ranges {
-            put_varint(out, above - range.end() - 2);
+        put_varint(out, further.len() as u64);
+        put_varint(out, highest.end() - highest.start());
+        let mut above = highest;
+        for range in further {
+            put_varint(out, above.start() - range.end() - 2);
             put_varint(out, range.end() - range.start());
-            above = *range.start();
+            above = range;
         }
     }
 
@@ -44,60 +43,81 @@ impl Ack {
         const BELOW_ZERO: DecodeError = DecodeError::Invalid("ACK range: it goes below zero");
         let largest = reader.varint()?;
         let delay_us = reader.varint()?;
-        let further = reader.varint()?;
-        if further >= ACK_RANGES_MAX as u64 {
+        let count = reader.varint()?;
+        if count >= ACK_RANGES_MAX as u64 {
             return Err(DecodeError::Invalid("number of ACK ranges"));
         }
         let mut smallest = largest.checked_sub(reader.varint()?).ok_or(BELOW_ZERO)?;
-        let mut ranges = AckRanges(vec![smallest..=largest]);
-        for _ in 0..further {
-            // Both fields are stored less one, and neither sum can overflow: varints end at 2^62.
+        let highest = smallest..=largest;
+        let mut further = Vec::new();
+        for _ in 0..count {
+            // The gap is stored less one. The sum cannot overflow: a varint is below 2^62.
             let gap = reader.varint()? + 1;
             let largest = smallest.checked_sub(gap + 1).ok_or(BELOW_ZERO)?;
             smallest = largest.checked_sub(reader.varint()?).ok_or(BELOW_ZERO)?;
-            ranges.0.push(smallest..=largest);
+            further.push(smallest..=largest);
         }
+        let ranges = AckRanges { highest, further };
         Ok(Self { delay_us, ranges })
     }
 }
 
 /// Ranges of packet numbers from high to low: 1 to [`ACK_RANGES_MAX`], with a hole between any two
-/// (FRM-3).
+/// (FRM-3). A single range, by far the most common case, takes no memory beside this.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AckRanges(Vec<RangeInclusive<u64>>);
+pub struct AckRanges {
+    highest: RangeInclusive<u64>,
+    further: Vec<RangeInclusive<u64>>,
+}
 
 impl AckRanges {
-    /// The ranges that begin with `highest`; `None` if it is empty or goes above [`VARINT_MAX`].
+    /// The one range `highest`, to which lower ones may be [pushed](Self::push); `None` if it is
+    /// empty or goes above [`VARINT_MAX`].
     #[must_use]
     pub fn new(highest: RangeInclusive<u64>) -> Option<Self> {
-        (!highest.is_empty() && *highest.end() <= VARINT_MAX).then(|| Self(vec![highest]))
+        let fits = !highest.is_empty() && *highest.end() <= VARINT_MAX;
+        fits.then_some(Self {
+            highest,
+            further: Vec::new(),
+        })
     }
 
-    /// Adds a range below all others. Says whether it did: it does not if there are
-    /// [`ACK_RANGES_MAX`] already, if `lower` is empty, or if it is not below them with a hole
+    /// Adds a range below all others, and says whether it did: it does not if there are
+    /// [`ACK_RANGES_MAX`] already (LIM-4), or if `lower` is empty or not below them with a hole
     /// between.
     #[must_use]
     pub fn push(&mut self, lower: RangeInclusive<u64>) -> bool {
-        let lowest = self.0.last().map_or(0, |range| *range.start());
-        let fits = self.0.len() < ACK_RANGES_MAX
+        let fits = self.count() < ACK_RANGES_MAX
             && !lower.is_empty()
-            && lower.end().saturating_add(1) < lowest;
+            && lower.end().saturating_add(1) < self.smallest();
         if fits {
-            self.0.push(lower);
+            self.further.push(lower);
         }
         fits
     }
 
+    /// How many ranges there are: at least one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        1 + self.further.len()
+    }
+
     /// The largest number in any range.
     #[must_use]
-    pub fn largest(&self) -> u64 {
-        self.0.first().map_or(0, |range| *range.end())
+    pub const fn largest(&self) -> u64 {
+        *self.highest.end()
+    }
+
+    /// The smallest number in any range.
+    #[must_use]
+    pub fn smallest(&self) -> u64 {
+        *self.further.last().unwrap_or(&self.highest).start()
     }
 
     /// The ranges, from high to low.
-    pub fn iter(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = RangeInclusive<u64>> + ExactSizeIterator + '_ {
-        self.0.iter().cloned()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = RangeInclusive<u64>> + '_ {
+        core::iter::once(&self.highest)
+            .chain(&self.further)
+            .cloned()
     }
 }

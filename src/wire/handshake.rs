@@ -117,9 +117,9 @@ impl Hello {
     /// Sets the padding to what lifts the datagram to [`HELLO_MIN`] bytes (HSD-3), and no more.
     pub fn pad(&mut self) {
         self.padding = 0;
-        let mut out = Vec::new();
-        self.encode(&mut out);
-        self.padding = HELLO_MIN.saturating_sub(out.len());
+        let mut fields = Vec::new();
+        self.put_fields(&mut fields);
+        self.padding = HELLO_MIN.saturating_sub(2 + fields.len() + CRC_LEN);
     }
 
     /// The Noise prologue: the protocol id, then the fields from `version` up to and including
@@ -143,17 +143,26 @@ impl Hello {
     ///
     /// # Panics
     ///
-    /// If a list or the cookie breaks its bounds, or the whole is longer than [`DATAGRAM_MAX`].
+    /// If a list or the cookie breaks its bounds, `version` or `suite` is not on its list, or the
+    /// whole is shorter than [`HELLO_MIN`] or longer than [`DATAGRAM_MAX`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_datagram(out, HELLO, self.version, |out| {
-            self.put_offer(out);
-            put_cookie(out, &self.cookie);
-            put_noise(out, &self.noise);
-            // Early data has its place, and is empty in this version (HSD-2).
-            out.extend_from_slice(&0_u16.to_be_bytes());
-            out.resize(out.len() + self.padding, 0);
-            out.extend_from_slice(&self.mac1);
-        });
+        assert!(self.versions.contains(&self.version), "version not offered");
+        assert!(self.suites.contains(&self.suite), "suite not offered");
+        let start = out.len();
+        put_datagram(out, HELLO, self.version, |out| self.put_fields(out));
+        let len = out.len() - start;
+        assert!(len >= HELLO_MIN, "a HELLO of {len} bytes");
+    }
+
+    /// Everything between the version and the CRC.
+    fn put_fields(&self, out: &mut Vec<u8>) {
+        self.put_offer(out);
+        put_cookie(out, &self.cookie);
+        put_noise(out, &self.noise);
+        // Early data has its place, and is empty in this version (HSD-2).
+        out.extend_from_slice(&0_u16.to_be_bytes());
+        out.resize(out.len() + self.padding, 0);
+        out.extend_from_slice(&self.mac1);
     }
 
     /// What an offer consists of, but for the version in front of it.
