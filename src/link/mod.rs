@@ -44,6 +44,7 @@ mod tests;
 mod timer;
 mod transmit;
 
+use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -61,12 +62,6 @@ use open::{Open, Received};
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
 pub use sent::IN_FLIGHT_MAX;
 pub use timer::{Deadline, Reason};
-
-/// How many packets may fail authentication before the link gives up its keys (KEY-4).
-pub const AUTHENTICATION_FAILURES_MAX: u64 = 1 << 36;
-
-/// How many packets may be sent under one key (KEY-4): 2^23 times 2^8.
-pub const PACKETS_SENT_MAX: u64 = 1 << 31;
 
 /// Which end of a link this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +127,6 @@ impl LinkConfig {
 /// often leads to commands), then `poll_transmit` until `None`, then ask `poll_timeout` once for
 /// when to call `handle_timeout`. An input that is a datagram goes in before a time-out of the same
 /// moment, so that acknowledgements that have arrived are processed before probes fire (PROBE-3).
-#[derive(Debug)]
 pub struct Link {
     path: Path,
     local_cid_len: usize,
@@ -227,8 +221,7 @@ impl Link {
     /// How many messages of `channel` wait for acknowledgement, counted from the oldest that does.
     #[must_use]
     pub fn unacked_messages(&self, channel: u8) -> usize {
-        self.open()
-            .map_or(0, |open| open.unacked_messages(channel))
+        self.open().map_or(0, |open| open.unacked_messages(channel))
     }
 
     /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4).
@@ -271,7 +264,13 @@ impl Link {
                 if open.is_newest(opened.number) {
                     self.path = path;
                 }
-                open.handle_packet(opened, &mut self.events, &mut self.stats, now)
+                open.handle_packet(
+                    opened,
+                    &self.envelope,
+                    &mut self.events,
+                    &mut self.stats,
+                    now,
+                )
             }
             State::Closing(closing) => closing.handle_packet(opened),
             State::Closed => return Err(DropReason::Closed),
@@ -340,7 +339,7 @@ impl Link {
             State::Closed => None,
         };
         let len = out.len() - start;
-        if self.envelope.packets_sent() >= PACKETS_SENT_MAX {
+        if self.envelope.is_exhausted() {
             self.close(CloseCode::Keys, "key used up", now);
         }
         if len == 0 {
@@ -384,9 +383,9 @@ impl Link {
         let reason = DropReason::from(error);
         if reason == DropReason::Authentication {
             self.stats.authentication_failures += 1;
-            if self.stats.authentication_failures >= AUTHENTICATION_FAILURES_MAX {
-                self.close(CloseCode::Keys, "too many forgeries", now);
-            }
+        }
+        if self.opener.exhausted() {
+            self.close(CloseCode::Keys, "too many forgeries", now);
         }
         reason
     }
@@ -405,5 +404,14 @@ impl Link {
             code,
             reason,
         });
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("path", &self.path)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
