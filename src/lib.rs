@@ -1,5 +1,6 @@
 //! Chat that never loses, repeats or reorders a line.
 
+pub mod link;
 pub mod mutant;
 pub mod rng;
 pub mod secure;

@@ -1,0 +1,461 @@
+//! The sending half of the channels.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, FRAGMENTS_MAX, PIECE_MAX, Piece};
+use crate::bug;
+use crate::link::report::SendError;
+use crate::wire::{MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_msg};
+
+const _: () = assert!(MESSAGE_MAX.div_ceil(PIECE_MAX) <= FRAGMENTS_MAX);
+
+/// The control channel, which goes first (CHN-2, CHN-6).
+const CONTROL: u8 = 0;
+
+/// All channels that anything was ever sent on, by their numbers, and whose turn it is.
+#[derive(Debug, Default)]
+pub(in crate::link) struct SendChannels {
+    channels: Vec<SendChannel>,
+    /// The channel that begins the next packet, after the control channel (CHN-6).
+    turn: u8,
+}
+
+/// Which pieces to look at: those that were lost go ahead of new ones (LOSS-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::link) enum Which {
+    Lost,
+    New,
+}
+
+impl SendChannels {
+    /// Whether a message of `len` bytes may be queued (CHN-4, CHN-5).
+    pub(in crate::link) fn check(&self, channel: u8, len: usize) -> Result<(), SendError> {
+        if len > MESSAGE_MAX {
+            return Err(SendError::TooLong);
+        }
+        match self.get(channel) {
+            Some(channel) if !channel.has_room(len) => Err(SendError::ChannelFull),
+            _ => Ok(()),
+        }
+    }
+
+    /// Queues a message that was checked.
+    pub(in crate::link) fn push(&mut self, channel: u8, data: Bytes) {
+        let at = match self.find(channel) {
+            Ok(at) => at,
+            Err(at) => {
+                self.channels.insert(at, SendChannel::new(channel));
+                at
+            }
+        };
+        self.channels[at].push(data);
+    }
+
+    /// Whether a message was ever sent on `channel` (CHN-2).
+    pub(in crate::link) fn is_used(&self, channel: u8) -> bool {
+        self.find(channel).is_ok()
+    }
+
+    /// How many messages of `channel` are unacknowledged, counted from the oldest.
+    pub(in crate::link) fn unacked(&self, channel: u8) -> usize {
+        self.get(channel)
+            .map_or(0, |channel| channel.messages.len())
+    }
+
+    /// Whether any message is unacknowledged.
+    pub(in crate::link) fn has_unacked(&self) -> bool {
+        self.channels
+            .iter()
+            .any(|channel| !channel.messages.is_empty())
+    }
+
+    /// Whether any piece waits to be sent, for the first time or again.
+    pub(in crate::link) fn has_pending(&self) -> bool {
+        self.channels
+            .iter()
+            .any(|channel| channel.lost > 0 || channel.peek(Which::New).is_some())
+    }
+
+    /// Appends pieces that wait to be sent, as long as `out` stays within `end` bytes, and shows
+    /// each to `each`. Lost ones first; then the control channel; then the channels in turn (CHN-6).
+    pub(in crate::link) fn fill(
+        &mut self,
+        out: &mut Vec<u8>,
+        end: usize,
+        mut each: impl FnMut(Piece),
+    ) {
+        let first = self
+            .channels
+            .partition_point(|channel| channel.id < self.turn);
+        let mut begun_by = None;
+        for which in [Which::Lost, Which::New] {
+            let (before, from) = self.channels.split_at_mut(first);
+            let (control, before) = match before.split_first_mut() {
+                Some((control, others)) if control.id == CONTROL => (Some(control), others),
+                Some(_) => (None, before),
+                None => (None, before),
+            };
+            for channel in control.into_iter().chain(from).chain(before) {
+                let did = channel.fill(which, out, end, &mut each);
+                if did && channel.id != CONTROL {
+                    begun_by.get_or_insert(channel.id);
+                }
+            }
+        }
+        if let Some(channel) = begun_by {
+            self.turn = channel + 1;
+        }
+    }
+
+    /// Appends a piece again that is in flight or lost, if `out` stays within `end` bytes. Says
+    /// whether it did.
+    pub(in crate::link) fn repeat(&mut self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
+        self.get_mut(piece.channel)
+            .is_some_and(|channel| channel.repeat(piece, out, end))
+    }
+
+    /// The peer has a piece: any copy of it settles it (LOSS-2).
+    pub(in crate::link) fn on_acked(&mut self, piece: Piece) {
+        if let Some(channel) = self.get_mut(piece.channel) {
+            channel.on_acked(piece);
+        }
+    }
+
+    /// A packet with a piece was lost: unless another copy settled it, it is to be sent again
+    /// (LOSS-2).
+    pub(in crate::link) fn on_lost(&mut self, piece: Piece) {
+        if bug!(GiveUpRetransmitting) {
+            return;
+        }
+        if let Some(channel) = self.get_mut(piece.channel) {
+            channel.on_lost(piece);
+        }
+    }
+
+    fn find(&self, channel: u8) -> Result<usize, usize> {
+        self.channels
+            .binary_search_by_key(&channel, |other| other.id)
+    }
+
+    fn get(&self, channel: u8) -> Option<&SendChannel> {
+        self.find(channel).ok().map(|at| &self.channels[at])
+    }
+
+    fn get_mut(&mut self, channel: u8) -> Option<&mut SendChannel> {
+        self.find(channel).ok().map(|at| &mut self.channels[at])
+    }
+}
+
+/// One channel's messages, from the oldest that is not settled.
+#[derive(Debug)]
+struct SendChannel {
+    id: u8,
+    /// The number of the oldest message.
+    first: u64,
+    messages: VecDeque<Outgoing>,
+    /// The bytes of `messages` (CHN-4).
+    bytes: usize,
+    /// The first piece that was never sent: a message's number and the piece's index.
+    new: (u64, u8),
+    /// How many pieces wait to be sent again.
+    lost: u32,
+}
+
+/// A message on its way. Bit `i` of a set stands for piece `i`.
+#[derive(Debug)]
+struct Outgoing {
+    data: Bytes,
+    settled: u64,
+    lost: u64,
+}
+
+impl Outgoing {
+    fn pieces(&self) -> usize {
+        self.data.len().div_ceil(PIECE_MAX).max(1)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.count_ones() as usize == self.pieces()
+    }
+}
+
+impl SendChannel {
+    fn new(id: u8) -> Self {
+        Self {
+            id,
+            first: 0,
+            messages: VecDeque::new(),
+            bytes: 0,
+            new: (0, 0),
+            lost: 0,
+        }
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        self.messages.len() < CHANNEL_MESSAGES_MAX && self.bytes + len <= CHANNEL_BYTES_MAX
+    }
+
+    fn push(&mut self, data: Bytes) {
+        self.bytes += data.len();
+        self.messages.push_back(Outgoing {
+            data,
+            settled: 0,
+            lost: 0,
+        });
+    }
+
+    fn get(&self, number: u64) -> Option<&Outgoing> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.messages.get(at)
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Outgoing> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.messages.get_mut(at)
+    }
+
+    fn peek(&self, which: Which) -> Option<Piece> {
+        let (number, index) = match which {
+            Which::New => {
+                self.get(self.new.0)?;
+                self.new
+            }
+            Which::Lost if self.lost == 0 => return None,
+            Which::Lost => {
+                let at = self.messages.iter().position(|message| message.lost != 0)?;
+                let index = self.messages[at].lost.trailing_zeros() as u8;
+                (self.first + at as u64, index)
+            }
+        };
+        Some(Piece {
+            channel: self.id,
+            index,
+            number,
+        })
+    }
+
+    /// Says whether anything fitted.
+    fn fill(
+        &mut self,
+        which: Which,
+        out: &mut Vec<u8>,
+        end: usize,
+        each: &mut impl FnMut(Piece),
+    ) -> bool {
+        let mut did = false;
+        while let Some(piece) = self.peek(which) {
+            if !self.put(piece, out, end) {
+                break;
+            }
+            match which {
+                Which::New => self.advance(),
+                Which::Lost => self.unlose(piece),
+            }
+            each(piece);
+            did = true;
+        }
+        did
+    }
+
+    fn repeat(&mut self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
+        let bit = 1 << piece.index;
+        let is_due = self
+            .get(piece.number)
+            .is_some_and(|message| message.settled & bit == 0);
+        let did = is_due && self.put(piece, out, end);
+        if did {
+            self.unlose(piece);
+        }
+        did
+    }
+
+    /// Moves on to the next piece that was never sent.
+    fn advance(&mut self) {
+        let (number, index) = self.new;
+        let pieces = self.get(number).map_or(0, Outgoing::pieces);
+        self.new = match usize::from(index) + 1 < pieces {
+            true => (number, index + 1),
+            false => (number + 1, 0),
+        };
+    }
+
+    /// Appends a piece, if `out` stays within `end` bytes. Says whether it did.
+    fn put(&self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
+        let Some(message) = self.get(piece.number) else {
+            return false;
+        };
+        let (channel, number, total) = (self.id.into(), piece.number, message.data.len());
+        let offset = usize::from(piece.index) * PIECE_MAX;
+        let data = &message.data[offset..total.min(offset + PIECE_MAX)];
+        let header = match message.pieces() {
+            1 => msg_header_len(channel, number, data.len()),
+            _ => frag_header_len(channel, number, total as u64, offset as u64, data.len()),
+        };
+        if out.len() + header + data.len() > end {
+            return false;
+        }
+        match message.pieces() {
+            1 => put_msg(out, channel, number, data),
+            _ => put_frag(out, channel, number, total as u64, offset as u64, data),
+        }
+        true
+    }
+
+    fn on_lost(&mut self, piece: Piece) {
+        let bit = 1 << piece.index;
+        if let Some(message) = self.get_mut(piece.number)
+            && (message.settled | message.lost) & bit == 0
+        {
+            message.lost |= bit;
+            self.lost += 1;
+        }
+    }
+
+    fn unlose(&mut self, piece: Piece) {
+        let bit = 1 << piece.index;
+        if let Some(message) = self.get_mut(piece.number)
+            && message.lost & bit != 0
+        {
+            message.lost &= !bit;
+            self.lost -= 1;
+        }
+    }
+
+    fn on_acked(&mut self, piece: Piece) {
+        self.unlose(piece);
+        if let Some(message) = self.get_mut(piece.number) {
+            message.settled |= 1 << piece.index;
+        }
+        while let Some(oldest) = self.messages.front()
+            && oldest.is_settled()
+        {
+            self.bytes -= oldest.data.len();
+            self.messages.pop_front();
+            self.first += 1;
+        }
+        if self.messages.is_empty() {
+            // An idle channel keeps no memory for what it once had to send.
+            self.messages = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(channels: &mut SendChannels, room: usize) -> Vec<(u8, u64, u8)> {
+        let mut pieces = Vec::new();
+        channels.fill(&mut Vec::new(), room, |piece| {
+            pieces.push((piece.channel, piece.number, piece.index));
+        });
+        pieces
+    }
+
+    fn piece(channel: u8, number: u64, index: u8) -> Piece {
+        Piece {
+            channel,
+            index,
+            number,
+        }
+    }
+
+    fn with(messages: &[(u8, usize)]) -> SendChannels {
+        let mut channels = SendChannels::default();
+        for (channel, len) in messages {
+            channels.push(*channel, vec![0; *len].into());
+        }
+        channels
+    }
+
+    /// CHN-6.
+    #[test]
+    fn channels_take_turns_after_the_control_channel() {
+        let full = 1000;
+        let mut channels = with(&[
+            (3, full),
+            (3, full),
+            (5, full),
+            (5, full),
+            (0, full),
+            (9, full),
+        ]);
+        let order: Vec<_> = (0..6).map(|_| pieces(&mut channels, 1100)).collect();
+        let channel: Vec<u8> = order.iter().map(|packet| packet[0].0).collect();
+        assert_eq!(channel, [0, 3, 5, 9, 3, 5]);
+        assert!(!channels.has_pending());
+    }
+
+    /// CHN-6: what a channel leaves of a packet, the others fill.
+    #[test]
+    fn small_messages_of_several_channels_share_a_packet() {
+        let mut channels = with(&[(2, 10), (1, 10), (0, 10)]);
+        assert_eq!(
+            pieces(&mut channels, 1100),
+            [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+        );
+    }
+
+    /// LOSS-2.
+    #[test]
+    fn lost_pieces_go_ahead_of_new_ones() {
+        let mut channels = with(&[(1, 10), (1, 10), (0, 10)]);
+        let _ = pieces(&mut channels, 1100);
+        channels.push(0, Bytes::new());
+        channels.on_lost(piece(1, 1, 0));
+        assert_eq!(pieces(&mut channels, 1100), [(1, 1, 0), (0, 1, 0)]);
+    }
+
+    /// LOSS-2.
+    #[test]
+    fn a_piece_that_another_copy_settled_is_not_sent_again() {
+        let mut channels = with(&[(1, 10), (1, 10)]);
+        let _ = pieces(&mut channels, 1100);
+        channels.on_acked(piece(1, 1, 0));
+        channels.on_lost(piece(1, 1, 0));
+        channels.on_lost(piece(1, 0, 0));
+        channels.on_acked(piece(1, 0, 0));
+        assert!(!channels.has_pending());
+        assert!(!channels.has_unacked());
+    }
+
+    /// CHN-4: 256 messages, or 262,144 bytes, from the oldest unacknowledged on.
+    #[test]
+    fn a_channel_takes_256_messages_or_256_kib() {
+        let mut channels = with(&[(1, 0); 256]);
+        assert_eq!(channels.check(1, 0), Err(SendError::ChannelFull));
+        assert_eq!(channels.check(2, 0), Ok(()));
+        let _ = pieces(&mut channels, 4000);
+        channels.on_acked(piece(1, 5, 0));
+        assert_eq!(
+            channels.check(1, 0),
+            Err(SendError::ChannelFull),
+            "0 is the oldest"
+        );
+        channels.on_acked(piece(1, 0, 0));
+        assert_eq!(channels.check(1, 0), Ok(()));
+
+        let channels = with(&[(1, MESSAGE_MAX); 4]);
+        assert_eq!(channels.check(1, 1), Err(SendError::ChannelFull));
+        assert_eq!(channels.check(1, 0), Ok(()));
+    }
+
+    /// CHN-5.
+    #[test]
+    fn a_long_message_goes_in_pieces_and_is_settled_when_all_are() {
+        let mut channels = with(&[(1, MESSAGE_MAX)]);
+        assert_eq!(channels.check(1, MESSAGE_MAX + 1), Err(SendError::TooLong));
+        let mut all = Vec::new();
+        while channels.has_pending() {
+            all.extend(pieces(&mut channels, 1160));
+        }
+        assert_eq!(all.len(), MESSAGE_MAX.div_ceil(PIECE_MAX));
+        for (channel, number, index) in all {
+            assert!(channels.has_unacked());
+            channels.on_acked(piece(channel, number, index));
+        }
+        assert!(!channels.has_unacked());
+    }
+}

@@ -1,0 +1,142 @@
+//! NewReno, as RFC 9002 section 7 and appendix B have it (CC-1).
+
+use super::Congestion;
+use crate::link::sent::IN_FLIGHT_MAX;
+use crate::time::Timestamp;
+use crate::wire::DATAGRAM_MAX;
+
+const DATAGRAM: u64 = DATAGRAM_MAX as u64;
+/// The window of a new link (CC-1).
+const WINDOW_INITIAL: u64 = 10 * DATAGRAM;
+/// The least that the window shrinks to (CC-1).
+const WINDOW_MIN: u64 = 2 * DATAGRAM;
+/// More could not be in flight anyway (LIM-4).
+const WINDOW_MAX: u64 = IN_FLIGHT_MAX as u64 * DATAGRAM;
+
+/// The controller.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::link) struct NewReno {
+    window: u64,
+    /// Below it the window grows by what is acknowledged, above it by a datagram per round trip.
+    slow_start_until: u64,
+    /// When the window was last halved: losses of what was sent before change nothing.
+    recovery_since: Option<Timestamp>,
+    /// What was acknowledged since the window last grew, above the threshold.
+    acked: u64,
+}
+
+impl NewReno {
+    pub(in crate::link) const fn new() -> Self {
+        Self {
+            window: WINDOW_INITIAL,
+            slow_start_until: u64::MAX,
+            recovery_since: None,
+            acked: 0,
+        }
+    }
+
+    fn is_in_recovery(&self, sent_at: Timestamp) -> bool {
+        self.recovery_since.is_some_and(|since| sent_at <= since)
+    }
+}
+
+impl Congestion for NewReno {
+    fn window(&self) -> u64 {
+        self.window
+    }
+
+    fn on_ack(&mut self, len: u64, sent_at: Timestamp, app_limited: bool) {
+        if app_limited || self.is_in_recovery(sent_at) {
+            return;
+        }
+        if self.window < self.slow_start_until {
+            self.window += len;
+        } else {
+            self.acked += len;
+            if self.acked >= self.window {
+                self.acked -= self.window;
+                self.window += DATAGRAM;
+            }
+        }
+        self.window = self.window.min(WINDOW_MAX);
+    }
+
+    fn on_loss(&mut self, sent_at: Timestamp, now: Timestamp) {
+        if self.is_in_recovery(sent_at) {
+            return;
+        }
+        self.recovery_since = Some(now);
+        self.window = (self.window / 2).max(WINDOW_MIN);
+        self.slow_start_until = self.window;
+        self.acked = 0;
+    }
+
+    fn on_persistent_congestion(&mut self) {
+        self.window = WINDOW_MIN;
+        self.recovery_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// CC-1.
+    #[test]
+    fn slow_start_doubles_the_window_in_a_round_trip() {
+        let mut newreno = NewReno::new();
+        for _ in 0..10 {
+            newreno.on_ack(DATAGRAM, at(1), false);
+        }
+        assert_eq!(newreno.window(), 20 * DATAGRAM);
+    }
+
+    /// CC-1.
+    #[test]
+    fn the_window_halves_at_most_once_per_round_trip() {
+        let mut newreno = NewReno::new();
+        newreno.on_loss(at(10), at(100));
+        assert_eq!(newreno.window(), 5 * DATAGRAM);
+        newreno.on_loss(at(100), at(110));
+        assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
+        newreno.on_loss(at(101), at(210));
+        assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
+        newreno.on_loss(at(300), at(310));
+        assert_eq!(newreno.window(), WINDOW_MIN);
+    }
+
+    /// CC-1.
+    #[test]
+    fn after_a_loss_the_window_grows_by_a_datagram_per_round_trip() {
+        let mut newreno = NewReno::new();
+        newreno.on_loss(at(10), at(100));
+        for _ in 0..5 {
+            newreno.on_ack(DATAGRAM, at(90), false);
+        }
+        assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
+        for _ in 0..5 {
+            newreno.on_ack(DATAGRAM, at(101), false);
+        }
+        assert_eq!(newreno.window(), 6 * DATAGRAM);
+    }
+
+    /// CC-1.
+    #[test]
+    fn an_app_limited_window_does_not_grow() {
+        let mut newreno = NewReno::new();
+        newreno.on_ack(DATAGRAM, at(1), true);
+        assert_eq!(newreno.window(), WINDOW_INITIAL);
+    }
+
+    /// CC-1.
+    #[test]
+    fn persistent_congestion_shrinks_the_window_to_its_minimum() {
+        let mut newreno = NewReno::new();
+        newreno.on_persistent_congestion();
+        assert_eq!(newreno.window(), WINDOW_MIN);
+    }
+}

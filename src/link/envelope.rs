@@ -1,0 +1,159 @@
+//! From frames to datagrams: packet numbers, headers, sealing.
+
+use std::collections::VecDeque;
+
+use crate::rng::SeededRng;
+use crate::secure::Sealer;
+use crate::wire::{DataHeader, TAG_LEN, pad_for_sample};
+
+/// One packet number in so many, drawn afresh each time, is left out (ACK-3).
+const SKIP_EVERY: (u64, u64) = (64, 256);
+
+/// How many numbers that were left out are remembered: more than lie among the packets in flight.
+const SKIPPED_MAX: usize = 128;
+
+/// What every packet of this side has in common, whatever it holds.
+pub(super) struct Envelope {
+    sealer: Sealer,
+    remote_cid: Vec<u8>,
+    /// The next packet's number (PKT-2).
+    next: u64,
+    /// The number after which the next one is left out.
+    skip_at: u64,
+    /// The latest numbers that were left out, in rising order.
+    skipped: VecDeque<u64>,
+    rng: SeededRng,
+}
+
+/// A packet that is being written into a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenPacket {
+    /// Where its header begins.
+    pub(super) start: usize,
+    /// Where its frames begin.
+    pub(super) frames: usize,
+    /// Its number.
+    pub(super) number: u64,
+    number_offset: usize,
+}
+
+impl Envelope {
+    pub(super) fn new(sealer: Sealer, remote_cid: Vec<u8>, mut rng: SeededRng) -> Self {
+        let skip_at = rng.range(0, SKIP_EVERY.1);
+        Self {
+            sealer,
+            remote_cid,
+            next: 0,
+            skip_at,
+            skipped: VecDeque::new(),
+            rng,
+        }
+    }
+
+    /// The number that the next packet will have; all below were sent or left out.
+    pub(super) const fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether the key may not seal much more (KEY-4).
+    pub(super) const fn is_exhausted(&self) -> bool {
+        self.sealer.exhausted(self.next)
+    }
+
+    /// Whether a number from `low` to `high` was left out on purpose (ACK-3), among the latest.
+    pub(super) fn was_skipped(&self, low: u64, high: u64) -> bool {
+        let at = self.skipped.partition_point(|skipped| *skipped < low);
+        self.skipped.get(at).is_some_and(|skipped| *skipped <= high)
+    }
+
+    /// Begins a packet at the end of `out`. It takes no number until it is finished.
+    pub(super) fn begin(&self, largest_acked: Option<u64>, out: &mut Vec<u8>) -> OpenPacket {
+        let start = out.len();
+        let header = DataHeader::new(&self.remote_cid, self.next, largest_acked);
+        let number_offset = header.encode(out);
+        OpenPacket {
+            start,
+            frames: out.len(),
+            number: self.next,
+            number_offset,
+        }
+    }
+
+    /// Forgets a packet that turned out to hold nothing.
+    pub(super) fn abandon(packet: OpenPacket, out: &mut Vec<u8>) {
+        out.truncate(packet.start);
+    }
+
+    /// Seals a packet after padding the datagram to `padded_to` bytes (PAD frames are zeros), and
+    /// returns the datagram's length.
+    pub(super) fn finish(
+        &mut self,
+        packet: OpenPacket,
+        padded_to: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let len = (packet.start + padded_to).saturating_sub(TAG_LEN);
+        out.resize(out.len().max(len), 0);
+        pad_for_sample(out, packet.number_offset);
+        self.sealer
+            .seal(packet.number, out, packet.start, packet.number_offset);
+        self.advance();
+        out.len() - packet.start
+    }
+
+    fn advance(&mut self) {
+        self.next += 1;
+        if self.next > self.skip_at {
+            if self.skipped.len() == SKIPPED_MAX {
+                self.skipped.pop_front();
+            }
+            self.skipped.push_back(self.next);
+            self.next += 1;
+            self.skip_at = self.next + self.rng.range(SKIP_EVERY.0, SKIP_EVERY.1) - 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(seed: u8) -> Envelope {
+        let sealer = Sealer::new(&[1; 32]);
+        Envelope::new(sealer, vec![7; 8], SeededRng::new([seed; 32]))
+    }
+
+    /// ACK-3, PKT-2: numbers rise, and each 64 to 256 of them hold one that is never sent.
+    #[test]
+    fn one_number_in_64_to_256_is_left_out() {
+        let mut envelope = envelope(3);
+        let mut missing = Vec::new();
+        let mut last = None;
+        for _ in 0..10_000 {
+            let number = envelope.next_number();
+            if let Some(last) = last {
+                missing.extend(last + 1..number);
+            }
+            last = Some(number);
+            envelope.advance();
+        }
+        assert!(missing[0] <= 257);
+        let gaps: Vec<u64> = missing.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| (64..=256).contains(gap)), "{gaps:?}");
+        let newest = *missing.last().unwrap();
+        assert!(envelope.was_skipped(newest, newest));
+        assert!(envelope.was_skipped(newest - 5, newest + 5));
+        assert!(!envelope.was_skipped(newest + 1, newest + 5));
+        assert!(envelope.skipped.len() <= SKIPPED_MAX);
+    }
+
+    #[test]
+    fn an_abandoned_packet_leaves_no_trace() {
+        let envelope = envelope(0);
+        let mut out = vec![1, 2, 3];
+        let packet = envelope.begin(None, &mut out);
+        assert_eq!(packet.frames, 3 + 1 + 8 + 2);
+        Envelope::abandon(packet, &mut out);
+        assert_eq!((out, envelope.next_number()), (vec![1, 2, 3], 0));
+    }
+}

@@ -1,0 +1,417 @@
+//! One encrypted connection between a node and a broker: SPEC.md section 8.
+//!
+//! A link turns an unreliable datagram path into up to 64 independent, ordered, reliable channels
+//! of messages, and does so quickly for what chat is made of: few and small messages.
+//!
+//! *A message goes in.* [`Link::send`] puts it at the end of its channel (`channel::send`), which
+//! cuts it into pieces if it does not fit one packet. Nothing leaves yet.
+//!
+//! *A packet goes out.* [`Link::poll_transmit`] packs what is due into datagrams (`transmit`): an
+//! acknowledgement, pieces that were lost, new pieces; as many as the window (`congestion`) and the
+//! `pacer` let through. Each packet gets a number that is never used twice and is sealed in place
+//! (`envelope`). The packet remembers which pieces it held (`sent`); the message stays in its
+//! channel until all its pieces are settled.
+//!
+//! *A packet comes in.* [`Link::handle_datagram`] decrypts first and believes afterwards (KEY-3).
+//! Messages go through reassembly and reordering (`channel::receive`) to [`Link::poll_event`]. The
+//! packet's number goes into the ranges that the next acknowledgement reports (`received`), at once
+//! while traffic is thin.
+//!
+//! *An acknowledgement comes in.* It settles pieces, feeds the round-trip time (`rtt`) and the
+//! window, and shows by what it leaves out which packets were lost. What is sent again is messages,
+//! never packets (LOSS-2).
+//!
+//! *Nothing comes in.* The `ladder` says when to probe, and a probe carries the oldest messages
+//! that nobody has acknowledged, so that one probe that gets through repairs what was missing
+//! (PROBE-2). QUIC and TCP wait longer here, and QUIC's probes are often empty.
+//!
+//! *It ends.* By a CLOSE from either side, by a broken rule (LIF-4), or in silence (`close`).
+
+mod channel;
+mod close;
+mod congestion;
+mod envelope;
+mod flight;
+mod ladder;
+mod open;
+mod pacer;
+mod received;
+mod report;
+mod rtt;
+mod sent;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod transmit;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::rng::{Seed, SeededRng};
+use crate::secure::{LinkSecrets, OpenError, Opener, Sealer};
+use crate::time::Timestamp;
+use crate::transmit::{Path, Transmit};
+
+pub use channel::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX};
+use close::Closing;
+use envelope::Envelope;
+use open::{Open, Received};
+pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
+pub use sent::IN_FLIGHT_MAX;
+pub use timer::{Deadline, Reason};
+
+/// Which end of a link this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The end that opens channels and keeps the link alive.
+    Node,
+    /// The end that answers on the channels that the node opened.
+    Broker,
+}
+
+/// What a link starts from: the outcome of a handshake, and the local policy.
+#[derive(Debug)]
+pub struct LinkConfig {
+    /// Which end this is.
+    pub side: Side,
+    /// The length of this side's own connection id, in bytes (PKT-1).
+    pub local_cid_len: usize,
+    /// The peer's connection id, which every datagram carries.
+    pub remote_cid: Vec<u8>,
+    /// Where datagrams go until one comes from elsewhere.
+    pub path: Path,
+    /// The keys (KEY-1).
+    pub secrets: LinkSecrets,
+    /// For the packet numbers that are left out, and for grease.
+    pub seed: Seed,
+    /// After this long without a datagram that decrypts, the link is over (TIMED_OUT): a broker's
+    /// grace (LIF-2).
+    pub idle_timeout: Duration,
+    /// A node sends a PING after this long without sending anything that elicits an
+    /// acknowledgement, a broker after this long without hearing anything (LIF-1).
+    pub keepalive: Duration,
+    /// After this long without a datagram that decrypts while something is unacknowledged, the link
+    /// reports [`LinkEvent::Silent`] (LIF-2); `None`: never.
+    pub suspect_after: Option<Duration>,
+}
+
+impl LinkConfig {
+    /// A node's default for [`keepalive`](Self::keepalive) (LIF-1).
+    pub const NODE_KEEPALIVE: Duration = Duration::from_secs(15);
+    /// A broker's default for [`keepalive`](Self::keepalive) (LIF-1).
+    pub const BROKER_KEEPALIVE: Duration = Duration::from_secs(25);
+    /// A node's default for [`suspect_after`](Self::suspect_after) (LIF-2).
+    pub const NODE_SUSPECT_AFTER: Duration = Duration::from_secs(5);
+}
+
+/// One end of an encrypted connection: a state machine without a clock or a socket.
+///
+/// Its methods come in four kinds:
+///
+/// - *getters* change nothing: [`path`](Self::path), [`is_open`](Self::is_open),
+///   [`is_closed`](Self::is_closed), [`last_heard`](Self::last_heard),
+///   [`has_heard`](Self::has_heard), [`srtt`](Self::srtt),
+///   [`unacknowledged`](Self::unacknowledged), [`unacked_since`](Self::unacked_since),
+///   [`unacked_messages`](Self::unacked_messages), [`can_send`](Self::can_send),
+///   [`stats`](Self::stats);
+/// - *inputs* tell it what happened: [`handle_datagram`](Self::handle_datagram),
+///   [`handle_timeout`](Self::handle_timeout);
+/// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close);
+/// - *polls* take its output: [`poll_transmit`](Self::poll_transmit),
+///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout).
+///
+/// After any input or command, and in this order: drain `poll_event` until `None` (what it yields
+/// often leads to commands), then `poll_transmit` until `None`, then ask `poll_timeout` once for
+/// when to call `handle_timeout`. An input that is a datagram goes in before a time-out of the same
+/// moment, so that acknowledgements that have arrived are processed before probes fire (PROBE-3).
+pub struct Link {
+    path: Path,
+    local_cid_len: usize,
+    opener: Opener,
+    envelope: Envelope,
+    last_heard: Timestamp,
+    has_heard: bool,
+    events: VecDeque<LinkEvent>,
+    stats: Stats,
+    state: State,
+}
+
+/// What a link may still do. Each state owns what exists only in it.
+#[derive(Debug)]
+enum State {
+    /// Messages flow. Boxed, because a closed link is small.
+    Open(Box<Open>),
+    /// A CLOSE was sent, and is repeated to a peer that goes on sending (LIF-3).
+    Closing(Closing),
+    /// Nothing will happen any more.
+    Closed,
+}
+
+impl Link {
+    /// A link right after its handshake.
+    #[must_use]
+    pub fn new(config: LinkConfig, now: Timestamp) -> Self {
+        let mut rng = SeededRng::new(config.seed);
+        let open = Open::new(&config, rng.fork(), now);
+        Self {
+            path: config.path,
+            local_cid_len: config.local_cid_len,
+            opener: Opener::new(&config.secrets.receive),
+            envelope: Envelope::new(Sealer::new(&config.secrets.send), config.remote_cid, rng),
+            last_heard: now,
+            has_heard: false,
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            state: State::Open(Box::new(open)),
+        }
+    }
+
+    /// Where datagrams go: the path of the newest packet that decrypted.
+    #[must_use]
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Whether messages can still be exchanged.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Whether the link is over for good: it sends nothing more and can be dropped. After a local
+    /// [`close`](Self::close) this takes a while (LIF-3).
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// When the last datagram came that decrypted; before the first one, when the link was made.
+    #[must_use]
+    pub const fn last_heard(&self) -> Timestamp {
+        self.last_heard
+    }
+
+    /// Whether any datagram has decrypted yet: only then does the handshake take effect (SEC-7).
+    #[must_use]
+    pub const fn has_heard(&self) -> bool {
+        self.has_heard
+    }
+
+    /// The smoothed round-trip time (RTT-1), as far as anything was measured.
+    #[must_use]
+    pub fn srtt(&self) -> Option<Duration> {
+        self.open().and_then(Open::srtt)
+    }
+
+    /// Whether the peer has yet to acknowledge anything.
+    #[must_use]
+    pub fn unacknowledged(&self) -> bool {
+        self.open().is_some_and(Open::unacknowledged)
+    }
+
+    /// Since when, without interruption, something has been unacknowledged (LIF-2).
+    #[must_use]
+    pub fn unacked_since(&self) -> Option<Timestamp> {
+        self.open().and_then(Open::unacked_since)
+    }
+
+    /// How many messages of `channel` wait for acknowledgement, counted from the oldest that does.
+    #[must_use]
+    pub fn unacked_messages(&self, channel: u8) -> usize {
+        self.open().map_or(0, |open| open.unacked_messages(channel))
+    }
+
+    /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4).
+    #[must_use]
+    pub fn can_send(&self, channel: u8, len: usize) -> bool {
+        self.open()
+            .is_some_and(|open| open.check_send(channel, len).is_ok())
+    }
+
+    /// What has happened so far, in numbers.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Takes a datagram that was addressed to this link's connection id.
+    ///
+    /// # Errors
+    ///
+    /// Why it was dropped, for the caller to count. A peer that breaks the rules closes the link
+    /// instead, which [`poll_event`](Self::poll_event) reports (LIF-4).
+    pub fn handle_datagram(
+        &mut self,
+        path: Path,
+        datagram: BytesMut,
+        now: Timestamp,
+    ) -> Result<(), DropReason> {
+        if self.is_closed() {
+            return Err(DropReason::Closed);
+        }
+        let opened = match self.opener.open(datagram, self.local_cid_len) {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.refuse(error, now)),
+        };
+        self.stats.packets_received += 1;
+        self.last_heard = now;
+        self.has_heard = true;
+        let received = match &mut self.state {
+            State::Open(open) => {
+                if open.is_newest(opened.number) {
+                    self.path = path;
+                }
+                open.handle_packet(
+                    opened,
+                    &self.envelope,
+                    &mut self.events,
+                    &mut self.stats,
+                    now,
+                )
+            }
+            State::Closing(closing) => closing.handle_packet(opened),
+            State::Closed => return Err(DropReason::Closed),
+        };
+        match received {
+            Ok(Received::Goes) => {}
+            Ok(Received::Closed { code, reason }) => self.end(true, code, reason),
+            Err(violation) => self.close(CloseCode::Protocol, &violation.to_string(), now),
+        }
+        Ok(())
+    }
+
+    /// Acts on what is due by `now`. Calling it early or late is harmless.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        match &mut self.state {
+            State::Open(open) => {
+                let is_over = open.handle_timeout(&mut self.events, &mut self.stats, now);
+                if is_over {
+                    self.end(false, CloseCode::TimedOut, String::new());
+                }
+            }
+            State::Closing(closing) => {
+                if closing.is_over(now) {
+                    self.state = State::Closed;
+                }
+            }
+            State::Closed => {}
+        }
+    }
+
+    /// Queues `message` on `channel`; it is delivered once and in order as long as the link lives
+    /// (CHN-1).
+    ///
+    /// # Errors
+    ///
+    /// If the link is closed, the message too long, or the channel full or not the broker's to use.
+    /// Then nothing was queued.
+    pub fn send(&mut self, channel: u8, message: Bytes, now: Timestamp) -> Result<(), SendError> {
+        match &mut self.state {
+            State::Open(open) => open.send(channel, message, now),
+            State::Closing(_) | State::Closed => Err(SendError::Closed),
+        }
+    }
+
+    /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
+    /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
+    pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
+        let State::Open(open) = &mut self.state else {
+            return;
+        };
+        let closing = Closing::new(code, reason, open, &mut self.envelope, now);
+        self.state = State::Closing(closing);
+        self.report_end(false, code, reason.to_owned());
+    }
+
+    /// Appends what is to be sent now to `out`: one datagram or a train of them, for the link's
+    /// path. `None` when there is nothing more to send at `now`.
+    pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        let start = out.len();
+        let segment_size = match &mut self.state {
+            State::Open(open) => open.transmit(&mut self.envelope, &mut self.stats, now, out),
+            State::Closing(closing) => {
+                closing.transmit(out);
+                None
+            }
+            State::Closed => None,
+        };
+        let len = out.len() - start;
+        if self.envelope.is_exhausted() {
+            self.close(CloseCode::Keys, "key used up", now);
+        }
+        if len == 0 {
+            return None;
+        }
+        let transmit = Transmit {
+            path: self.path,
+            len,
+            segment_size,
+        };
+        self.stats.datagrams_sent += len.div_ceil(segment_size.unwrap_or(len)) as u64;
+        self.stats.bytes_sent += len as u64;
+        Some(transmit)
+    }
+
+    /// The next thing that happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, and why; `None` once the link is
+    /// closed. Always the earliest of all timers; it may lie in the past.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Open(open) => open.deadline(),
+            State::Closing(closing) => Some(closing.deadline()),
+            State::Closed => None,
+        }
+    }
+
+    const fn open(&self) -> Option<&Open> {
+        match &self.state {
+            State::Open(open) => Some(open),
+            State::Closing(_) | State::Closed => None,
+        }
+    }
+
+    /// Counts a datagram that did not open; too many forgeries end the keys' life (KEY-4).
+    fn refuse(&mut self, error: OpenError, now: Timestamp) -> DropReason {
+        let reason = DropReason::from(error);
+        if reason == DropReason::Authentication {
+            self.stats.authentication_failures += 1;
+        }
+        if self.opener.exhausted() {
+            self.close(CloseCode::Keys, "too many forgeries", now);
+        }
+        reason
+    }
+
+    /// Ends the link without a word to the peer.
+    fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
+        if self.is_open() {
+            self.report_end(by_peer, code, reason);
+        }
+        self.state = State::Closed;
+    }
+
+    fn report_end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
+        self.events.push_back(LinkEvent::Closed {
+            by_peer,
+            code,
+            reason,
+        });
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("path", &self.path)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

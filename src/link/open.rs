@@ -1,0 +1,388 @@
+//! A link while messages flow: what comes in, and what time does. What goes out is in `transmit`.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::channel::{CHANNELS_MAX, Fragment, Novelty, ReceiveChannels, SendChannels};
+use super::congestion::{Congestion as _, NewReno};
+use super::envelope::Envelope;
+use super::flight::FlightMeter;
+use super::ladder::Ladder;
+use super::pacer::Pacer;
+use super::received::ReceivedPackets;
+use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
+use super::rtt::{ACK_DELAY_MAX, Rtt};
+use super::sent::{Fate, SentPackets};
+use super::timer::{Deadline, Reason, Timers};
+use super::transmit::Grease;
+use super::{LinkConfig, Side};
+use crate::rng::{Seed, SeededRng};
+use crate::secure::Opened;
+use crate::time::Timestamp;
+use crate::wire::{Ack, Frame, decode_frames};
+
+/// The control channel, which is always open (CHN-2).
+const CONTROL: u8 = 0;
+
+/// What a packet means for the link as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// It goes on.
+    Goes,
+    /// The peer has ended it.
+    Closed { code: CloseCode, reason: String },
+}
+
+/// The state of a link that is neither closing nor closed.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) side: Side,
+    pub(super) senders: SendChannels,
+    receivers: ReceiveChannels,
+    pub(super) sent: SentPackets,
+    pub(super) received: ReceivedPackets,
+    pub(super) rtt: Rtt,
+    pub(super) ladder: Ladder,
+    pub(super) congestion: NewReno,
+    pub(super) pacer: Pacer,
+    /// The packets sent that elicit acknowledgements.
+    pub(super) flight: FlightMeter,
+    pub(super) grease: Grease,
+    /// Probes that have fired and are not sent yet.
+    pub(super) probes_due: u8,
+    /// Whether a PING is to be sent if nothing else is (LIF-1).
+    pub(super) ping_due: bool,
+    /// Whether the window is larger than what there is to send (CC-1).
+    pub(super) is_app_limited: bool,
+    /// Until when the pacer holds back what waits to be sent (CC-2).
+    pub(super) paced_until: Option<Timestamp>,
+    /// When the last packet went that elicits an acknowledgement, or the link was made.
+    pub(super) last_eliciting: Timestamp,
+    last_heard: Timestamp,
+    unacked_since: Option<Timestamp>,
+    /// Whether the present silence was reported (LIF-2).
+    silence_told: bool,
+    timers: Timers,
+    idle_timeout: Duration,
+    keepalive: Duration,
+    suspect_after: Option<Duration>,
+}
+
+impl Open {
+    pub(super) fn new(config: &LinkConfig, seed: Seed, now: Timestamp) -> Self {
+        let mut open = Self {
+            side: config.side,
+            senders: SendChannels::default(),
+            receivers: ReceiveChannels::default(),
+            sent: SentPackets::default(),
+            received: ReceivedPackets::default(),
+            rtt: Rtt::new(),
+            ladder: Ladder::default(),
+            congestion: NewReno::new(),
+            pacer: Pacer::default(),
+            flight: FlightMeter::default(),
+            grease: Grease::new(SeededRng::new(seed)),
+            probes_due: 0,
+            ping_due: false,
+            is_app_limited: true,
+            paced_until: None,
+            last_eliciting: now,
+            last_heard: now,
+            unacked_since: None,
+            silence_told: false,
+            timers: Timers::default(),
+            idle_timeout: config.idle_timeout,
+            keepalive: config.keepalive,
+            suspect_after: config.suspect_after,
+        };
+        open.rearm(now);
+        open
+    }
+
+    pub(super) fn srtt(&self) -> Option<Duration> {
+        self.rtt.first_sample_at().map(|_| self.rtt.smoothed())
+    }
+
+    pub(super) const fn largest_acked(&self) -> Option<u64> {
+        self.sent.largest_acked()
+    }
+
+    pub(super) fn unacknowledged(&self) -> bool {
+        self.sent.in_flight() > 0 || self.senders.has_unacked()
+    }
+
+    pub(super) const fn unacked_since(&self) -> Option<Timestamp> {
+        self.unacked_since
+    }
+
+    pub(super) fn unacked_messages(&self, channel: u8) -> usize {
+        self.senders.unacked(channel)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.timers.earliest()
+    }
+
+    /// Whether no packet with a larger number has come.
+    pub(super) fn is_newest(&self, number: u64) -> bool {
+        self.received
+            .largest()
+            .is_none_or(|largest| largest < number)
+    }
+
+    /// T (PROBE-1): with the peer's delay, unless it acknowledges at once because the last flight
+    /// was thin.
+    pub(super) fn probe_timeout(&self) -> Duration {
+        match self.flight.is_thin(self.rtt.smoothed()) {
+            true => self.rtt.probe_timeout(),
+            false => self.rtt.probe_timeout() + ACK_DELAY_MAX,
+        }
+    }
+
+    /// Whether a message may be queued; a broker uses the channels that the node has opened (CHN-2).
+    pub(super) fn check_send(&self, channel: u8, len: usize) -> Result<(), SendError> {
+        let is_allowed = match self.side {
+            Side::Node => channel < CHANNELS_MAX,
+            Side::Broker => channel == CONTROL || self.receivers.is_used(channel),
+        };
+        if !is_allowed {
+            return Err(SendError::NoChannel);
+        }
+        self.senders.check(channel, len)
+    }
+
+    pub(super) fn send(
+        &mut self,
+        channel: u8,
+        data: Bytes,
+        now: Timestamp,
+    ) -> Result<(), SendError> {
+        self.check_send(channel, data.len())?;
+        self.senders.push(channel, data);
+        self.rearm(now);
+        Ok(())
+    }
+
+    /// Takes in a packet that has decrypted.
+    pub(super) fn handle_packet(
+        &mut self,
+        opened: Opened,
+        envelope: &Envelope,
+        events: &mut VecDeque<LinkEvent>,
+        stats: &mut Stats,
+        now: Timestamp,
+    ) -> Result<Received, Violation> {
+        if opened.reserved_bits {
+            return Err(Violation::ReservedBits);
+        }
+        self.last_heard = now;
+        self.silence_told = false;
+        let mut is_eliciting = false;
+        for frame in decode_frames(opened.payload) {
+            let frame = frame?;
+            is_eliciting |= frame.is_ack_eliciting();
+            match frame {
+                Frame::Pad | Frame::Ping | Frame::Unknown { .. } => {}
+                Frame::Ack(ack) => self.on_ack(&ack, envelope, stats, now)?,
+                Frame::Msg {
+                    channel,
+                    number,
+                    data,
+                } => {
+                    let channel = self.check_channel(channel)?;
+                    let deliver = deliver_to(events, channel);
+                    let novelty = self.receivers.on_message(channel, number, data, deliver)?;
+                    stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                }
+                Frame::Frag {
+                    channel,
+                    number,
+                    total,
+                    offset,
+                    data,
+                } => {
+                    let channel = self.check_channel(channel)?;
+                    let fragment = Fragment {
+                        total: total as usize,
+                        offset: offset as usize,
+                        data,
+                    };
+                    let deliver = deliver_to(events, channel);
+                    let novelty = self
+                        .receivers
+                        .on_fragment(channel, number, fragment, deliver)?;
+                    stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                }
+                Frame::Close { code, reason } => {
+                    let code = code.into();
+                    return Ok(Received::Closed { code, reason });
+                }
+            }
+        }
+        self.received
+            .on_packet(opened.number, is_eliciting, &self.rtt, now);
+        self.rearm(now);
+        Ok(Received::Goes)
+    }
+
+    /// Acts on the timers that have gone off. Says whether the link is over (LIF-2).
+    pub(super) fn handle_timeout(
+        &mut self,
+        events: &mut VecDeque<LinkEvent>,
+        stats: &mut Stats,
+        now: Timestamp,
+    ) -> bool {
+        for reason in self.timers.expired(now) {
+            match reason {
+                // `transmit` sees for itself that it is due.
+                Reason::Ack => {}
+                Reason::Loss => self.on_loss_due(stats, now),
+                Reason::Probe => {
+                    self.ladder.on_fired(now);
+                    self.probes_due += 1;
+                }
+                Reason::Pacing => self.paced_until = None,
+                Reason::Keepalive => self.ping_due = true,
+                Reason::Silence => {
+                    self.silence_told = true;
+                    events.push_back(LinkEvent::Silent);
+                }
+                Reason::Idle => return true,
+                Reason::Closing => {}
+            }
+        }
+        self.rearm(now);
+        false
+    }
+
+    /// Sets every timer from the state, so that the earliest is always the true one.
+    pub(super) fn rearm(&mut self, now: Timestamp) {
+        self.unacked_since = match self.unacknowledged() {
+            true => Some(self.unacked_since.unwrap_or(now)),
+            false => None,
+        };
+        let probe = match self.probes_due {
+            0 => self.ladder.next(self.probe_timeout(), self.rtt.smoothed()),
+            _ => None,
+        };
+        let silence = match (self.suspect_after, self.unacked_since) {
+            (Some(after), Some(since)) if !self.silence_told => {
+                Some(since.max(self.last_heard) + after)
+            }
+            _ => None,
+        };
+        let timers = &mut self.timers;
+        timers.set(Reason::Ack, self.received.due());
+        timers.set(Reason::Loss, self.sent.loss_due());
+        timers.set(Reason::Probe, probe);
+        timers.set(Reason::Pacing, self.paced_until);
+        timers.set(Reason::Silence, silence);
+        timers.set(Reason::Idle, Some(self.last_heard + self.idle_timeout));
+        let keepalive = self.keepalive_due();
+        self.timers.set(Reason::Keepalive, keepalive);
+    }
+
+    /// When a PING is due (LIF-1). What is in flight asks for a sign of life already.
+    fn keepalive_due(&self) -> Option<Timestamp> {
+        if self.ping_due || self.sent.in_flight() > 0 {
+            return None;
+        }
+        let since = match self.side {
+            Side::Node => self.last_eliciting,
+            Side::Broker => self.last_heard.max(self.last_eliciting),
+        };
+        Some(since + self.keepalive)
+    }
+
+    /// A channel that the peer may send on (CHN-2).
+    fn check_channel(&self, channel: u64) -> Result<u8, Violation> {
+        let channel = u8::try_from(channel)
+            .ok()
+            .filter(|channel| *channel < CHANNELS_MAX)
+            .ok_or(Violation::ChannelOutOfRange)?;
+        let is_open = match self.side {
+            Side::Node => channel == CONTROL || self.senders.is_used(channel),
+            Side::Broker => true,
+        };
+        match is_open {
+            true => Ok(channel),
+            false => Err(Violation::ChannelNotOpened),
+        }
+    }
+
+    /// The peer says what has arrived.
+    fn on_ack(
+        &mut self,
+        ack: &Ack,
+        envelope: &Envelope,
+        stats: &mut Stats,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        let largest = ack.largest();
+        if largest >= envelope.next_number() {
+            return Err(Violation::AckOfUnsent);
+        }
+        for range in ack.ranges.iter() {
+            if envelope.was_skipped(*range.start(), *range.end()) {
+                return Err(Violation::AckOfSkipped);
+            }
+        }
+        let mut has_news = false;
+        let mut largest_sent_at = None;
+        for range in ack.ranges.iter() {
+            self.sent.acknowledge(&range, |packet| {
+                has_news = true;
+                if packet.number == largest {
+                    largest_sent_at = Some(packet.sent_at);
+                }
+                for piece in packet.pieces.iter() {
+                    self.senders.on_acked(piece);
+                }
+                if let Some(reported) = packet.reported {
+                    self.received.on_ack_seen(reported);
+                }
+                match packet.fate {
+                    Fate::Lost => stats.packets_lost_wrongly += 1,
+                    Fate::InFlight | Fate::Acked => self.congestion.on_ack(
+                        packet.len.into(),
+                        packet.sent_at,
+                        self.is_app_limited,
+                    ),
+                }
+            });
+        }
+        if let Some(sent_at) = largest_sent_at {
+            let delay = Duration::from_micros(ack.delay_us);
+            self.rtt
+                .on_sample(now.saturating_since(sent_at), delay, now);
+        }
+        self.on_loss_due(stats, now);
+        if has_news {
+            self.ladder.on_ack(self.sent.oldest_since_ack());
+            self.probes_due = 0;
+        }
+        Ok(())
+    }
+
+    /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
+    fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
+        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
+            for piece in packet.pieces.iter() {
+                self.senders.on_lost(piece);
+            }
+        });
+        stats.packets_lost += losses.count;
+        if let Some(newest) = losses.newest {
+            self.congestion.on_loss(newest, now);
+        }
+        if losses.persistent {
+            self.congestion.on_persistent_congestion();
+        }
+    }
+}
+
+fn deliver_to(events: &mut VecDeque<LinkEvent>, channel: u8) -> impl FnMut(Bytes) {
+    move |data| events.push_back(LinkEvent::Message { channel, data })
+}

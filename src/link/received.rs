@@ -1,0 +1,263 @@
+//! Which packets have arrived, and when to say so.
+
+use core::ops::RangeInclusive;
+use std::collections::VecDeque;
+
+use super::flight::FlightMeter;
+use super::rtt::{ACK_DELAY_MAX, Rtt};
+use crate::time::Timestamp;
+use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, varint_len};
+
+/// Every second packet is acknowledged while traffic is not thin (ACK-2).
+const ACK_EVERY: u32 = 2;
+
+/// What this side owes the peer in acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct ReceivedPackets {
+    ranges: Ranges,
+    /// When the packet with the largest number came.
+    largest_at: Timestamp,
+    /// Packets since the last acknowledgement that elicited one.
+    eliciting: u32,
+    /// When the next acknowledgement is due.
+    due: Option<Timestamp>,
+    /// Whether anything came since the last acknowledgement.
+    has_news: bool,
+    meter: FlightMeter,
+}
+
+impl ReceivedPackets {
+    /// When an acknowledgement is due.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    /// The largest number that has arrived.
+    pub(super) fn largest(&self) -> Option<u64> {
+        self.ranges.largest()
+    }
+
+    /// Whether an acknowledgement would tell the peer anything new.
+    pub(super) const fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// A packet came. One that does not elicit an acknowledgement never causes one (ACK-1).
+    pub(super) fn on_packet(&mut self, number: u64, eliciting: bool, rtt: &Rtt, now: Timestamp) {
+        let expected = self.largest().map_or(0, |largest| largest + 1);
+        self.ranges.insert(number);
+        self.has_news = true;
+        if number >= expected {
+            self.largest_at = now;
+        }
+        if !eliciting {
+            return;
+        }
+        self.eliciting += 1;
+        self.meter.record(now);
+        let at_once =
+            number != expected || self.eliciting >= ACK_EVERY || self.meter.is_thin(rtt.smoothed());
+        let due = match at_once {
+            true => now,
+            false => now + ACK_DELAY_MAX.min(rtt.smoothed() / 4),
+        };
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// The acknowledgement to send now, in at most `room` bytes; the highest ranges first.
+    pub(super) fn ack(&self, room: usize, now: Timestamp) -> Option<Ack> {
+        let mut descending = self.ranges.descending();
+        let highest = descending.next()?;
+        let delay = now.saturating_since(self.largest_at).min(ACK_DELAY_MAX);
+        let delay_us = delay.as_micros() as u64;
+        // Type and count take a byte each: the count is below 64.
+        let span = highest.end() - highest.start();
+        let mut len = 2 + varint_len(*highest.end()) + varint_len(delay_us) + varint_len(span);
+        if len > room {
+            return None;
+        }
+        let mut above = *highest.start();
+        let mut ranges = AckRanges::new(highest)?;
+        for range in descending {
+            let gap = above.saturating_sub(range.end() + 2);
+            len += varint_len(gap) + varint_len(range.end() - range.start());
+            above = *range.start();
+            if len > room || !ranges.push(range) {
+                break;
+            }
+        }
+        Some(Ack { delay_us, ranges })
+    }
+
+    /// An acknowledgement was sent.
+    pub(super) fn on_ack_sent(&mut self) {
+        self.eliciting = 0;
+        self.due = None;
+        self.has_news = false;
+    }
+
+    /// The peer has seen an acknowledgement that reported everything up to `reported`: it need not
+    /// be told again (ACK-5).
+    pub(super) fn on_ack_seen(&mut self, reported: u64) {
+        self.ranges.forget_up_to(reported);
+    }
+}
+
+/// Disjoint ranges of numbers in rising order, at most [`ACK_RANGES_MAX`] (ACK-5).
+#[derive(Debug, Default)]
+struct Ranges(VecDeque<(u64, u64)>);
+
+impl Ranges {
+    fn largest(&self) -> Option<u64> {
+        self.0.back().map(|(_, high)| *high)
+    }
+
+    fn descending(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.0.iter().rev().map(|(low, high)| *low..=*high)
+    }
+
+    fn insert(&mut self, number: u64) {
+        // The first range that `number` is not wholly above.
+        let at = self.0.partition_point(|(_, high)| *high + 1 < number);
+        match self.0.get(at).copied() {
+            Some((low, high)) if number + 1 >= low => {
+                self.0[at] = (low.min(number), high.max(number));
+                if let Some((next, end)) = self.0.get(at + 1).copied()
+                    && next <= self.0[at].1 + 1
+                {
+                    self.0[at].1 = end;
+                    self.0.remove(at + 1);
+                }
+            }
+            _ => {
+                self.0.insert(at, (number, number));
+                if self.0.len() > ACK_RANGES_MAX {
+                    self.0.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Keeps the largest number even so: every acknowledgement reports it.
+    fn forget_up_to(&mut self, number: u64) {
+        while let Some((low, high)) = self.0.front().copied() {
+            if high > number || self.0.len() == 1 {
+                let kept = if high > number { number + 1 } else { high };
+                self.0[0].0 = low.max(kept);
+                return;
+            }
+            self.0.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::Frame;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn rtt() -> Rtt {
+        let mut rtt = Rtt::new();
+        rtt.on_sample(Duration::from_millis(40), Duration::ZERO, at(0));
+        rtt
+    }
+
+    /// ACK-1.
+    #[test]
+    fn a_packet_that_elicits_nothing_makes_no_acknowledgement_due() {
+        let mut received = ReceivedPackets::default();
+        received.on_packet(5, false, &rtt(), at(0));
+        assert_eq!(received.due(), None);
+    }
+
+    /// ACK-2.
+    #[test]
+    fn thin_traffic_is_acknowledged_at_once() {
+        let mut received = ReceivedPackets::default();
+        for number in 0..20 {
+            let now = at(100 * number);
+            received.on_packet(number, true, &rtt(), now);
+            assert_eq!(received.due(), Some(now));
+            received.on_ack_sent();
+        }
+    }
+
+    /// ACK-2: a quarter of 40 ms.
+    #[test]
+    fn thick_traffic_is_acknowledged_every_second_packet_or_a_little_later() {
+        let mut received = ReceivedPackets::default();
+        for number in 0..4 {
+            received.on_packet(number, true, &rtt(), at(0));
+        }
+        received.on_ack_sent();
+        received.on_packet(4, true, &rtt(), at(1));
+        assert_eq!(received.due(), Some(at(11)));
+        received.on_packet(5, true, &rtt(), at(2));
+        assert_eq!(received.due(), Some(at(2)));
+    }
+
+    /// ACK-2.
+    #[test]
+    fn a_packet_out_of_order_is_acknowledged_at_once() {
+        let mut received = ReceivedPackets::default();
+        for number in 0..4 {
+            received.on_packet(number, true, &rtt(), at(0));
+        }
+        received.on_ack_sent();
+        received.on_packet(6, true, &rtt(), at(1));
+        assert_eq!(received.due(), Some(at(1)), "two are missing");
+        received.on_ack_sent();
+        received.on_packet(5, true, &rtt(), at(2));
+        assert_eq!(received.due(), Some(at(2)), "one was late");
+    }
+
+    /// ACK-5.
+    #[test]
+    fn what_the_peer_has_seen_reported_is_forgotten() {
+        let mut received = ReceivedPackets::default();
+        for number in [1, 3, 5, 6, 9] {
+            received.on_packet(number, true, &rtt(), at(0));
+        }
+        received.on_ack_seen(5);
+        let ack = received.ack(100, at(0)).unwrap();
+        assert_eq!(ack.ranges.iter().collect::<Vec<_>>(), [9..=9, 6..=6]);
+        received.on_ack_seen(20);
+        let ack = received.ack(100, at(0)).unwrap();
+        assert_eq!(ack.ranges.iter().collect::<Vec<_>>(), [9..=9]);
+    }
+
+    proptest! {
+        /// ACK-5: whatever arrives, at most 64 ranges are kept, the highest ones, and an ACK takes
+        /// no more room than there is.
+        #[test]
+        fn the_highest_64_ranges_are_remembered(
+            numbers in prop::collection::vec(0_u64..400, 1..400),
+            room in 8_usize..200,
+        ) {
+            let mut received = ReceivedPackets::default();
+            for number in &numbers {
+                received.on_packet(*number, true, &rtt(), at(0));
+            }
+            let reported: Vec<u64> = received.ranges.descending().flat_map(|r| r.rev()).collect();
+            prop_assert!(received.ranges.0.len() <= ACK_RANGES_MAX);
+            prop_assert!(reported.windows(2).all(|pair| pair[0] > pair[1]));
+            prop_assert!(reported.iter().all(|number| numbers.contains(number)));
+            if received.ranges.0.len() < ACK_RANGES_MAX {
+                prop_assert!(numbers.iter().all(|number| reported.contains(number)));
+            }
+            if let Some(ack) = received.ack(room, at(0)) {
+                let mut out = Vec::new();
+                Frame::Ack(ack).encode(&mut out);
+                prop_assert!(out.len() <= room);
+            }
+        }
+    }
+}

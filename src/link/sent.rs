@@ -1,0 +1,358 @@
+//! What was sent and may still be in flight.
+//!
+//! The packets stand in the order of their numbers. An acknowledgement is worked off by looking up
+//! its ranges here, never by counting through them: a peer may claim 2^62 numbers in ten bytes, and
+//! it costs us what we have in flight (ACK-4).
+
+use core::ops::RangeInclusive;
+use std::collections::VecDeque;
+
+use super::channel::Piece;
+use super::rtt::Rtt;
+use crate::time::Timestamp;
+
+/// The most packets that a link remembers having sent (LIM-4).
+pub const IN_FLIGHT_MAX: usize = 4096;
+
+/// So many packets later an acknowledged one was sent, and this one is lost (LOSS-1).
+const PACKET_THRESHOLD: u64 = 3;
+
+/// For how many probe time-outs a lost packet is remembered, lest it was only late (LOSS-2).
+const LOST_KEPT: u32 = 3;
+
+/// A packet that elicits an acknowledgement.
+#[derive(Clone, Debug)]
+pub(super) struct SentPacket {
+    pub(super) number: u64,
+    pub(super) sent_at: Timestamp,
+    /// The datagram's length, in bytes.
+    pub(super) len: u16,
+    pub(super) fate: Fate,
+    /// The largest number that its ACK frame reported, if it had one.
+    pub(super) reported: Option<u64>,
+    pub(super) pieces: Pieces,
+}
+
+/// What has become of a packet, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    InFlight,
+    /// Taken for lost; its pieces were queued again.
+    Lost,
+    Acked,
+}
+
+/// The pieces of messages in one packet. A chat packet holds one: that one takes no allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pieces {
+    first: Option<Piece>,
+    others: Vec<Piece>,
+}
+
+impl Pieces {
+    pub(super) fn push(&mut self, piece: Piece) {
+        match self.first {
+            None => self.first = Some(piece),
+            Some(_) => self.others.push(piece),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Piece> {
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn contains(&self, piece: Piece) -> bool {
+        self.iter().any(|other| other == piece)
+    }
+}
+
+/// What losses were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    /// How many packets.
+    pub(super) count: u64,
+    /// When the newest of them was sent.
+    pub(super) newest: Option<Timestamp>,
+    /// Whether they amount to persistent congestion (CC-1).
+    pub(super) persistent: bool,
+}
+
+/// Every packet that elicits an acknowledgement, from the oldest whose fate is open.
+#[derive(Debug, Default)]
+pub(super) struct SentPackets {
+    ring: VecDeque<SentPacket>,
+    in_flight: u64,
+    largest_acked: Option<u64>,
+    loss_due: Option<Timestamp>,
+}
+
+impl SentPackets {
+    /// The bytes in flight (CC-3).
+    pub(super) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Whether no further packet may be sent (LIM-4).
+    pub(super) fn is_full(&self) -> bool {
+        self.ring.len() >= IN_FLIGHT_MAX
+    }
+
+    pub(super) const fn largest_acked(&self) -> Option<u64> {
+        self.largest_acked
+    }
+
+    /// When the next packet will count as lost (LOSS-1).
+    pub(super) const fn loss_due(&self) -> Option<Timestamp> {
+        self.loss_due
+    }
+
+    /// When the oldest packet in flight was sent, among those after which nothing was acknowledged:
+    /// for the others, the loss timer runs (PROBE-1).
+    pub(super) fn oldest_since_ack(&self) -> Option<Timestamp> {
+        let from = match self.largest_acked {
+            Some(largest) => self.ring.partition_point(|packet| packet.number <= largest),
+            None => 0,
+        };
+        self.in_flight_from(from)
+            .next()
+            .map(|packet| packet.sent_at)
+    }
+
+    /// The packets in flight, oldest first.
+    pub(super) fn iter_in_flight(&self) -> impl Iterator<Item = &SentPacket> {
+        self.in_flight_from(0)
+    }
+
+    pub(super) fn push(&mut self, packet: SentPacket) {
+        self.in_flight += u64::from(packet.len);
+        self.ring.push_back(packet);
+    }
+
+    /// Marks the packets in `range` as acknowledged, and shows each that was not before to `each`,
+    /// with its fate until now. The work is bounded by what is in the ring (ACK-4).
+    pub(super) fn acknowledge(
+        &mut self,
+        range: &RangeInclusive<u64>,
+        mut each: impl FnMut(&SentPacket),
+    ) {
+        let from = self
+            .ring
+            .partition_point(|packet| packet.number < *range.start());
+        self.largest_acked = self.largest_acked.max(Some(*range.end()));
+        for packet in self.ring.range_mut(from..) {
+            if packet.number > *range.end() {
+                break;
+            }
+            if packet.fate == Fate::Acked {
+                continue;
+            }
+            if packet.fate == Fate::InFlight {
+                self.in_flight -= u64::from(packet.len);
+            }
+            each(packet);
+            packet.fate = Fate::Acked;
+            packet.pieces = Pieces::default();
+        }
+    }
+
+    /// Finds the packets that are lost by now (LOSS-1), shows them to `each`, and sets the time for
+    /// the next look.
+    pub(super) fn detect_losses(
+        &mut self,
+        rtt: &Rtt,
+        now: Timestamp,
+        mut each: impl FnMut(&SentPacket),
+    ) -> Losses {
+        let mut losses = Losses::default();
+        self.loss_due = None;
+        let Some(largest) = self.largest_acked else {
+            return losses;
+        };
+        let delay = rtt.loss_delay();
+        let mut run_since = None;
+        for packet in &mut self.ring {
+            if packet.number > largest {
+                break;
+            }
+            match packet.fate {
+                Fate::Acked => run_since = None,
+                Fate::Lost => {}
+                Fate::InFlight => {
+                    let due = packet.sent_at + delay;
+                    if packet.number + PACKET_THRESHOLD > largest && due > now {
+                        self.loss_due = Some(self.loss_due.map_or(due, |other| due.min(other)));
+                        run_since = None;
+                        continue;
+                    }
+                    packet.fate = Fate::Lost;
+                    self.in_flight -= u64::from(packet.len);
+                    losses.count += 1;
+                    losses.newest = losses.newest.max(Some(packet.sent_at));
+                    losses.persistent |= is_persistent(rtt, &mut run_since, packet.sent_at);
+                    each(packet);
+                }
+            }
+        }
+        self.forget(rtt, now);
+        losses
+    }
+
+    /// Drops from the front what is acknowledged, or has been lost for so long that no
+    /// acknowledgement will come.
+    fn forget(&mut self, rtt: &Rtt, now: Timestamp) {
+        let kept = rtt.probe_timeout() * LOST_KEPT;
+        while let Some(front) = self.ring.front() {
+            let is_settled = match front.fate {
+                Fate::InFlight => false,
+                Fate::Lost => front.sent_at + kept <= now,
+                Fate::Acked => true,
+            };
+            if !is_settled {
+                break;
+            }
+            self.ring.pop_front();
+        }
+        if self.ring.is_empty() {
+            // An idle link keeps no memory for what it once had in flight.
+            self.ring = VecDeque::new();
+        }
+    }
+
+    fn in_flight_from(&self, from: usize) -> impl Iterator<Item = &SentPacket> {
+        self.ring
+            .range(from..)
+            .filter(|packet| packet.fate == Fate::InFlight)
+    }
+}
+
+/// Whether a loss makes the run of losses that it belongs to persistent congestion: longer than
+/// several probe time-outs, and all since the first sample (RFC 9002 section 7.6).
+fn is_persistent(rtt: &Rtt, run_since: &mut Option<Timestamp>, sent_at: Timestamp) -> bool {
+    if rtt.first_sample_at().is_none_or(|first| sent_at < first) {
+        return false;
+    }
+    let since = *run_since.get_or_insert(sent_at);
+    sent_at.saturating_since(since) > rtt.persistent_congestion()
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    /// A round trip of 100 ms, measured at the beginning.
+    fn rtt() -> Rtt {
+        let mut rtt = Rtt::new();
+        rtt.on_sample(Duration::from_millis(100), Duration::ZERO, at(0));
+        rtt
+    }
+
+    /// Packets sent 10 ms apart, with these numbers.
+    fn sent(numbers: &[u64]) -> SentPackets {
+        let mut sent = SentPackets::default();
+        for number in numbers {
+            sent.push(SentPacket {
+                number: *number,
+                sent_at: at(10 * number),
+                len: 100,
+                fate: Fate::InFlight,
+                reported: None,
+                pieces: Pieces::default(),
+            });
+        }
+        sent
+    }
+
+    fn acknowledge(sent: &mut SentPackets, range: RangeInclusive<u64>) -> Vec<u64> {
+        let mut acked = Vec::new();
+        sent.acknowledge(&range, |packet| acked.push(packet.number));
+        acked
+    }
+
+    fn detect(sent: &mut SentPackets, now: Timestamp) -> (Vec<u64>, Losses) {
+        let mut lost = Vec::new();
+        let losses = sent.detect_losses(&rtt(), now, |packet| lost.push(packet.number));
+        (lost, losses)
+    }
+
+    /// ACK-4: the range is from zero to the largest number there is; the work is two packets.
+    #[test]
+    fn an_ack_for_all_numbers_touches_only_what_was_sent() {
+        let mut sent = sent(&[3, 900]);
+        assert_eq!(
+            acknowledge(&mut sent, 0..=crate::wire::VARINT_MAX),
+            [3, 900]
+        );
+        assert_eq!(acknowledge(&mut sent, 0..=crate::wire::VARINT_MAX), []);
+        assert_eq!(sent.in_flight(), 0);
+    }
+
+    /// LOSS-1.
+    #[test]
+    fn a_packet_three_older_than_an_acknowledged_one_is_lost() {
+        let mut sent = sent(&[0, 1, 2, 3]);
+        acknowledge(&mut sent, 3..=3);
+        let (lost, losses) = detect(&mut sent, at(31));
+        assert_eq!(lost, [0]);
+        assert_eq!((losses.count, losses.newest), (1, Some(at(0))));
+        assert_eq!(sent.in_flight(), 200);
+    }
+
+    /// LOSS-1: 9/8 of 100 ms.
+    #[test]
+    fn a_packet_is_lost_112_ms_after_its_sending_if_a_later_one_was_acknowledged() {
+        let mut sent = sent(&[0, 1]);
+        assert_eq!(
+            detect(&mut sent, at(500)).0,
+            [],
+            "nothing later was acknowledged"
+        );
+        acknowledge(&mut sent, 1..=1);
+        assert_eq!(detect(&mut sent, at(110)).0, []);
+        assert_eq!(sent.loss_due(), Some(Timestamp::from_nanos(112_500_000)));
+        assert_eq!(detect(&mut sent, at(113)).0, [0]);
+        assert_eq!(sent.loss_due(), None);
+    }
+
+    /// LOSS-2: a lost packet that was only late still settles what it held.
+    #[test]
+    fn a_late_acknowledgement_of_a_lost_packet_counts() {
+        let mut sent = sent(&[0, 1, 2, 3]);
+        acknowledge(&mut sent, 3..=3);
+        assert_eq!(detect(&mut sent, at(130)).0, [0, 1, 2]);
+        assert_eq!(acknowledge(&mut sent, 0..=2), [0, 1, 2]);
+    }
+
+    /// CC-1.
+    #[test]
+    fn losses_without_a_break_for_three_time_outs_are_persistent_congestion() {
+        // srtt 100, variance 50: 3 x (100 + 200 + 25) = 975 ms.
+        let numbers: Vec<u64> = (0..=100).collect();
+        let mut all = sent(&numbers);
+        acknowledge(&mut all, 100..=100);
+        assert!(detect(&mut all, at(1100)).1.persistent);
+        let mut broken = sent(&numbers);
+        acknowledge(&mut broken, 50..=50);
+        acknowledge(&mut broken, 100..=100);
+        assert!(!detect(&mut broken, at(1100)).1.persistent);
+    }
+
+    /// LIM-4.
+    #[test]
+    fn no_more_than_4096_packets_are_in_flight() {
+        let mut sent = sent(&(0..IN_FLIGHT_MAX as u64).collect::<Vec<_>>());
+        assert!(sent.is_full());
+        acknowledge(&mut sent, 0..=0);
+        let _ = detect(&mut sent, at(1));
+        assert!(!sent.is_full());
+    }
+}

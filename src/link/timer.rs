@@ -1,0 +1,92 @@
+//! A link's timers: an enum and a table.
+
+use crate::time::Timestamp;
+
+/// Why a link wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// An acknowledgement has been held back long enough (ACK-2).
+    Ack,
+    /// A packet will count as lost (LOSS-1).
+    Loss,
+    /// Nothing has been acknowledged for too long (PROBE-1).
+    Probe,
+    /// The pacer lets the next packet go (CC-2).
+    Pacing,
+    /// It is time for a sign of life (LIF-1).
+    Keepalive,
+    /// The peer has been silent while something is unacknowledged (LIF-2).
+    Silence,
+    /// The peer has been silent for too long (LIF-2).
+    Idle,
+    /// A closed link has answered stragglers for long enough (LIF-3).
+    Closing,
+}
+
+impl Reason {
+    /// The timers of an open link, in the order in which they are acted on when due together.
+    const OPEN: [Self; 7] = [
+        Self::Ack,
+        Self::Loss,
+        Self::Probe,
+        Self::Pacing,
+        Self::Keepalive,
+        Self::Silence,
+        Self::Idle,
+    ];
+}
+
+/// When to call `handle_timeout`, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When; may lie in the past.
+    pub at: Timestamp,
+    /// What for.
+    pub reason: Reason,
+}
+
+/// When each timer of an open link goes off.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timers([Option<Timestamp>; Reason::OPEN.len()]);
+
+impl Timers {
+    /// Sets a timer, or stops it.
+    pub(super) fn set(&mut self, reason: Reason, at: Option<Timestamp>) {
+        self.0[reason as usize] = at;
+    }
+
+    /// The timers that have gone off by `now`.
+    pub(super) fn expired(self, now: Timestamp) -> impl Iterator<Item = Reason> {
+        Reason::OPEN
+            .into_iter()
+            .filter(move |reason| self.0[*reason as usize].is_some_and(|at| at <= now))
+    }
+
+    /// The earliest timer.
+    pub(super) fn earliest(&self) -> Option<Deadline> {
+        Reason::OPEN
+            .into_iter()
+            .filter_map(|reason| self.0[reason as usize].map(|at| Deadline { at, reason }))
+            .min_by_key(|deadline| deadline.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_is_the_earliest_timer_and_says_why() {
+        let mut timers = Timers::default();
+        assert_eq!(timers.earliest(), None);
+        timers.set(Reason::Idle, Some(Timestamp::from_millis(9)));
+        timers.set(Reason::Probe, Some(Timestamp::from_millis(3)));
+        let at = Timestamp::from_millis(3);
+        let reason = Reason::Probe;
+        assert_eq!(timers.earliest(), Some(Deadline { at, reason }));
+        assert_eq!(timers.expired(at).collect::<Vec<_>>(), [Reason::Probe]);
+        timers.set(Reason::Probe, None);
+        assert_eq!(timers.earliest().map(|d| d.reason), Some(Reason::Idle));
+    }
+}

@@ -1,0 +1,256 @@
+//! What goes out: packing what is due into as few datagrams as possible.
+//!
+//! One call makes a *train*: equal-sized datagrams and a last one that may be shorter, which the
+//! driver can hand to the kernel in one call. Each datagram is one packet, and a packet is filled
+//! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost,
+//! new pieces, a PING if one is due and nothing else would be answered, and now and then grease.
+
+use super::congestion::Congestion as _;
+use super::envelope::{Envelope, OpenPacket};
+use super::open::Open;
+use super::pacer::BURST;
+use super::report::Stats;
+use super::sent::{Fate, Pieces, SentPacket};
+use crate::bug;
+use crate::rng::SeededRng;
+use crate::time::Timestamp;
+use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN};
+
+/// A datagram of a train that has at least this part of the size of the others is padded up to it.
+const PADDED_FROM: (usize, usize) = (7, 8);
+
+/// With less of the window left than this, in bytes, nothing is worth sending.
+const BUDGET_MIN: usize = 128;
+
+/// One packet in so many gets grease (FRM-2).
+const GREASE_EVERY: (u64, u64) = (16, 64);
+/// The longest content of grease, in bytes.
+const GREASE_MAX: u64 = 8;
+
+/// A packet's outcome, for the train that it is in.
+struct Built {
+    /// The datagram's length, in bytes.
+    len: usize,
+    /// Whether more waits that may go now.
+    has_more: bool,
+}
+
+/// What goes into the packet that is being built.
+#[derive(Default)]
+struct Content {
+    reported: Option<u64>,
+    pieces: Pieces,
+    is_eliciting: bool,
+}
+
+impl Open {
+    /// Appends a train of datagrams, and returns the size of each if there are several.
+    pub(super) fn transmit(
+        &mut self,
+        envelope: &mut Envelope,
+        stats: &mut Stats,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let mut size = DATAGRAM_MAX;
+        let mut datagrams = 0;
+        while datagrams < BURST
+            && let Some(built) = self.build_packet(size, datagrams == 0, envelope, stats, now, out)
+        {
+            datagrams += 1;
+            let is_last = datagrams > 1 && built.len < size;
+            size = if datagrams == 1 { built.len } else { size };
+            if is_last || !built.has_more {
+                break;
+            }
+        }
+        self.rearm(now);
+        (datagrams > 1).then_some(size)
+    }
+
+    /// Appends one datagram of at most `limit` bytes; padded up to that if it is almost as long and
+    /// more follows. `None` if nothing is due, allowed, or fits.
+    fn build_packet(
+        &mut self,
+        limit: usize,
+        is_first: bool,
+        envelope: &mut Envelope,
+        stats: &mut Stats,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Option<Built> {
+        let is_ack_due = self.received.due().is_some_and(|due| due <= now);
+        let is_probe = self.probes_due > 0;
+        let wants = is_probe || self.ping_due || self.senders.has_pending();
+        let budget = match (wants, is_probe) {
+            (false, _) => {
+                self.is_app_limited = true;
+                0
+            }
+            // One probe per firing may exceed the window (CC-3).
+            (true, true) => limit,
+            (true, false) => self.budget(now).min(limit),
+        };
+        if !is_ack_due && budget == 0 {
+            return None;
+        }
+        // An acknowledgement that nobody waits for must not keep out what somebody does.
+        for with_ack in [true, false] {
+            let packet = envelope.begin(self.largest_acked(), out);
+            let mut content = Content::default();
+            if with_ack && self.received.has_news() {
+                self.put_ack(packet.start + limit - TAG_LEN, &mut content, now, out);
+            }
+            if budget > 0 {
+                self.put_eliciting(packet.start + budget - TAG_LEN, &mut content, out);
+            }
+            if content.is_eliciting || (is_ack_due && content.reported.is_some()) {
+                let built = self.finish(packet, content, (limit, budget), envelope, now, out);
+                stats.probes_sent += u64::from(is_probe);
+                return Some(built);
+            }
+            Envelope::abandon(packet, out);
+        }
+        // What waits is larger than what the window leaves, or than the others of the train.
+        self.is_app_limited &= !is_first;
+        None
+    }
+
+    /// How many bytes the window and the pacer let go now, for what elicits acknowledgements.
+    fn budget(&mut self, now: Timestamp) -> usize {
+        let window = self.congestion.window();
+        let left = window.saturating_sub(self.sent.in_flight());
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if left < BUDGET_MIN || self.sent.is_full() {
+            self.is_app_limited = false;
+            return 0;
+        }
+        match self.pacer.check(window, self.rtt.smoothed(), now) {
+            Ok(()) => left,
+            Err(later) => {
+                self.is_app_limited = false;
+                self.paced_until = Some(later);
+                0
+            }
+        }
+    }
+
+    fn put_ack(&self, end: usize, content: &mut Content, now: Timestamp, out: &mut Vec<u8>) {
+        let room = end.saturating_sub(out.len());
+        if let Some(ack) = self.received.ack(room, now) {
+            content.reported = Some(ack.largest());
+            Frame::Ack(ack).encode(out);
+        }
+    }
+
+    fn put_eliciting(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+        let is_probe = self.probes_due > 0;
+        let Content { pieces, .. } = content;
+        if is_probe && !bug!(GiveUpRetransmitting) {
+            self.put_unacknowledged(end, pieces, out);
+        }
+        if !is_probe || !bug!(GiveUpRetransmitting) {
+            self.senders.fill(out, end, |piece| pieces.push(piece));
+        }
+        let has_room = out.len() < end;
+        if pieces.is_empty() && (is_probe || self.ping_due) && has_room {
+            Frame::Ping.encode(out);
+            content.is_eliciting = true;
+        }
+        content.is_eliciting |= !content.pieces.is_empty();
+        if content.is_eliciting {
+            self.grease.put(end, out);
+        }
+    }
+
+    /// Appends the oldest unacknowledged pieces, as many as fit (PROBE-2).
+    fn put_unacknowledged(&mut self, end: usize, pieces: &mut Pieces, out: &mut Vec<u8>) {
+        for packet in self.sent.iter_in_flight() {
+            for piece in packet.pieces.iter() {
+                if pieces.contains(piece) {
+                    continue;
+                }
+                if self.senders.repeat(piece, out, end) {
+                    pieces.push(piece);
+                } else if end.saturating_sub(out.len()) < BUDGET_MIN {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Seals a packet, and enters it into the books if it elicits an acknowledgement.
+    fn finish(
+        &mut self,
+        packet: OpenPacket,
+        content: Content,
+        (limit, budget): (usize, usize),
+        envelope: &mut Envelope,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Built {
+        let number = packet.number;
+        let len = out.len() + TAG_LEN - packet.start;
+        let has_more = content.is_eliciting && self.senders.has_pending();
+        let is_padded = has_more && limit <= budget && {
+            let (part, whole) = PADDED_FROM;
+            len * whole >= limit * part
+        };
+        let len = envelope.finish(packet, if is_padded { limit } else { 0 }, out);
+        if content.reported.is_some() {
+            self.received.on_ack_sent();
+        }
+        if content.is_eliciting {
+            let window = self.congestion.window();
+            let srtt = self.rtt.smoothed();
+            self.pacer.on_sent(len, window, srtt, now);
+            self.flight.record(now);
+            self.ladder.on_sent(now);
+            self.sent.push(SentPacket {
+                number,
+                sent_at: now,
+                len: len as u16,
+                fate: Fate::InFlight,
+                reported: content.reported,
+                pieces: content.pieces,
+            });
+            self.last_eliciting = now;
+            self.ping_due = false;
+            self.probes_due = self.probes_due.saturating_sub(1);
+        }
+        Built { len, has_more }
+    }
+}
+
+/// Now and then a frame of a type that does not exist, lest peers forget that such frames are to be
+/// skipped (FRM-2).
+#[derive(Debug)]
+pub(super) struct Grease {
+    rng: SeededRng,
+    /// How many packets go without.
+    wait: u64,
+}
+
+impl Grease {
+    pub(super) fn new(mut rng: SeededRng) -> Self {
+        let wait = rng.range(0, GREASE_EVERY.1);
+        Self { rng, wait }
+    }
+
+    /// Appends grease, if it is time and there is room up to `end`.
+    fn put(&mut self, end: usize, out: &mut Vec<u8>) {
+        self.wait = self.wait.saturating_sub(1);
+        let room = end.saturating_sub(out.len());
+        if self.wait > 0 || room < 2 + GREASE_MAX as usize {
+            return;
+        }
+        self.wait = self.rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
+        let mut content = vec![0; self.rng.range(0, GREASE_MAX) as usize];
+        self.rng.fill(&mut content);
+        let frame = Frame::Unknown {
+            kind: self.rng.range(0x40, 0xff) as u8,
+            data: content.into(),
+        };
+        frame.encode(out);
+    }
+}
