@@ -1,5 +1,49 @@
-//! Chat that never loses, repeats or reorders a line.
+//! Chat that never loses, repeats or reorders a line: the protocol and its machines.
+//!
+//! The programs `chat-broker` and `chat-node` are thin drivers around this library. What they
+//! promise, and every byte that they exchange, is in `SPEC.md`; its clause ids (`ACK-3`) stand
+//! beside the code that obeys them.
+//!
+//! # The layers, and what each may not know
+//!
+//! | layer | what it does | what it does not know |
+//! |---|---|---|
+//! | [`wire`] | datagrams and frames to and from bytes | keys, time, what came before |
+//! | [`secure`] | who talks: Noise handshake, sealing, replay window | frames, channels, chat |
+//! | [`link`] | one encrypted connection: acks, loss recovery, channels | names, rooms, handshakes |
+//! | [`chat`] | lines, publications, names, and their rules | links, storage |
+//! | [`broker`], [`client`] | the two ends as machines | sockets, clocks, disks, tasks |
+//! | [`driver`] | sockets, clocks and files around the machines | what a datagram means |
+//!
+//! All but the last are pure: time is an argument ([`time::Timestamp`]), randomness a seed
+//! ([`rng`]), storage a request and a completion. Without default features nothing else is left,
+//! and that still builds: a simulation runs the very code that people run.
+//!
+//! # The path of one line, from a key press to another's screen
+//!
+//! 1. The node's driver hands the typed text to [`client::Client::publish`], which numbers it,
+//!    puts it into the outbox and has it journaled.
+//! 2. The link carries it, as often as it takes: [`link::Link::send`],
+//!    [`link::Link::poll_transmit`].
+//! 3. The broker decrypts, acknowledges and orders it ([`link::Link::handle_datagram`]), and asks
+//!    its store: [`broker::StorageOp::Append`].
+//! 4. The store decides by [`chat::judge`] whether the publication is new, and makes it the room's
+//!    next line.
+//! 5. Once it is durable, [`broker::Broker::handle_storage`] puts the line into the room's feed,
+//!    from which every member's link takes it at its own pace.
+//! 6. The other node checks that it is the next one, journals it with its cursor, and only then
+//!    tells its driver: [`client::ClientEvent::Line`].
+//!
+//! # Stability
+//!
+//! The machines are public so that others can drive them, and may change in any release.
 
+pub mod broker;
+pub mod chat;
+pub mod client;
+#[cfg(feature = "driver")]
+pub mod driver;
+pub mod drops;
 pub mod link;
 pub mod mutant;
 pub mod rng;

@@ -37,11 +37,18 @@ impl FeedItem {
             author: line.author,
             n: line.n,
             kind: line.kind,
-            since_previous_ms: line.stored_at_ms.saturating_sub(stored.previous_stored_at_ms),
+            since_previous_ms: line
+                .stored_at_ms
+                .saturating_sub(stored.previous_stored_at_ms),
             typed_lag_ms: line.stored_at_ms.cast_signed() - line.typed_at_ms.cast_signed(),
             body: line.body.clone(),
         });
-        Self { seq: line.seq, presence: None, author: line.into(), message: message.encode() }
+        Self {
+            seq: line.seq,
+            presence: None,
+            author: line.into(),
+            message: message.encode(),
+        }
     }
 }
 
@@ -73,10 +80,6 @@ impl Feed {
         }
     }
 
-    pub(super) const fn tail_seq(&self) -> u64 {
-        self.tail_seq
-    }
-
     pub(super) const fn presence(&self) -> u64 {
         self.presence
     }
@@ -95,14 +98,20 @@ impl Feed {
     /// The item at `index`; `None` beyond the end, and [`Gone`] before the beginning.
     pub(super) fn get(&self, index: u64) -> Result<Option<&FeedItem>, Gone> {
         let offset = index.checked_sub(self.first).ok_or(Gone)?;
-        Ok(usize::try_from(offset).ok().and_then(|offset| self.items.get(offset)))
+        Ok(usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.items.get(offset)))
     }
 
     /// Appends the room's next line.
     pub(super) fn push_line(&mut self, stored: &StoredLine) {
         if stored.line.seq != self.tail_seq + 1 {
             // The store answers in order (BRK-5); should it not, nobody may be shown a hole.
-            tracing::error!(seq = stored.line.seq, tail = self.tail_seq, "the store skipped a line");
+            tracing::error!(
+                seq = stored.line.seq,
+                tail = self.tail_seq,
+                "the store skipped a line"
+            );
             self.first += self.items.len() as u64;
             self.items.clear();
             self.bytes = 0;
@@ -115,8 +124,11 @@ impl Feed {
     /// Appends a notice, with the next presence number (PRS-2, PRS-3).
     pub(super) fn push_notice(&mut self, event: NoticeEvent, author: Author, wall_ms: u64) {
         self.presence = (self.presence + 1).max(wall_ms);
-        let message =
-            RoomFromBroker::Notice { presence: self.presence, event, author: author.number };
+        let message = RoomFromBroker::Notice {
+            presence: self.presence,
+            event,
+            author: author.number,
+        };
         self.push(FeedItem {
             seq: self.tail_seq + 1,
             presence: Some(self.presence),
@@ -129,7 +141,9 @@ impl Feed {
         self.bytes += item.message.len();
         self.items.push_back(item);
         while self.items.len() > RECENT_LINES_MAX || self.bytes > RECENT_BYTES_MAX {
-            let Some(evicted) = self.items.pop_front() else { break };
+            let Some(evicted) = self.items.pop_front() else {
+                break;
+            };
             self.first += 1;
             self.bytes -= evicted.message.len();
             if evicted.presence.is_none() {
@@ -162,7 +176,10 @@ mod tests {
             kind: Kind::Message,
             body: vec![b'x'; len].into(),
         };
-        StoredLine { line, previous_stored_at_ms: 999 + seq }
+        StoredLine {
+            line,
+            previous_stored_at_ms: 999 + seq,
+        }
     }
 
     /// PRS-2: a notice stands after the lines before it.
@@ -176,7 +193,10 @@ mod tests {
         feed.push_notice(NoticeEvent::Left, author, 0);
         let seqs: Vec<_> = (0..4).map(|i| feed.get(i).unwrap().unwrap().seq).collect();
         assert_eq!(seqs, [5, 6, 6, 7]);
-        assert_eq!((feed.index_of(5), feed.index_of(6), feed.index_of(7)), (0, 1, 3));
+        assert_eq!(
+            (feed.index_of(5), feed.index_of(6), feed.index_of(7)),
+            (0, 1, 3)
+        );
         assert!(feed.get(4).unwrap().is_none());
     }
 

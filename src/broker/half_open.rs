@@ -54,7 +54,12 @@ pub(super) struct HalfOpenTable {
 
 impl HalfOpenTable {
     /// The identical ACCEPT for a repeated HELLO (SEC-6).
-    pub(super) fn cached_accept(&self, path: Path, cid: NodeCid, hello: &[u8; 32]) -> Option<Bytes> {
+    pub(super) fn cached_accept(
+        &self,
+        path: Path,
+        cid: NodeCid,
+        hello: &[u8; 32],
+    ) -> Option<Bytes> {
         let cid = self.by_hello.get(&(path, cid, *hello))?;
         self.by_cid.get(cid).map(|entry| entry.accept.clone())
     }
@@ -70,7 +75,9 @@ impl HalfOpenTable {
     ) -> usize {
         let mut evicted = 0;
         while self.by_cid.len() >= HALF_OPEN_MAX {
-            let Some((_, oldest)) = self.ages.pop_front() else { break };
+            let Some((_, oldest)) = self.ages.pop_front() else {
+                break;
+            };
             evicted += usize::from(self.remove(&oldest).is_some());
         }
         // Confirmed handshakes leave their age behind; do not let those pile up.
@@ -81,7 +88,17 @@ impl HalfOpenTable {
         self.by_hello.insert(key, cid);
         self.ages.push_back((now, cid));
         let (path, node_cid, _) = key;
-        self.by_cid.insert(cid, HalfOpen { path, node_cid, stage, accept, key, since: now });
+        self.by_cid.insert(
+            cid,
+            HalfOpen {
+                path,
+                node_cid,
+                stage,
+                accept,
+                key,
+                since: now,
+            },
+        );
         evicted
     }
 
@@ -101,7 +118,9 @@ impl HalfOpenTable {
 
     /// When the oldest handshake expires.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.ages.front().map(|(since, _)| *since + HALF_OPEN_LIFETIME)
+        self.ages
+            .front()
+            .map(|(since, _)| *since + HALF_OPEN_LIFETIME)
     }
 
     /// Drops what has expired (SEC-6). Returns how many.
@@ -113,7 +132,11 @@ impl HalfOpenTable {
             }
             self.ages.pop_front();
             // An id is never given out twice, so this is the entry that `since` belongs to.
-            debug_assert!(self.by_cid.get(&cid).is_none_or(|entry| entry.since == since));
+            debug_assert!(
+                self.by_cid
+                    .get(&cid)
+                    .is_none_or(|entry| entry.since == since)
+            );
             expired += usize::from(self.remove(&cid).is_some());
         }
         expired

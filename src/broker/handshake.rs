@@ -6,36 +6,42 @@ use ring::digest::{SHA256, digest};
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
 use super::{Broker, LINKS_MAX, REPLIES_WAITING_MAX};
+use crate::drops::Dropped;
 use crate::link::{Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, respond};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{BrokerCid, DecodeError, Finish, Handshake, Hello, NodeCid, UnknownHello, VERSION, VersionReply};
+use crate::wire::{
+    BrokerCid, DecodeError, Finish, Handshake, Hello, NodeCid, UnknownHello, VERSION, VersionReply,
+};
 
 impl Broker {
-    /// Handshake datagrams. The error is the reason under which the drop is counted.
+    /// Handshake datagrams. The error is why one is dropped.
     pub(super) fn on_handshake(
         &mut self,
         path: Path,
         datagram: &Bytes,
         now: Timestamp,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Dropped> {
         match Handshake::decode(datagram) {
             Ok(Handshake::Hello(hello)) => self.on_hello(path, &hello, datagram, now),
             Ok(Handshake::Finish(finish)) => self.on_finish(&finish, now),
             Ok(Handshake::Accept(_) | Handshake::Retry(_) | Handshake::Version(_)) => {
-                Err("handshake for nodes")
+                Err(Dropped::Unexpected)
             }
             Err(DecodeError::UnknownVersion(_)) => self.on_unknown_version(path, datagram),
-            Err(DecodeError::BadCrc) => Err("CRC mismatch"),
-            Err(_) => Err("malformed handshake"),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// HSD-7: says which versions are spoken here.
-    fn on_unknown_version(&mut self, path: Path, datagram: &Bytes) -> Result<(), &'static str> {
-        let hello = UnknownHello::decode(datagram).map_err(|_| "malformed handshake")?;
-        let reply = VersionReply { version: hello.version, cid: hello.cid, versions: vec![VERSION] };
+    fn on_unknown_version(&mut self, path: Path, datagram: &Bytes) -> Result<(), Dropped> {
+        let hello = UnknownHello::decode(datagram)?;
+        let reply = VersionReply {
+            version: hello.version,
+            cid: hello.cid,
+            versions: vec![VERSION],
+        };
         let mut out = Vec::new();
         Handshake::Version(reply).encode(&mut out);
         self.reply(path, out.into(), datagram.len())
@@ -47,22 +53,30 @@ impl Broker {
         hello: &Hello,
         datagram: &Bytes,
         now: Timestamp,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Dropped> {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, datagram).as_ref());
         if let Some(accept) = self.half_open.cached_accept(path, hello.cid, &hash) {
             return self.reply(path, accept, datagram.len());
         }
         if self.sessions.len() >= LINKS_MAX {
-            return Err("too many links");
+            return Err(Dropped::Limit);
         }
         let cid = self.fresh_cid();
-        let payload = BrokerPayload { cid, reset_token: self.rng.bytes(), log_id: self.log.0 };
-        let response = respond(hello, datagram, &self.identity, payload, self.rng.fork())
-            .map_err(|error| error.reason())?;
+        let payload = BrokerPayload {
+            cid,
+            reset_token: self.rng.bytes(),
+            log_id: self.log.0,
+        };
+        let response = respond(hello, datagram, &self.identity, payload, self.rng.fork())?;
         let (accept, stage) = match response {
-            Response::AwaitFinish { accept, pending } => (accept, HalfOpenStage::AwaitFinish(pending)),
-            Response::Ready { accept, established } => {
+            Response::AwaitFinish { accept, pending } => {
+                (accept, HalfOpenStage::AwaitFinish(pending))
+            }
+            Response::Ready {
+                accept,
+                established,
+            } => {
                 let unconfirmed = self.unconfirmed(path, hello.cid, established, now);
                 (accept, HalfOpenStage::AwaitData(Box::new(unconfirmed)))
             }
@@ -70,17 +84,21 @@ impl Broker {
         let key = (path, hello.cid, hash);
         let evicted = self.half_open.insert(cid, key, accept.clone(), stage, now);
         if evicted > 0 {
-            *self.drops.entry("half-open handshake made room").or_default() += evicted as u64;
+            tracing::debug!(evicted, "half-open handshakes made room");
         }
+        self.drops.add(Dropped::MadeRoom, evicted as u64);
         self.reply(path, accept, datagram.len())
     }
 
-    fn on_finish(&mut self, finish: &Finish, now: Timestamp) -> Result<(), &'static str> {
-        let entry = self.half_open.get_mut(&finish.cid).ok_or("finish without handshake")?;
+    fn on_finish(&mut self, finish: &Finish, now: Timestamp) -> Result<(), Dropped> {
+        let entry = self
+            .half_open
+            .get_mut(&finish.cid)
+            .ok_or(Dropped::UnknownLink)?;
         let HalfOpenStage::AwaitFinish(pending) = &mut entry.stage else {
-            return Err("finish repeated");
+            return Err(Dropped::Unexpected);
         };
-        let established = pending.handle_finish(finish).map_err(|error| error.reason())?;
+        let established = pending.handle_finish(finish)?;
         let (path, node_cid) = (entry.path, entry.node_cid);
         let unconfirmed = self.unconfirmed(path, node_cid, established, now);
         if let Some(entry) = self.half_open.get_mut(&finish.cid) {
@@ -109,7 +127,10 @@ impl Broker {
             keepalive: LinkConfig::BROKER_KEEPALIVE,
             suspect_after: None,
         };
-        Unconfirmed { link: Link::new(config, now), peer }
+        Unconfirmed {
+            link: Link::new(config, now),
+            peer,
+        }
     }
 
     /// Data packets.
@@ -118,28 +139,34 @@ impl Broker {
         path: Path,
         datagram: BytesMut,
         now: Timestamp,
-    ) -> Result<(), &'static str> {
-        let cid: BrokerCid =
-            datagram.get(1..9).and_then(|cid| cid.try_into().ok()).ok_or("too short")?;
+    ) -> Result<(), Dropped> {
+        let cid: BrokerCid = datagram
+            .get(1..9)
+            .and_then(|cid| cid.try_into().ok())
+            .ok_or(Dropped::TooShort)?;
         if let Some(&id) = self.routes.get(&cid) {
-            let session = self.sessions.get_mut(&id).ok_or("unknown link")?;
+            let session = self.sessions.get_mut(&id).ok_or(Dropped::UnknownLink)?;
             let handled = session.link.handle_datagram(path, datagram, now);
             self.after_input(id, now);
-            return handled.map_err(|drop| drop.reason());
+            return Ok(handled?);
         }
-        let entry = self.half_open.get_mut(&cid).ok_or("unknown link")?;
+        let entry = self.half_open.get_mut(&cid).ok_or(Dropped::UnknownLink)?;
         let HalfOpenStage::AwaitData(unconfirmed) = &mut entry.stage else {
-            return Err("data before finish");
+            return Err(Dropped::UnknownLink);
         };
-        unconfirmed.link.handle_datagram(path, datagram, now).map_err(|drop| drop.reason())?;
+        unconfirmed.link.handle_datagram(path, datagram, now)?;
         self.confirm(cid, now);
         Ok(())
     }
 
     /// SEC-7: the first packet has decrypted, so the node has the keys: now there is a session.
     fn confirm(&mut self, cid: BrokerCid, now: Timestamp) {
-        let Some(entry) = self.half_open.remove(&cid) else { return };
-        let HalfOpenStage::AwaitData(unconfirmed) = entry.stage else { return };
+        let Some(entry) = self.half_open.remove(&cid) else {
+            return;
+        };
+        let HalfOpenStage::AwaitData(unconfirmed) = entry.stage else {
+            return;
+        };
         let Unconfirmed { link, peer } = *unconfirmed;
         let id = self.next_link;
         self.next_link += 1;
@@ -172,12 +199,12 @@ impl Broker {
     }
 
     /// Queues a handshake reply, which is never longer than its cause (HSD-8).
-    fn reply(&mut self, path: Path, reply: Bytes, cause: usize) -> Result<(), &'static str> {
+    fn reply(&mut self, path: Path, reply: Bytes, cause: usize) -> Result<(), Dropped> {
         if reply.len() > cause {
-            return Err("reply would be longer than its cause");
+            return Err(Dropped::Limit);
         }
         if self.replies.len() >= REPLIES_WAITING_MAX {
-            return Err("too many replies waiting");
+            return Err(Dropped::Limit);
         }
         self.replies.push_back((path, reply));
         Ok(())

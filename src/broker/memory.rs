@@ -44,7 +44,12 @@ impl MemoryStore {
     /// An empty history called `log`.
     #[must_use]
     pub const fn new(log: LogId) -> Self {
-        Self { log, names: BTreeMap::new(), accounts: BTreeMap::new(), rooms: BTreeMap::new() }
+        Self {
+            log,
+            names: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+        }
     }
 
     /// This history's id.
@@ -55,7 +60,10 @@ impl MemoryStore {
 
     /// The lines of a room, from the first one.
     pub fn lines(&self, room: &RoomName) -> impl Iterator<Item = &Line> {
-        self.rooms.get(room).into_iter().flat_map(|log| log.lines.iter().map(|stored| &stored.line))
+        self.rooms
+            .get(room)
+            .into_iter()
+            .flat_map(|log| log.lines.iter().map(|stored| &stored.line))
     }
 
     /// The rooms that have lines.
@@ -67,22 +75,60 @@ impl MemoryStore {
     pub fn handle(&mut self, request: StorageRequest) -> StorageCompletion {
         let outcome = match request.op {
             StorageOp::Register { account, name, .. } => self.register(account, name),
-            StorageOp::Enter { room, account, device, name, resume, history, now_ms } => {
+            StorageOp::Enter {
+                room,
+                account,
+                device,
+                name,
+                resume,
+                history,
+                now_ms,
+            } => {
                 let log = self.log;
-                let author = Whom { account, device, name: &name };
-                let entered = self.room(&room).enter(log, &author, resume, history, now_ms);
+                let author = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                let entered = self
+                    .room(&room)
+                    .enter(log, &author, resume, history, now_ms);
                 StorageOutcome::Entered(Box::new(entered))
             }
-            StorageOp::Append { room, account, device, name, publication, refuse, now_ms } => {
-                let author = Whom { account, device, name: &name };
-                self.room(&room).publish(&author, publication, refuse, now_ms)
+            StorageOp::Append {
+                room,
+                account,
+                device,
+                name,
+                publication,
+                refuse,
+                now_ms,
+            } => {
+                let author = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                self.room(&room)
+                    .publish(&author, publication, refuse, now_ms)
             }
-            StorageOp::Read { room, from, lines_max, bytes_max } => {
-                let lines = self.rooms.get(&room).map(|log| log.read(from, lines_max, bytes_max));
+            StorageOp::Read {
+                room,
+                from,
+                lines_max,
+                bytes_max,
+            } => {
+                let lines = self
+                    .rooms
+                    .get(&room)
+                    .map(|log| log.read(from, lines_max, bytes_max));
                 StorageOutcome::Lines(lines.unwrap_or_default())
             }
         };
-        StorageCompletion { id: request.id, outcome }
+        StorageCompletion {
+            id: request.id,
+            outcome,
+        }
     }
 
     /// SGN-2: the first account to ask for a name owns it, and keeps it.
@@ -103,7 +149,9 @@ impl MemoryStore {
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {
-        self.rooms.entry(name.clone()).or_insert_with(|| RoomLog::new(RoomId::of(name)))
+        self.rooms
+            .entry(name.clone())
+            .or_insert_with(|| RoomLog::new(RoomId::of(name)))
     }
 }
 
@@ -125,10 +173,16 @@ impl RoomLog {
 
     /// The place after line `seq`, or before the first if that is 0; `None` beyond the tail.
     fn base_at(&self, seq: u64) -> Option<LineBase> {
-        let Some(index) = seq.checked_sub(1) else { return Some(LineBase::START) };
+        let Some(index) = seq.checked_sub(1) else {
+            return Some(LineBase::START);
+        };
         let index = usize::try_from(index).ok()?;
         let stored_at_ms = self.lines.get(index)?.line.stored_at_ms;
-        Some(LineBase { seq, stored_at_ms, hash: self.hashes[index] })
+        Some(LineBase {
+            seq,
+            stored_at_ms,
+            hash: self.hashes[index],
+        })
     }
 
     /// RUM-7, RUM-9, RUM-10.
@@ -144,12 +198,25 @@ impl RoomLog {
         let joined = (!self.members.contains_key(&author.account)).then(|| {
             self.members.insert(author.account, tail_before + 1);
             let body = author.name.as_str().to_owned().into();
-            self.append(author, Publication { n: 0, typed_at_ms: now_ms, kind: Kind::Joined, body }, now_ms)
+            self.append(
+                author,
+                Publication {
+                    n: 0,
+                    typed_at_ms: now_ms,
+                    kind: Kind::Joined,
+                    body,
+                },
+                now_ms,
+            )
         });
         let base_of = |wanted: Resume| {
-            self.base_at(wanted.seq).filter(|base| wanted.log == log && wanted.hash == base.hash)
+            self.base_at(wanted.seq)
+                .filter(|base| wanted.log == log && wanted.hash == base.hash)
         };
-        let fresh = || self.base_at(tail_before.saturating_sub(history)).unwrap_or(LineBase::START);
+        let fresh = || {
+            self.base_at(tail_before.saturating_sub(history))
+                .unwrap_or(LineBase::START)
+        };
         let (resume, base) = match resume {
             None => (ResumeOutcome::Fresh, fresh()),
             Some(wanted) => match base_of(wanted) {
@@ -159,7 +226,10 @@ impl RoomLog {
         };
         let last = self.publications.get(&author.device).and_then(|known| {
             let (digest, _) = known.last()?;
-            Some(LastPublication { n: known.len() as u64, digest: *digest })
+            Some(LastPublication {
+                n: known.len() as u64,
+                digest: *digest,
+            })
         });
         Entered {
             log,
@@ -183,7 +253,12 @@ impl RoomLog {
             },
             |number| (*number, whom.device),
         );
-        Author { number, account: whom.account, device, name: whom.name.clone() }
+        Author {
+            number,
+            account: whom.account,
+            device,
+            name: whom.name.clone(),
+        }
     }
 
     /// PUB-2, PUB-4.
@@ -215,15 +290,13 @@ impl RoomLog {
     }
 
     /// Makes `publication` the room's next line.
-    fn append(
-        &mut self,
-        author: &Whom<'_>,
-        publication: Publication,
-        now_ms: u64,
-    ) -> StoredLine {
+    fn append(&mut self, author: &Whom<'_>, publication: Publication, now_ms: u64) -> StoredLine {
         let previous = self.base_at(self.tail_seq()).unwrap_or(LineBase::START);
         let next_author = self.authors.len() as u64 + 1;
-        let number = *self.authors.entry((author.account, author.device)).or_insert(next_author);
+        let number = *self
+            .authors
+            .entry((author.account, author.device))
+            .or_insert(next_author);
         let line = Line {
             seq: previous.seq + 1,
             // RUM-4: a clock that was set back does not turn the log back.
@@ -238,7 +311,10 @@ impl RoomLog {
             body: publication.body,
         };
         self.hashes.push(line.hash_after(self.id, &previous.hash));
-        let stored = StoredLine { line, previous_stored_at_ms: previous.stored_at_ms };
+        let stored = StoredLine {
+            line,
+            previous_stored_at_ms: previous.stored_at_ms,
+        };
         self.lines.push(stored.clone());
         stored
     }

@@ -4,7 +4,11 @@ const LOG: LogId = LogId([7; 16]);
 
 fn who(byte: u8) -> (AccountKey, DeviceKey, Name) {
     let name = Name::new(&format!("user{byte}")).unwrap();
-    (AccountKey::from([byte; 32]), DeviceKey::from([byte + 100; 32]), name)
+    (
+        AccountKey::from([byte; 32]),
+        DeviceKey::from([byte + 100; 32]),
+        name,
+    )
 }
 
 fn lobby() -> RoomName {
@@ -19,7 +23,15 @@ fn run(store: &mut MemoryStore, op: StorageOp) -> StorageOutcome {
 
 fn enter(store: &mut MemoryStore, byte: u8, resume: Option<Resume>, history: u64) -> Entered {
     let (account, device, name) = who(byte);
-    let op = StorageOp::Enter { room: lobby(), account, device, name, resume, history, now_ms: 50 };
+    let op = StorageOp::Enter {
+        room: lobby(),
+        account,
+        device,
+        name,
+        resume,
+        history,
+        now_ms: 50,
+    };
     match run(store, op) {
         StorageOutcome::Entered(entered) => *entered,
         other => panic!("{other:?}"),
@@ -39,9 +51,25 @@ fn publish_at(
     refuse: Option<Refusal>,
 ) -> StorageOutcome {
     let (account, device, name) = who(byte);
-    let publication = Publication { n, typed_at_ms: 55, kind: Kind::Message, body: text.into() };
+    let publication = Publication {
+        n,
+        typed_at_ms: 55,
+        kind: Kind::Message,
+        body: text.into(),
+    };
     let room = lobby();
-    run(store, StorageOp::Append { room, account, device, name, publication, refuse, now_ms })
+    run(
+        store,
+        StorageOp::Append {
+            room,
+            account,
+            device,
+            name,
+            publication,
+            refuse,
+            now_ms,
+        },
+    )
 }
 
 fn seq_of(outcome: &StorageOutcome) -> u64 {
@@ -58,14 +86,30 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
     let mut register = |byte: u8, name: &str| {
         let (account, device, _) = who(byte);
         let name = Name::new(name).unwrap();
-        run(&mut store, StorageOp::Register { account, device, name })
+        run(
+            &mut store,
+            StorageOp::Register {
+                account,
+                device,
+                name,
+            },
+        )
     };
     let registered = StorageOutcome::Registered(Name::new("Ada").unwrap());
     assert_eq!(register(1, "Ada"), registered);
     assert_eq!(register(1, "ada"), registered);
-    assert_eq!(register(2, "ADA"), StorageOutcome::NotRegistered(Refusal::NameTaken));
-    assert_eq!(register(1, "bob"), StorageOutcome::NotRegistered(Refusal::NameFixed));
-    assert_eq!(register(2, "bob"), StorageOutcome::Registered(Name::new("bob").unwrap()));
+    assert_eq!(
+        register(2, "ADA"),
+        StorageOutcome::NotRegistered(Refusal::NameTaken)
+    );
+    assert_eq!(
+        register(1, "bob"),
+        StorageOutcome::NotRegistered(Refusal::NameFixed)
+    );
+    assert_eq!(
+        register(2, "bob"),
+        StorageOutcome::Registered(Name::new("bob").unwrap())
+    );
 }
 
 /// RUM-7, RUM-6.
@@ -90,12 +134,25 @@ fn a_resume_goes_on_where_it_was_and_a_fork_is_told() {
     assert_eq!(place.seq, 2);
     publish(&mut store, 1, 2, "two");
 
-    let right = Resume { log: LOG, seq: place.seq, hash: place.hash };
+    let right = Resume {
+        log: LOG,
+        seq: place.seq,
+        hash: place.hash,
+    };
     let resumed = enter(&mut store, 1, Some(right), 0);
-    assert_eq!((resumed.resume, resumed.base), (ResumeOutcome::Resumed, place));
+    assert_eq!(
+        (resumed.resume, resumed.base),
+        (ResumeOutcome::Resumed, place)
+    );
     for wrong in [
-        Resume { log: LogId([8; 16]), ..right },
-        Resume { hash: [1; 32], ..right },
+        Resume {
+            log: LogId([8; 16]),
+            ..right
+        },
+        Resume {
+            hash: [1; 32],
+            ..right
+        },
         Resume { seq: 99, ..right },
     ] {
         let forked = enter(&mut store, 1, Some(wrong), 1);
@@ -111,7 +168,10 @@ fn a_publication_is_stored_once_whatever_is_asked_again() {
     assert_eq!(seq_of(&publish(&mut store, 1, 1, "one")), 2);
     assert_eq!(publish(&mut store, 1, 3, "three"), StorageOutcome::Gap(1));
     assert_eq!(seq_of(&publish(&mut store, 1, 2, "two")), 3);
-    assert_eq!(publish(&mut store, 1, 1, "one"), StorageOutcome::Known(Recorded::Stored(2)));
+    assert_eq!(
+        publish(&mut store, 1, 1, "one"),
+        StorageOutcome::Known(Recorded::Stored(2))
+    );
     assert_eq!(publish(&mut store, 1, 1, "else"), StorageOutcome::Conflict);
     assert_eq!(store.lines(&lobby()).count(), 3);
 }
@@ -121,7 +181,10 @@ fn a_publication_is_stored_once_whatever_is_asked_again() {
 fn a_refusal_for_ever_uses_its_number_up() {
     let mut store = MemoryStore::new(LOG);
     let refused = StorageOutcome::Known(Recorded::Refused(Refusal::TooLong));
-    assert_eq!(publish_at(&mut store, 1, 1, "long", 60, Some(Refusal::TooLong)), refused);
+    assert_eq!(
+        publish_at(&mut store, 1, 1, "long", 60, Some(Refusal::TooLong)),
+        refused
+    );
     assert_eq!(publish(&mut store, 1, 1, "long"), refused);
     assert_eq!(seq_of(&publish(&mut store, 1, 2, "two")), 1);
 }
@@ -133,10 +196,15 @@ fn time_never_falls_and_the_hash_chain_holds() {
     for (n, now_ms) in [(1, 100), (2, 90), (3, 110)] {
         publish_at(&mut store, 1, n, "x", now_ms, None);
     }
-    let times: Vec<u64> = store.lines(&lobby()).map(|line| line.stored_at_ms).collect();
+    let times: Vec<u64> = store
+        .lines(&lobby())
+        .map(|line| line.stored_at_ms)
+        .collect();
     assert_eq!(times, [100, 100, 110]);
     let room = RoomId::of(&lobby());
-    let base = store.lines(&lobby()).fold(LineBase::START, |base, line| line.base_after(room, &base));
+    let base = store
+        .lines(&lobby())
+        .fold(LineBase::START, |base, line| line.base_after(room, &base));
     assert_eq!(base, enter(&mut store, 1, None, 0).base);
 }
 
@@ -147,11 +215,17 @@ fn a_read_is_bounded_in_lines_and_bytes() {
     for n in 1..=10 {
         publish(&mut store, 1, n, "12345");
     }
-    let mut read = |from, lines_max, bytes_max| {
-        match run(&mut store, StorageOp::Read { room: lobby(), from, lines_max, bytes_max }) {
-            StorageOutcome::Lines(lines) => lines.iter().map(|l| l.line.seq).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        }
+    let mut read = |from, lines_max, bytes_max| match run(
+        &mut store,
+        StorageOp::Read {
+            room: lobby(),
+            from,
+            lines_max,
+            bytes_max,
+        },
+    ) {
+        StorageOutcome::Lines(lines) => lines.iter().map(|l| l.line.seq).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
     };
     assert_eq!(read(4, 3, 1000), [4, 5, 6]);
     assert_eq!(read(1, 10, 6), [1, 2]);

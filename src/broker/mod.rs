@@ -37,6 +37,7 @@ pub use storage::{
 };
 
 use crate::chat::{LogId, Name, RoomName};
+use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey};
@@ -69,7 +70,9 @@ pub struct BrokerConfig {
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(600) }
+        Self {
+            grace: Duration::from_secs(600),
+        }
     }
 }
 
@@ -130,10 +133,25 @@ pub type LinkId = u64;
 
 /// What a storage request was for.
 enum Pending {
-    Register { link: LinkId },
-    Enter { link: LinkId, channel: u8, room: RoomName },
-    Append { link: LinkId, channel: u8, room: RoomName, n: u64 },
-    Read { link: LinkId, channel: u8, room: RoomName },
+    Register {
+        link: LinkId,
+    },
+    Enter {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
+    Append {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+        n: u64,
+    },
+    Read {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
 }
 
 /// The broker's state machine.
@@ -165,12 +183,14 @@ pub struct Broker {
     /// Links whose turn to send has come.
     ready: VecDeque<LinkId>,
     is_ready: BTreeSet<LinkId>,
+    /// Links whose read the store had no room for; they ask again when it has (LIM-7).
+    starved: BTreeSet<LinkId>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
-    drops: BTreeMap<&'static str, u64>,
+    drops: Drops,
 }
 
 impl Broker {
@@ -198,12 +218,13 @@ impl Broker {
             graces: BTreeSet::new(),
             ready: VecDeque::new(),
             is_ready: BTreeSet::new(),
+            starved: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
             next_request: 0,
             events: VecDeque::new(),
-            drops: BTreeMap::new(),
+            drops: Drops::default(),
         }
     }
 
@@ -223,7 +244,7 @@ impl Broker {
 
     /// How many datagrams were dropped, by reason (BRK-4).
     #[must_use]
-    pub const fn drops(&self) -> &BTreeMap<&'static str, u64> {
+    pub const fn drops(&self) -> &Drops {
         &self.drops
     }
 
@@ -243,13 +264,13 @@ impl Broker {
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
         let handled = match datagram.first() {
-            None => Err("empty"),
+            None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
             Some(_) => self.on_handshake(path, &datagram.freeze(), now),
         };
         if let Err(reason) = handled {
-            *self.drops.entry(reason).or_default() += 1;
-            tracing::trace!(%now, ?path, reason, "datagram dropped");
+            self.drops.add(reason, 1);
+            tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
     }
 
@@ -271,15 +292,22 @@ impl Broker {
             if *at > now {
                 break;
             }
-            let Some((_, room, account)) = self.graces.pop_first() else { break };
+            let Some((_, room, account)) = self.graces.pop_first() else {
+                break;
+            };
             self.on_grace_over(&room, account, now);
         }
     }
 
     /// Takes the store's answer to a request.
     pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
-        let Some(pending) = self.pending.remove(&completion.id) else { return };
+        let Some(pending) = self.pending.remove(&completion.id) else {
+            return;
+        };
         self.on_storage(pending, completion.outcome, now);
+        if let Some(link) = self.starved.pop_first() {
+            self.mark_ready(link);
+        }
     }
 
     // ---- commands
@@ -289,7 +317,9 @@ impl Broker {
         let links: Vec<LinkId> = self.sessions.keys().copied().collect();
         for id in links {
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.link.close(CloseCode::ShuttingDown, "the broker shuts down", now);
+                session
+                    .link
+                    .close(CloseCode::ShuttingDown, "the broker shuts down", now);
                 self.after_input(id, now);
             }
         }
@@ -303,12 +333,18 @@ impl Broker {
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((path, datagram)) = self.replies.pop_front() {
             out.extend_from_slice(&datagram);
-            return Some(Transmit { path, len: datagram.len(), segment_size: None });
+            return Some(Transmit {
+                path,
+                len: datagram.len(),
+                segment_size: None,
+            });
         }
         while let Some(id) = self.ready.pop_front() {
             self.is_ready.remove(&id);
             self.pump(id, now);
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
             let transmit = session.link.poll_transmit(now, out);
             if transmit.is_some() {
                 self.mark_ready(id);
@@ -338,11 +374,15 @@ impl Broker {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let link = self.deadlines.first().map(|(at, link)| (*at, Reason::Link(*link)));
+        let link = self
+            .deadlines
+            .first()
+            .map(|(at, link)| (*at, Reason::Link(*link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let all = [link, half_open, grace].into_iter().flatten();
-        all.min_by_key(|(at, _)| *at).map(|(at, reason)| Deadline { at, reason })
+        all.min_by_key(|(at, _)| *at)
+            .map(|(at, reason)| Deadline { at, reason })
     }
 
     // ---- shared by the parts
@@ -360,7 +400,9 @@ impl Broker {
 
     /// Puts the link's current deadline into the timer table.
     fn reschedule(&mut self, id: LinkId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let deadline = session.link.poll_timeout().map(|deadline| deadline.at);
         if deadline == session.deadline {
             return;

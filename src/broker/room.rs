@@ -31,10 +31,15 @@ pub(super) struct Presence {
 
 impl Room {
     pub(super) const fn new() -> Self {
-        Self { feed: None, readers: BTreeSet::new(), present: BTreeMap::new(), asking: 0 }
+        Self {
+            feed: None,
+            readers: BTreeSet::new(),
+            present: BTreeMap::new(),
+            asking: 0,
+        }
     }
 
-    const fn is_unused(&self) -> bool {
+    fn is_unused(&self) -> bool {
         self.readers.is_empty() && self.present.is_empty() && self.asking == 0
     }
 }
@@ -42,16 +47,26 @@ impl Room {
 impl Broker {
     /// Adds a durable line to its room's feed, and gives every reader a turn (BRK-1).
     pub(super) fn on_stored(&mut self, name: &RoomName, stored: &StoredLine) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        room.feed.get_or_insert_with(|| Feed::new(stored.line.seq - 1)).push_line(stored);
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        room.feed
+            .get_or_insert_with(|| Feed::new(stored.line.seq - 1))
+            .push_line(stored);
         let (seq, len) = (stored.line.seq, stored.line.body.len());
-        self.events.push_back(BrokerEvent::Stored { room: name.clone(), seq, len });
+        self.events.push_back(BrokerEvent::Stored {
+            room: name.clone(),
+            seq,
+            len,
+        });
         self.wake_readers(name);
     }
 
     /// PRS-1: one more session of `author`'s account sits in the room.
     pub(super) fn on_arrival(&mut self, name: &RoomName, author: Author, now: Timestamp) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         let account = author.account;
         if let Some(presence) = room.present.get_mut(&account) {
             presence.seats += 1;
@@ -60,9 +75,19 @@ impl Broker {
             }
             return;
         }
-        room.present.insert(account, Presence { author: author.clone(), seats: 1, expires: None });
+        room.present.insert(
+            account,
+            Presence {
+                author: author.clone(),
+                seats: 1,
+                expires: None,
+            },
+        );
         *self.people.entry(account).or_default() += 1;
-        self.events.push_back(BrokerEvent::Joined { name: author.name.clone(), room: name.clone() });
+        self.events.push_back(BrokerEvent::Joined {
+            name: author.name.clone(),
+            room: name.clone(),
+        });
         self.announce(name, NoticeEvent::Joined, author, now);
     }
 
@@ -77,8 +102,12 @@ impl Broker {
         last_heard: Timestamp,
         now: Timestamp,
     ) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        let Some(presence) = room.present.get_mut(&account) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let Some(presence) = room.present.get_mut(&account) else {
+            return;
+        };
         presence.seats = presence.seats.saturating_sub(1);
         if presence.seats > 0 {
             return;
@@ -98,8 +127,12 @@ impl Broker {
     }
 
     fn leave(&mut self, name: &RoomName, account: AccountKey, event: NoticeEvent, now: Timestamp) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        let Some(presence) = room.present.remove(&account) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let Some(presence) = room.present.remove(&account) else {
+            return;
+        };
         if let Some(at) = presence.expires {
             self.graces.remove(&(at, name.clone(), account));
         }
@@ -129,7 +162,9 @@ impl Broker {
     }
 
     fn wake_readers(&mut self, name: &RoomName) {
-        let Some(room) = self.rooms.get(name) else { return };
+        let Some(room) = self.rooms.get(name) else {
+            return;
+        };
         for &(link, _) in &room.readers {
             if self.is_ready.insert(link) {
                 self.ready.push_back(link);

@@ -6,12 +6,10 @@ use bytes::Bytes;
 use super::room::Room;
 use super::session::{Cursor, Place, Seat, SeatStage, Session, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
-use super::{
-    Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX, ROOMS_MAX,
-};
+use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX, ROOMS_MAX};
 use crate::broker::feed::{Feed, FeedItem};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Joined, Kind, LogId, Name, Publication, Recorded, Refusal, Resume,
+    ControlFromBroker, ControlFromNode, Joined, Kind, Name, Publication, Recorded, Refusal, Resume,
     ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
@@ -34,12 +32,20 @@ impl Broker {
                 LinkEvent::Silent => {}
             }
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if session.is_clogged() {
-            session.link.close(CloseCode::Protocol, "answers are not taken", now);
+            session
+                .link
+                .close(CloseCode::Protocol, "answers are not taken", now);
             self.end_session(id, false, now);
         }
-        if self.sessions.get(&id).is_some_and(|session| session.link.is_closed()) {
+        if self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.link.is_closed())
+        {
             self.forget_link(id);
             return;
         }
@@ -48,7 +54,9 @@ impl Broker {
     }
 
     fn on_message(&mut self, id: LinkId, channel: u8, data: &Bytes, now: Timestamp) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
         if matches!(session.stage, Stage::Ended) {
             return;
         }
@@ -61,9 +69,12 @@ impl Broker {
             Err("a room before signing in")
         } else {
             match RoomFromNode::decode(data) {
-                Ok(RoomFromNode::Join { room, history, presence, resume }) => {
-                    self.on_join(id, channel, &room, history, presence, resume, now)
-                }
+                Ok(RoomFromNode::Join {
+                    room,
+                    history,
+                    presence,
+                    resume,
+                }) => self.on_join(id, channel, &room, history, presence, resume, now),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
                 }
@@ -80,8 +91,15 @@ impl Broker {
 
     // ---- signing in and out
 
-    fn on_control(&mut self, id: LinkId, message: ControlFromNode, now: Timestamp) -> Result<(), Broken> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
+    fn on_control(
+        &mut self,
+        id: LinkId,
+        message: ControlFromNode,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
         match (message, &session.stage) {
             (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
                 let (account, device) = (session.account, session.device);
@@ -92,9 +110,13 @@ impl Broker {
                         return Ok(());
                     }
                 };
-                let op = StorageOp::Register { account, device, name };
+                let op = StorageOp::Register {
+                    account,
+                    device,
+                    name,
+                };
                 match self.ask(op, Pending::Register { link: id }) {
-                    Some(request) => self.set_stage(id, Stage::Registering(request)),
+                    Some(_) => self.set_stage(id, Stage::Registering),
                     None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
                 }
                 Ok(())
@@ -115,10 +137,18 @@ impl Broker {
     }
 
     fn refuse_sign_in(&mut self, id: LinkId, code: Refusal, reason: String) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let reason = if reason.is_empty() { code.to_string() } else { reason };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let reason = if reason.is_empty() {
+            code.to_string()
+        } else {
+            reason
+        };
         session.stage = Stage::Unnamed;
-        session.control.push_back(ControlFromBroker::SignInRefused { code, reason }.encode());
+        session
+            .control
+            .push_back(ControlFromBroker::SignInRefused { code, reason }.encode());
     }
 
     fn set_stage(&mut self, id: LinkId, stage: Stage) {
@@ -129,21 +159,27 @@ impl Broker {
 
     fn on_registered(&mut self, id: LinkId, outcome: StorageOutcome, now: Timestamp) {
         let people = self.people.len() as u64;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if !matches!(session.stage, Stage::Registering(_)) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if !matches!(session.stage, Stage::Registering) {
             return;
         }
         match outcome {
             StorageOutcome::Registered(name) => {
                 session.stage = Stage::Named(name);
-                session.control.push_back(ControlFromBroker::Welcome { people }.encode());
+                session
+                    .control
+                    .push_back(ControlFromBroker::Welcome { people }.encode());
                 let device = session.device;
                 // SGN-4: the device's older link goes, without a word to anybody.
                 if let Some(older) = self.devices.insert(device, id)
                     && older != id
                     && let Some(session) = self.sessions.get_mut(&older)
                 {
-                    session.link.close(CloseCode::Replaced, "the device has signed in anew", now);
+                    session
+                        .link
+                        .close(CloseCode::Replaced, "the device has signed in anew", now);
                     self.end_session(older, false, now);
                     self.mark_ready(older);
                 }
@@ -156,7 +192,9 @@ impl Broker {
     /// The session is over; its link may still have to say so. Presence goes at once if goodbye
     /// was said, and lingers for the grace otherwise.
     pub(super) fn end_session(&mut self, id: LinkId, said_bye: bool, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if matches!(session.stage, Stage::Ended) {
             return;
         }
@@ -179,7 +217,9 @@ impl Broker {
     }
 
     fn forget_link(&mut self, id: LinkId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         self.routes.remove(&session.cid);
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, id));
@@ -200,8 +240,12 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(), Broken> {
         let now_ms = self.wall_ms(now);
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let Some(account_name) = session.name().cloned() else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(account_name) = session.name().cloned() else {
+            return Ok(());
+        };
         if let Some(seat) = session.seats.get_mut(&channel) {
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
@@ -214,7 +258,11 @@ impl Broker {
             Ok(name) => (name, None),
             Err(_) => (RoomName::default(), Some(Refusal::RoomInvalid)),
         };
-        let stage = if refusal.is_some() { SeatStage::Refused } else { SeatStage::Entering { presence } };
+        let stage = if refusal.is_some() {
+            SeatStage::Refused
+        } else {
+            SeatStage::Entering { presence }
+        };
         let mut seat = Seat::new(room.clone(), stage);
         if let Some(refusal) = refusal {
             refuse_join(&mut seat, refusal);
@@ -231,8 +279,21 @@ impl Broker {
             history,
             now_ms,
         };
-        self.rooms.entry(room.clone()).or_insert_with(Room::new).asking += 1;
-        if self.ask(op, Pending::Enter { link: id, channel, room: room.clone() }).is_none() {
+        self.rooms
+            .entry(room.clone())
+            .or_insert_with(Room::new)
+            .asking += 1;
+        if self
+            .ask(
+                op,
+                Pending::Enter {
+                    link: id,
+                    channel,
+                    room: room.clone(),
+                },
+            )
+            .is_none()
+        {
             self.refuse_entry(id, channel, &room);
         }
         Ok(())
@@ -242,7 +303,10 @@ impl Broker {
     /// another channel.
     fn refuse_entry(&mut self, id: LinkId, channel: u8, room: &RoomName) {
         self.done_asking(room);
-        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
         if let Some(seat) = seat {
             seat.stage = SeatStage::Refused;
             refuse_join(seat, Refusal::RetryLater);
@@ -272,14 +336,26 @@ impl Broker {
         if let Some(joined) = &entered.joined {
             self.on_stored(name, joined);
         }
-        let seen = self.rooms.get(name).and_then(|room| room.feed.as_ref()).map_or(0, Feed::presence);
-        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let seen = self
+            .rooms
+            .get(name)
+            .and_then(|room| room.feed.as_ref())
+            .map_or(0, Feed::presence);
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
         let Some(seat) = seat else { return };
-        let SeatStage::Entering { presence } = seat.stage else { return };
+        let SeatStage::Entering { presence } = seat.stage else {
+            return;
+        };
         // A node that goes on gets the notices it has not seen; one that is new gets only its own
         // and later ones (PRS-3).
-        let presence_floor =
-            if entered.resume == ResumeOutcome::Resumed { presence.min(seen) } else { seen };
+        let presence_floor = if entered.resume == ResumeOutcome::Resumed {
+            presence.min(seen)
+        } else {
+            seen
+        };
         seat.reply(&RoomFromBroker::Joined(Joined {
             log: entered.log,
             room: RoomId::of(name),
@@ -287,9 +363,16 @@ impl Broker {
             last: entered.last,
             base: entered.base,
         }));
-        let place = Place::Replay { fetched: Default::default(), reading: false };
+        let place = Place::Replay {
+            fetched: Default::default(),
+            reading: false,
+        };
         let next_seq = entered.base.seq + 1;
-        seat.stage = SeatStage::In(Cursor { next_seq, presence_floor, place });
+        seat.stage = SeatStage::In(Cursor {
+            next_seq,
+            presence_floor,
+            place,
+        });
         if let Some(room) = self.rooms.get_mut(name) {
             room.readers.insert((id, channel));
         }
@@ -307,10 +390,17 @@ impl Broker {
     ) -> Result<(), Broken> {
         let now_ms = self.wall_ms(now);
         let busy = self.pending.len() >= super::STORAGE_PENDING_MAX;
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let Some(name) = session.name().cloned() else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(name) = session.name().cloned() else {
+            return Ok(());
+        };
         let (account, device) = (session.account, session.device);
-        let seat = session.seats.get_mut(&channel).ok_or("a publication before joining")?;
+        let seat = session
+            .seats
+            .get_mut(&channel)
+            .ok_or("a publication before joining")?;
         let n = publication.n;
         match seat.stage {
             SeatStage::In(_) => {}
@@ -343,20 +433,41 @@ impl Broker {
         if let Some(room) = self.rooms.get_mut(&room) {
             room.asking += 1;
         }
-        self.ask(op, Pending::Append { link: id, channel, room, n });
+        self.ask(
+            op,
+            Pending::Append {
+                link: id,
+                channel,
+                room,
+                n,
+            },
+        );
         Ok(())
     }
 
-    fn on_append_outcome(&mut self, id: LinkId, channel: u8, name: &RoomName, n: u64, outcome: &StorageOutcome) {
+    fn on_append_outcome(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        name: &RoomName,
+        n: u64,
+        outcome: &StorageOutcome,
+    ) {
         if let StorageOutcome::Appended(stored) = outcome {
             self.on_stored(name, stored);
         }
-        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
         let Some(seat) = seat else { return };
         seat.publishing = seat.publishing.saturating_sub(1);
         match outcome {
             StorageOutcome::Appended(stored) => {
-                seat.reply(&RoomFromBroker::Stored { n, seq: stored.line.seq });
+                seat.reply(&RoomFromBroker::Stored {
+                    n,
+                    seq: stored.line.seq,
+                });
             }
             StorageOutcome::Known(Recorded::Stored(seq)) => {
                 seat.reply(&RoomFromBroker::Stored { n, seq: *seq });
@@ -377,7 +488,11 @@ impl Broker {
                 self.on_registered(link, outcome, now);
                 self.after_input(link, now);
             }
-            Pending::Enter { link, channel, room } => {
+            Pending::Enter {
+                link,
+                channel,
+                room,
+            } => {
                 match outcome {
                     StorageOutcome::Entered(entered) => {
                         self.on_entered(link, channel, &room, *entered, now);
@@ -387,12 +502,21 @@ impl Broker {
                 }
                 self.after_input(link, now);
             }
-            Pending::Append { link, channel, room, n } => {
+            Pending::Append {
+                link,
+                channel,
+                room,
+                n,
+            } => {
                 self.on_append_outcome(link, channel, &room, n, &outcome);
                 self.done_asking(&room);
                 self.after_input(link, now);
             }
-            Pending::Read { link, channel, room } => {
+            Pending::Read {
+                link,
+                channel,
+                room,
+            } => {
                 self.on_lines(link, channel, outcome);
                 self.done_asking(&room);
                 self.after_input(link, now);
@@ -401,9 +525,20 @@ impl Broker {
     }
 
     fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome) {
-        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
-        let Some(Seat { stage: SeatStage::In(cursor), .. }) = seat else { return };
-        let Place::Replay { fetched, reading } = &mut cursor.place else { return };
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
+        let Some(Seat {
+            stage: SeatStage::In(cursor),
+            ..
+        }) = seat
+        else {
+            return;
+        };
+        let Place::Replay { fetched, reading } = &mut cursor.place else {
+            return;
+        };
         *reading = false;
         if let StorageOutcome::Lines(lines) = outcome {
             fetched.extend(lines);
@@ -415,12 +550,16 @@ impl Broker {
     /// Hands the link what it can take of what its session is due (BRK-2). The link's own windows
     /// bound the work (BRK-3).
     pub(super) fn pump(&mut self, id: LinkId, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         while let Some(message) = session.control.front() {
             if !session.link.can_send(0, message.len()) {
                 break;
             }
-            let Some(message) = session.control.pop_front() else { break };
+            let Some(message) = session.control.pop_front() else {
+                break;
+            };
             // `can_send` has just said yes; a link that closes meanwhile needs nothing more.
             let _ = session.link.send(0, message, now);
         }
@@ -431,18 +570,26 @@ impl Broker {
     }
 
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let Session { link, seats, .. } = session;
-        let Some(seat) = seats.get_mut(&channel) else { return };
+        let Some(seat) = seats.get_mut(&channel) else {
+            return;
+        };
         while let Some(message) = seat.replies.front() {
             if !link.can_send(channel, message.len()) {
                 return;
             }
-            let Some(message) = seat.replies.pop_front() else { break };
+            let Some(message) = seat.replies.pop_front() else {
+                break;
+            };
             let _ = link.send(channel, message, now);
         }
         let SeatStage::In(_) = seat.stage else { return };
-        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
+        let Some(room) = self.rooms.get_mut(&seat.room) else {
+            return;
+        };
         let Some(feed) = &room.feed else { return };
         loop {
             let (item, introduction) = match next_item(seat, feed) {
@@ -478,15 +625,37 @@ impl Broker {
     /// Asks the store for the lines that a seat needs next.
     fn read_for(&mut self, id: LinkId, channel: u8, room: RoomName, from: u64) {
         let (lines_max, bytes_max) = (READ_LINES_MAX, READ_BYTES_MAX);
-        let op = StorageOp::Read { room: room.clone(), from, lines_max, bytes_max };
-        if self.ask(op, Pending::Read { link: id, channel, room: room.clone() }).is_none() {
+        let op = StorageOp::Read {
+            room: room.clone(),
+            from,
+            lines_max,
+            bytes_max,
+        };
+        if self
+            .ask(
+                op,
+                Pending::Read {
+                    link: id,
+                    channel,
+                    room: room.clone(),
+                },
+            )
+            .is_none()
+        {
+            self.starved.insert(id);
             return;
         }
         if let Some(room) = self.rooms.get_mut(&room) {
             room.asking += 1;
         }
-        let seat = self.sessions.get_mut(&id).and_then(|s| s.seats.get_mut(&channel));
-        if let Some(Seat { stage: SeatStage::In(cursor), .. }) = seat
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
+        if let Some(Seat {
+            stage: SeatStage::In(cursor),
+            ..
+        }) = seat
             && let Place::Replay { reading, .. } = &mut cursor.place
         {
             *reading = true;
@@ -507,7 +676,9 @@ enum Next {
 /// Finds out what `seat` gets next, moving between feed and store as need be.
 fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
     loop {
-        let SeatStage::In(cursor) = &mut seat.stage else { return Next::Nothing };
+        let SeatStage::In(cursor) = &mut seat.stage else {
+            return Next::Nothing;
+        };
         match &mut cursor.place {
             Place::Live(index) => match feed.get(*index) {
                 Ok(Some(item)) if item.presence.is_some_and(|p| p <= cursor.presence_floor) => {
@@ -520,7 +691,10 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
                 }
                 Ok(None) => return Next::Nothing,
                 Err(_gone) => {
-                    cursor.place = Place::Replay { fetched: Default::default(), reading: false };
+                    cursor.place = Place::Replay {
+                        fetched: Default::default(),
+                        reading: false,
+                    };
                 }
             },
             Place::Replay { fetched, reading } => {
@@ -543,7 +717,9 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
 
 /// The link has taken `item`.
 fn advance(seat: &mut Seat, item: &FeedItem) {
-    let SeatStage::In(cursor) = &mut seat.stage else { return };
+    let SeatStage::In(cursor) = &mut seat.stage else {
+        return;
+    };
     match item.presence {
         Some(presence) => cursor.presence_floor = presence,
         None => cursor.next_seq = item.seq + 1,
@@ -557,9 +733,16 @@ fn advance(seat: &mut Seat, item: &FeedItem) {
 }
 
 fn refuse_join(seat: &mut Seat, code: Refusal) {
-    seat.reply(&RoomFromBroker::JoinRefused { code, reason: code.to_string() });
+    seat.reply(&RoomFromBroker::JoinRefused {
+        code,
+        reason: code.to_string(),
+    });
 }
 
 fn refuse_publication(seat: &mut Seat, n: u64, code: Refusal) {
-    seat.reply(&RoomFromBroker::NotStored { n, code, reason: code.to_string() });
+    seat.reply(&RoomFromBroker::NotStored {
+        n,
+        code,
+        reason: code.to_string(),
+    });
 }

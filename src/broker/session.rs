@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::storage::{Author, RequestId, StoredLine};
+use super::storage::{Author, StoredLine};
 use crate::chat::{Name, RoomFromBroker, RoomName};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
@@ -34,7 +34,7 @@ pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
     /// The store is asked whether the name is free.
-    Registering(RequestId),
+    Registering,
     /// Signed in.
     Named(Name),
     /// Said goodbye, or was ended; only the link's own end is still to come.
@@ -92,7 +92,7 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Registering(_) | Stage::Ended => None,
+            Stage::Unnamed | Stage::Registering | Stage::Ended => None,
         }
     }
 
@@ -105,7 +105,10 @@ impl Session {
     /// Whether more answers wait than a well-behaved node lets pile up.
     pub(super) fn is_clogged(&self) -> bool {
         self.control.len() > REPLIES_MAX
-            || self.seats.values().any(|seat| seat.replies.len() > REPLIES_MAX)
+            || self
+                .seats
+                .values()
+                .any(|seat| seat.replies.len() > REPLIES_MAX)
     }
 }
 

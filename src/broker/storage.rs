@@ -131,8 +131,18 @@ pub struct Author {
 
 impl From<&Line> for Author {
     fn from(line: &Line) -> Self {
-        let Line { account, device, author, .. } = *line;
-        Self { number: author, account, device, name: line.name.clone() }
+        let Line {
+            account,
+            device,
+            author,
+            ..
+        } = *line;
+        Self {
+            number: author,
+            account,
+            device,
+            name: line.name.clone(),
+        }
     }
 }
 

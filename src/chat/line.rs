@@ -63,7 +63,11 @@ pub struct LineBase {
 
 impl LineBase {
     /// The place before the first line.
-    pub const START: Self = Self { seq: 0, stored_at_ms: 0, hash: ROOM_HASH_START };
+    pub const START: Self = Self {
+        seq: 0,
+        stored_at_ms: 0,
+        hash: ROOM_HASH_START,
+    };
 }
 
 /// What a line is (RUM-5).
@@ -171,7 +175,11 @@ impl Line {
         out.push(self.kind.code());
         out.push(0); // no signature in this version
         // A body is far below 4 GiB: a message is at most MESSAGE_MAX (LIM-2).
-        out.extend_from_slice(&u32::try_from(self.body.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(
+            &u32::try_from(self.body.len())
+                .unwrap_or(u32::MAX)
+                .to_be_bytes(),
+        );
         out.extend_from_slice(&self.body);
         out
     }

@@ -223,7 +223,9 @@ impl ControlFromNode {
     pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(message);
         let decoded = match r.u8()? {
-            SIGN_IN => Self::SignIn { name: r.rest_text()?.to_owned() },
+            SIGN_IN => Self::SignIn {
+                name: r.rest_text()?.to_owned(),
+            },
             BYE => Self::Bye,
             other => return Err(DecodeError::UnknownType(other)),
         };
@@ -242,7 +244,9 @@ impl ControlFromBroker {
                 out.push(WELCOME);
                 put_varint(&mut out, *people);
             }
-            Self::SignInRefused { code, reason } => put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason),
+            Self::SignInRefused { code, reason } => {
+                put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason)
+            }
             Self::ByeOk => out.push(BYE_OK),
         }
         out.into()
@@ -256,7 +260,9 @@ impl ControlFromBroker {
     pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(message);
         let decoded = match r.u8()? {
-            WELCOME => Self::Welcome { people: r.varint()? },
+            WELCOME => Self::Welcome {
+                people: r.varint()?,
+            },
             SIGN_IN_REFUSED => {
                 let (code, reason) = refusal(&mut r)?;
                 Self::SignInRefused { code, reason }
@@ -275,7 +281,12 @@ impl RoomFromNode {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
-            Self::Join { room, history, presence, resume } => {
+            Self::Join {
+                room,
+                history,
+                presence,
+                resume,
+            } => {
                 out.push(JOIN);
                 put_sized(&mut out, room.as_bytes());
                 put_varint(&mut out, *history);
@@ -287,7 +298,12 @@ impl RoomFromNode {
                     out.extend_from_slice(hash);
                 }
             }
-            Self::Publish(Publication { n, typed_at_ms, kind, body }) => {
+            Self::Publish(Publication {
+                n,
+                typed_at_ms,
+                kind,
+                body,
+            }) => {
                 out.reserve(16 + body.len());
                 out.push(PUBLISH);
                 put_varint(&mut out, *n);
@@ -314,9 +330,11 @@ impl RoomFromNode {
                 presence: r.varint()?,
                 resume: match r.u8()? {
                     0 => None,
-                    1 => {
-                        Some(Resume { log: LogId(r.array()?), seq: r.varint()?, hash: r.array()? })
-                    }
+                    1 => Some(Resume {
+                        log: LogId(r.array()?),
+                        seq: r.varint()?,
+                        hash: r.array()?,
+                    }),
                     _ => return Err(DecodeError::Invalid("resume flag")),
                 },
             },
@@ -326,7 +344,12 @@ impl RoomFromNode {
                 let typed_at_ms = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
                 let kind = Kind::from_code(r.u8()?);
                 let body = message.slice_ref(r.rest());
-                Self::Publish(Publication { n, typed_at_ms, kind, body })
+                Self::Publish(Publication {
+                    n,
+                    typed_at_ms,
+                    kind,
+                    body,
+                })
             }
             other => return Err(DecodeError::UnknownType(other)),
         };
@@ -342,8 +365,15 @@ impl RoomFromBroker {
         let mut out = Vec::new();
         match self {
             Self::Joined(joined) => joined.put(&mut out),
-            Self::JoinRefused { code, reason } => put_refusal(&mut out, JOIN_REFUSED, *code, reason),
-            Self::Introduce { author, account, device, name } => {
+            Self::JoinRefused { code, reason } => {
+                put_refusal(&mut out, JOIN_REFUSED, *code, reason)
+            }
+            Self::Introduce {
+                author,
+                account,
+                device,
+                name,
+            } => {
                 out.push(INTRODUCE);
                 put_varint(&mut out, *author);
                 out.extend_from_slice(account.as_bytes());
@@ -351,7 +381,11 @@ impl RoomFromBroker {
                 out.extend_from_slice(name.as_bytes());
             }
             Self::Line(line) => line.put(&mut out),
-            Self::Notice { presence, event, author } => {
+            Self::Notice {
+                presence,
+                event,
+                author,
+            } => {
                 out.push(NOTICE);
                 put_varint(&mut out, *presence);
                 out.push(event.code());
@@ -391,8 +425,8 @@ impl RoomFromBroker {
             }
             INTRODUCE => Self::Introduce {
                 author: r.varint()?,
-                account: AccountKey::from(r.array::<32>()?),
-                device: DeviceKey::from(r.array::<32>()?),
+                account: AccountKey(r.array()?),
+                device: DeviceKey(r.array()?),
                 name: r.rest_text()?.to_owned(),
             },
             LINE => Self::Line(WireLine::read(&mut r, message)?),
@@ -401,7 +435,10 @@ impl RoomFromBroker {
                 event: NoticeEvent::from_code(r.u8()?)?,
                 author: r.varint()?,
             },
-            STORED => Self::Stored { n: r.varint()?, seq: r.varint()? },
+            STORED => Self::Stored {
+                n: r.varint()?,
+                seq: r.varint()?,
+            },
             NOT_STORED => {
                 let n = r.varint()?;
                 let (code, reason) = refusal(&mut r)?;
@@ -443,14 +480,20 @@ impl Joined {
         };
         let (n, digest): (u64, Digest) = (r.varint()?, r.array()?);
         let next = r.varint()?;
-        let seq = next.checked_sub(1).ok_or(DecodeError::Invalid("next seq"))?;
+        let seq = next
+            .checked_sub(1)
+            .ok_or(DecodeError::Invalid("next seq"))?;
         let (stored_at_ms, hash) = (r.u64()?, r.array()?);
         Ok(Self {
             log,
             room,
             resume,
             last: LastPublication { n, digest },
-            base: LineBase { seq, stored_at_ms, hash },
+            base: LineBase {
+                seq,
+                stored_at_ms,
+                hash,
+            },
         })
     }
 }

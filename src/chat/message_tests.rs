@@ -20,8 +20,15 @@ fn messages_survive_the_wire() {
         log: LogId([1; 16]),
         room: RoomId([2; 16]),
         resume: ResumeOutcome::Fork,
-        last: LastPublication { n: 7, digest: [3; 32] },
-        base: LineBase { seq: 41, stored_at_ms: 1_700_000_000_000, hash: [4; 32] },
+        last: LastPublication {
+            n: 7,
+            digest: [3; 32],
+        },
+        base: LineBase {
+            seq: 41,
+            stored_at_ms: 1_700_000_000_000,
+            hash: [4; 32],
+        },
     });
     let introduce = RoomFromBroker::Introduce {
         author: 1,
@@ -29,25 +36,62 @@ fn messages_survive_the_wire() {
         device: DeviceKey::from([2; 32]),
         name: "ada".into(),
     };
-    let refused = RoomFromBroker::JoinRefused { code: Refusal::TooManyRooms, reason: "no".into() };
-    let not = RoomFromBroker::NotStored { n: 1, code: Refusal::TooLong, reason: "no".into() };
-    let notice = RoomFromBroker::Notice { presence: 9, event: NoticeEvent::TimedOut, author: 1 };
+    let refused = RoomFromBroker::JoinRefused {
+        code: Refusal::TooManyRooms,
+        reason: "no".into(),
+    };
+    let not = RoomFromBroker::NotStored {
+        n: 1,
+        code: Refusal::TooLong,
+        reason: "no".into(),
+    };
+    let notice = RoomFromBroker::Notice {
+        presence: 9,
+        event: NoticeEvent::TimedOut,
+        author: 1,
+    };
     let stored = RoomFromBroker::Stored { n: 1, seq: 2 };
-    for message in
-        [joined, introduce, refused, not, notice, stored, RoomFromBroker::Gap { last: 3 }, line(5, b"hi")]
-    {
+    for message in [
+        joined,
+        introduce,
+        refused,
+        not,
+        notice,
+        stored,
+        RoomFromBroker::Gap { last: 3 },
+        line(5, b"hi"),
+    ] {
         assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
-    let resume = Some(Resume { log: LogId([1; 16]), seq: 40, hash: [5; 32] });
+    let resume = Some(Resume {
+        log: LogId([1; 16]),
+        seq: 40,
+        hash: [5; 32],
+    });
     for resume in [None, resume] {
-        let join = RoomFromNode::Join { room: "lobby".into(), history: 20, presence: 4, resume };
+        let join = RoomFromNode::Join {
+            room: "lobby".into(),
+            history: 20,
+            presence: 4,
+            resume,
+        };
         assert_eq!(RoomFromNode::decode(&join.encode()), Ok(join));
     }
-    for message in [ControlFromNode::SignIn { name: "ada".into() }, ControlFromNode::Bye] {
+    for message in [
+        ControlFromNode::SignIn { name: "ada".into() },
+        ControlFromNode::Bye,
+    ] {
         assert_eq!(ControlFromNode::decode(&message.encode()), Ok(message));
     }
-    let refused = ControlFromBroker::SignInRefused { code: Refusal::NameTaken, reason: "no".into() };
-    for message in [ControlFromBroker::Welcome { people: 3 }, refused, ControlFromBroker::ByeOk] {
+    let refused = ControlFromBroker::SignInRefused {
+        code: Refusal::NameTaken,
+        reason: "no".into(),
+    };
+    for message in [
+        ControlFromBroker::Welcome { people: 3 },
+        refused,
+        ControlFromBroker::ByeOk,
+    ] {
         assert_eq!(ControlFromBroker::decode(&message.encode()), Ok(message));
     }
 }
@@ -57,7 +101,10 @@ fn messages_survive_the_wire() {
 fn messages_with_trailing_bytes_are_malformed() {
     let mut stored = RoomFromBroker::Stored { n: 1, seq: 2 }.encode().to_vec();
     stored.push(0);
-    assert_eq!(RoomFromBroker::decode(&stored.into()), Err(DecodeError::TrailingBytes));
+    assert_eq!(
+        RoomFromBroker::decode(&stored.into()),
+        Err(DecodeError::TrailingBytes)
+    );
 }
 
 /// PUB-9: a room with ten thousand lines, an author with ten thousand publications, and a line

@@ -65,7 +65,11 @@ impl Folded {
         }
         let written: Arc<str> = text.into();
         let lower = text.to_lowercase();
-        let folded = if lower == text { Arc::clone(&written) } else { lower.into() };
+        let folded = if lower == text {
+            Arc::clone(&written)
+        } else {
+            lower.into()
+        };
         Ok(Self { written, folded })
     }
 }
@@ -131,7 +135,11 @@ impl Name {
     /// The first rule that `text` breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let name = Self(Folded::new(text)?);
-        if RESERVED.contains(&name.folded()) { Err(NameError::Reserved) } else { Ok(name) }
+        if RESERVED.contains(&name.folded()) {
+            Err(NameError::Reserved)
+        } else {
+            Ok(name)
+        }
     }
 }
 
@@ -150,7 +158,10 @@ impl RoomName {
 impl Default for RoomName {
     fn default() -> Self {
         let lobby: Arc<str> = "lobby".into();
-        Self(Folded { written: Arc::clone(&lobby), folded: lobby })
+        Self(Folded {
+            written: Arc::clone(&lobby),
+            folded: lobby,
+        })
     }
 }
 
@@ -188,6 +199,9 @@ mod tests {
     fn names_that_differ_only_in_case_are_the_same() {
         assert_eq!(Name::new("Ada"), Name::new("aDA"));
         assert_eq!(RoomName::new("Lobby"), RoomName::new("lobby"));
-        assert_eq!(RoomName::new("you").map(|n| n.to_string()).as_deref(), Ok("you"));
+        assert_eq!(
+            RoomName::new("you").map(|n| n.to_string()).as_deref(),
+            Ok("you")
+        );
     }
 }

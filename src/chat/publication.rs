@@ -29,7 +29,11 @@ impl Publication {
     /// The digest by which a repetition is told from a conflict (PUB-3).
     #[must_use]
     pub fn digest(&self) -> Digest {
-        sha256(&[&[self.kind.code()], &self.typed_at_ms.to_be_bytes(), &self.body])
+        sha256(&[
+            &[self.kind.code()],
+            &self.typed_at_ms.to_be_bytes(),
+            &self.body,
+        ])
     }
 }
 
@@ -98,7 +102,10 @@ pub struct LastPublication {
 
 impl LastPublication {
     /// Before the first publication.
-    pub const NONE: Self = Self { n: 0, digest: [0; 32] };
+    pub const NONE: Self = Self {
+        n: 0,
+        digest: [0; 32],
+    };
 }
 
 /// What a store must do with a publication (PUB-2).
@@ -124,7 +131,11 @@ pub fn judge(
 ) -> Verdict {
     if n > last {
         let in_turn = n == last + 1 || bug!(NoGapCheck);
-        return if in_turn { Verdict::Next } else { Verdict::Gap(last) };
+        return if in_turn {
+            Verdict::Next
+        } else {
+            Verdict::Gap(last)
+        };
     }
     if bug!(NoDedup) {
         return Verdict::Next;
@@ -140,7 +151,12 @@ mod tests {
     use super::*;
 
     fn publication(n: u64, body: &'static str) -> Publication {
-        Publication { n, typed_at_ms: 5, kind: Kind::Message, body: body.into() }
+        Publication {
+            n,
+            typed_at_ms: 5,
+            kind: Kind::Message,
+            body: body.into(),
+        }
     }
 
     /// PUB-2.
@@ -176,7 +192,10 @@ mod tests {
     #[test]
     fn what_is_no_line_is_refused_with_its_reason() {
         assert_eq!(check_body(&[b'x'; CHAT_LINE_MAX]), Ok(()));
-        assert_eq!(check_body(&[b'x'; CHAT_LINE_MAX + 1]), Err(TextError::TooLong));
+        assert_eq!(
+            check_body(&[b'x'; CHAT_LINE_MAX + 1]),
+            Err(TextError::TooLong)
+        );
         assert_eq!(check_body(b""), Err(TextError::Empty));
         assert_eq!(check_body(b"a\nb"), Err(TextError::LineFeed));
         assert_eq!(check_body(&[0xff]), Err(TextError::NotUtf8));

@@ -31,7 +31,8 @@ const fn is_invisible(c: char) -> bool {
 /// zero-width joiners in emoji included.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let acts = |c: char| c.is_control() || is_bidi_control(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    let acts =
+        |c: char| c.is_control() || is_bidi_control(c) || matches!(c, '\u{2028}' | '\u{2029}');
     if !text.chars().any(acts) {
         return Cow::Borrowed(text);
     }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::schedule::Schedule;
 use super::up::{Finishing, Up};
 use super::{Client, ClientEvent, EndReason, State};
+use crate::drops::Dropped;
 use crate::link::{Link, LinkConfig, Side};
 use crate::rng::SeededRng;
 use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{Accept, DecodeError, Handshake, NodeCid, VERSION, VersionReply};
+use crate::wire::{Accept, Handshake, NodeCid, VERSION, VersionReply};
 
 /// Without an answer to IK for this long, the node asks for the broker's key (SEC-8).
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -61,7 +62,12 @@ impl Shaking {
             None => (Initiator::first_contact(cid, rng.fork()), None),
         };
         let probe = Probe::NotBefore(probe_at);
-        Self { initiator, schedule: Schedule::new(now), probe, version: None }
+        Self {
+            initiator,
+            schedule: Schedule::new(now),
+            probe,
+            version: None,
+        }
     }
 
     /// When a HELLO is due.
@@ -98,7 +104,9 @@ impl Client {
 
     /// Sends the HELLOs that are due (SEC-5, SEC-8), on every address that the broker may have.
     pub(super) fn repeat_hello(&mut self, now: Timestamp) {
-        let State::Shaking(shaking) = &mut self.state else { return };
+        let State::Shaking(shaking) = &mut self.state else {
+            return;
+        };
         if let Some(version) = &shaking.version
             && now.saturating_since(shaking.schedule.start()) >= VERSION_AFTER
         {
@@ -121,66 +129,79 @@ impl Client {
             hellos.push(initiator.hello().clone());
         }
         for hello in hellos {
-            self.outgoing.extend(self.paths.iter().map(|path| (*path, hello.clone())));
+            self.outgoing
+                .extend(self.paths.iter().map(|path| (*path, hello.clone())));
         }
     }
 
-    /// Handshake datagrams. The error is the reason under which the drop is counted.
+    /// Handshake datagrams. The error is why one is dropped.
     pub(super) fn on_handshake(
         &mut self,
         path: Path,
         datagram: &Bytes,
         now: Timestamp,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Dropped> {
         match Handshake::decode(datagram) {
             Ok(Handshake::Accept(accept)) => self.on_accept(path, &accept, now),
             Ok(Handshake::Version(reply)) => self.on_version(reply),
             // HSD-6
-            Ok(Handshake::Retry(_)) => Err("retry without being asked"),
-            Ok(Handshake::Hello(_) | Handshake::Finish(_)) => Err("handshake for brokers"),
-            Err(DecodeError::BadCrc) => Err("CRC mismatch"),
-            Err(_) => Err("malformed handshake"),
+            Ok(Handshake::Retry(_)) => Err(Dropped::Unexpected),
+            Ok(Handshake::Hello(_) | Handshake::Finish(_)) => Err(Dropped::Unexpected),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// HSD-7: noted, and believed only if nothing better comes.
-    fn on_version(&mut self, reply: VersionReply) -> Result<(), &'static str> {
-        let State::Shaking(shaking) = &mut self.state else { return Err("not shaking hands") };
+    fn on_version(&mut self, reply: VersionReply) -> Result<(), Dropped> {
+        let State::Shaking(shaking) = &mut self.state else {
+            return Err(Dropped::Unexpected);
+        };
         if reply.cid != shaking.initiator.cid() || reply.versions.contains(&VERSION) {
-            return Err("version reply to nothing");
+            return Err(Dropped::Unexpected);
         }
         shaking.version = Some(reply);
         Ok(())
     }
 
-    fn on_accept(&mut self, path: Path, accept: &Accept, now: Timestamp) -> Result<(), &'static str> {
-        let State::Shaking(shaking) = &mut self.state else { return Err("not shaking hands") };
+    fn on_accept(&mut self, path: Path, accept: &Accept, now: Timestamp) -> Result<(), Dropped> {
+        let State::Shaking(shaking) = &mut self.state else {
+            return Err(Dropped::Unexpected);
+        };
         if let Probe::Asking(probe, _) = &mut shaking.probe
             && probe.cid() == accept.cid
         {
-            let accepted = probe.handle_accept(accept).map_err(|error| error.reason())?;
+            let accepted = probe.handle_accept(accept)?;
             return self.on_probe_answer(&accepted, now);
         }
         if shaking.initiator.cid() != accept.cid {
-            return Err("accept for another handshake");
+            return Err(Dropped::Unexpected);
         }
         let cid = accept.cid;
-        match shaking.initiator.handle_accept(accept).map_err(|error| error.reason())? {
-            Accepted::Established(established) => self.go_up(path, established, None, now),
+        match shaking.initiator.handle_accept(accept)? {
+            Accepted::Established(established) => self.go_up(path, cid, established, None, now),
             Accepted::FirstContact(finisher) => {
                 // SEC-9: the owner remembers the key, and then says who we are.
-                self.events.push_back(ClientEvent::FirstContact(finisher.broker_key()));
-                self.state = State::Choosing(Box::new(Choosing { finisher, cid, path }));
+                self.events
+                    .push_back(ClientEvent::FirstContact(finisher.broker_key()));
+                self.state = State::Choosing(Box::new(Choosing {
+                    finisher,
+                    cid,
+                    path,
+                }));
             }
         }
         Ok(())
     }
 
     /// SEC-8: a broker with another key is not the one that we know.
-    fn on_probe_answer(&mut self, accepted: &Accepted, now: Timestamp) -> Result<(), &'static str> {
-        let Accepted::FirstContact(finisher) = accepted else { return Err("not a probe's answer") };
+    fn on_probe_answer(&mut self, accepted: &Accepted, now: Timestamp) -> Result<(), Dropped> {
+        let Accepted::FirstContact(finisher) = accepted else {
+            return Err(Dropped::Unexpected);
+        };
         let shown = finisher.broker_key();
-        let Some((known, _)) = &self.known else { return Err("not a probe's answer") };
+        let Some((known, _)) = &self.known else {
+            return Err(Dropped::Unexpected);
+        };
         if *known == shown {
             if let State::Shaking(shaking) = &mut self.state {
                 shaking.probe = Probe::Same;
@@ -199,12 +220,20 @@ impl Client {
         identity: NodeIdentity,
         now: Timestamp,
     ) {
-        let Choosing { finisher, path, .. } = choosing;
+        let Choosing {
+            finisher,
+            cid,
+            path,
+        } = choosing;
         let broker = finisher.broker_key();
         let (finish, established) = finisher.finish(&identity);
         self.known = Some((broker, identity));
-        let finishing = Finishing { datagram: finish, schedule: Schedule::new(now), path };
-        self.go_up(path, established, Some(finishing), now);
+        let finishing = Finishing {
+            datagram: finish,
+            schedule: Schedule::new(now),
+            path,
+        };
+        self.go_up(path, cid, established, Some(finishing), now);
         self.repeat_finish(now);
     }
 
@@ -212,17 +241,14 @@ impl Client {
     fn go_up(
         &mut self,
         path: Path,
+        cid: NodeCid,
         established: Established,
         finishing: Option<Finishing>,
         now: Timestamp,
     ) {
-        let local_cid_len = match &self.state {
-            State::Shaking(shaking) => shaking.initiator.cid().as_bytes().len(),
-            State::Choosing(_) | State::Up(_) | State::Ended => size_of::<[u8; 4]>(),
-        };
         let config = LinkConfig {
             side: Side::Node,
-            local_cid_len,
+            local_cid_len: cid.as_bytes().len(),
             remote_cid: established.broker.cid.to_vec(),
             path,
             secrets: established.secrets,

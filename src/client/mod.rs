@@ -29,6 +29,7 @@ pub use journal::{JournalEntry, JournalRequest};
 pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
 
 use crate::chat::{Line, Name, NoticeEvent, RoomName, TextError, check_body};
+use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{NodeIdentity, PublicKey};
@@ -136,7 +137,7 @@ pub struct Client {
     journaled: Option<u64>,
     deliveries: VecDeque<Delivery>,
     events: VecDeque<ClientEvent>,
-    drops: BTreeMap<&'static str, u64>,
+    drops: Drops,
 }
 
 impl Client {
@@ -166,7 +167,7 @@ impl Client {
             journaled: None,
             deliveries: VecDeque::new(),
             events: VecDeque::new(),
-            drops: BTreeMap::new(),
+            drops: Drops::default(),
         }
     }
 
@@ -186,7 +187,7 @@ impl Client {
 
     /// How many datagrams were dropped, by reason.
     #[must_use]
-    pub const fn drops(&self) -> &BTreeMap<&'static str, u64> {
+    pub const fn drops(&self) -> &Drops {
         &self.drops
     }
 
@@ -204,13 +205,13 @@ impl Client {
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted.
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
         let handled = match datagram.first() {
-            None => Err("empty"),
+            None => Err(Dropped::Empty),
             Some(&first) if crate::wire::is_data(first) => self.on_data(path, datagram, now),
             Some(_) => self.on_handshake(path, &datagram.freeze(), now),
         };
         if let Err(reason) = handled {
-            *self.drops.entry(reason).or_default() += 1;
-            tracing::trace!(%now, ?path, reason, "datagram dropped");
+            self.drops.add(reason, 1);
+            tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
         self.go_on(now);
     }
@@ -220,7 +221,11 @@ impl Client {
         match &mut self.state {
             State::Shaking(_) => self.repeat_hello(now),
             State::Up(up) => {
-                if up.link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+                if up
+                    .link
+                    .poll_timeout()
+                    .is_some_and(|deadline| deadline.at <= now)
+                {
                     up.link.handle_timeout(now);
                 }
                 self.on_link_events(now);
@@ -258,7 +263,8 @@ impl Client {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
             }
-            self.rooms.insert(room.clone(), Room::new(room.clone(), history));
+            self.rooms
+                .insert(room.clone(), Room::new(room.clone(), history));
         }
         self.go_on(now);
         true
@@ -325,7 +331,11 @@ impl Client {
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((path, datagram)) = self.outgoing.pop_front() {
             out.extend_from_slice(&datagram);
-            return Some(Transmit { path, len: datagram.len(), segment_size: None });
+            return Some(Transmit {
+                path,
+                len: datagram.len(),
+                segment_size: None,
+            });
         }
         match &mut self.state {
             State::Up(up) => up.link.poll_transmit(now, out),
@@ -351,15 +361,27 @@ impl Client {
             State::Up(up) => up.finish_due(),
             State::Choosing(_) | State::Ended => None,
         };
-        let handshake = handshake.map(|at| Deadline { at, reason: Reason::Handshake });
+        let handshake = handshake.map(|at| Deadline {
+            at,
+            reason: Reason::Handshake,
+        });
         let link = match &self.state {
             State::Up(up) => up.link.poll_timeout(),
             State::Shaking(_) | State::Choosing(_) | State::Ended => None,
         };
-        let link = link.map(|d| Deadline { at: d.at, reason: Reason::Link(d.reason) });
+        let link = link.map(|d| Deadline {
+            at: d.at,
+            reason: Reason::Link(d.reason),
+        });
         let retries = self.rooms.values().filter_map(|room| room.retry_at);
-        let retry = retries.min().map(|at| Deadline { at, reason: Reason::Retry });
-        [handshake, link, retry].into_iter().flatten().min_by_key(|deadline| deadline.at)
+        let retry = retries.min().map(|at| Deadline {
+            at,
+            reason: Reason::Retry,
+        });
+        [handshake, link, retry]
+            .into_iter()
+            .flatten()
+            .min_by_key(|deadline| deadline.at)
     }
 
     // ---- shared by the parts
@@ -371,8 +393,17 @@ impl Client {
         id
     }
 
-    fn journal_waiting(&mut self, room: &RoomName, handle: u64, publication: crate::chat::Publication) {
-        let id = self.journal(JournalEntry::Waiting { handle, room: room.clone(), publication });
+    fn journal_waiting(
+        &mut self,
+        room: &RoomName,
+        handle: u64,
+        publication: crate::chat::Publication,
+    ) {
+        let id = self.journal(JournalEntry::Waiting {
+            handle,
+            room: room.clone(),
+            publication,
+        });
         self.journaling.insert(id, (room.clone(), handle));
     }
 
@@ -385,10 +416,12 @@ impl Client {
                     return;
                 }
                 Delivery::Line(_, room, line) => {
-                    self.events.push_back(ClientEvent::Line { room, line: *line });
+                    self.events
+                        .push_back(ClientEvent::Line { room, line: *line });
                 }
                 Delivery::Notice(room, event, name) => {
-                    self.events.push_back(ClientEvent::Notice { room, event, name });
+                    self.events
+                        .push_back(ClientEvent::Notice { room, event, name });
                 }
             }
         }
@@ -403,7 +436,8 @@ impl Client {
                 let mut out = Vec::new();
                 while let Some(transmit) = up.link.poll_transmit(now, &mut out) {
                     let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
-                    self.outgoing.extend(datagrams.map(|datagram| (transmit.path, datagram)));
+                    self.outgoing
+                        .extend(datagrams.map(|datagram| (transmit.path, datagram)));
                     out.clear();
                 }
             }

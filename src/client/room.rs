@@ -111,7 +111,11 @@ impl Room {
     }
 
     pub(super) fn join_message(&self) -> Bytes {
-        let resume = self.cursor.map(|(log, base)| Resume { log, seq: base.seq, hash: base.hash });
+        let resume = self.cursor.map(|(log, base)| Resume {
+            log,
+            seq: base.seq,
+            hash: base.hash,
+        });
         RoomFromNode::Join {
             room: self.name.as_str().to_owned(),
             history: self.history,
@@ -133,7 +137,11 @@ impl Room {
         if renumber || joined.resume == ResumeOutcome::Fresh {
             self.cursor = Some((joined.log, joined.base));
         }
-        if renumber { self.renumber(joined.last) } else { Vec::new() }
+        if renumber {
+            self.renumber(joined.last)
+        } else {
+            Vec::new()
+        }
     }
 
     /// RUM-10, PUB-7: what waits follows the device's last publication.
@@ -163,15 +171,28 @@ impl Room {
     pub(super) fn push(&mut self, handle: u64, typed_at_ms: u64, body: Bytes) -> Publication {
         self.last_n += 1;
         let n = self.last_n;
-        let publication = Publication { n, typed_at_ms, kind: Kind::Message, body };
-        let waiting =
-            Waiting { handle, publication: publication.clone(), journaled: false, sent: false };
+        let publication = Publication {
+            n,
+            typed_at_ms,
+            kind: Kind::Message,
+            body,
+        };
+        let waiting = Waiting {
+            handle,
+            publication: publication.clone(),
+            journaled: false,
+            sent: false,
+        };
         self.outbox.push_back(waiting);
         publication
     }
 
     pub(super) fn on_journaled(&mut self, handle: u64) {
-        if let Some(waiting) = self.outbox.iter_mut().find(|waiting| waiting.handle == handle) {
+        if let Some(waiting) = self
+            .outbox
+            .iter_mut()
+            .find(|waiting| waiting.handle == handle)
+        {
             waiting.journaled = true;
         }
     }
@@ -181,7 +202,11 @@ impl Room {
         if self.retry_at.is_some() {
             return None;
         }
-        let next = self.outbox.iter().take(PUBLISH_WINDOW).find(|waiting| !waiting.sent)?;
+        let next = self
+            .outbox
+            .iter()
+            .take(PUBLISH_WINDOW)
+            .find(|waiting| !waiting.sent)?;
         next.journaled.then_some(&next.publication)
     }
 
@@ -219,29 +244,49 @@ impl Room {
         device: DeviceKey,
         name: &str,
     ) -> Result<(), &'static str> {
-        let Seat::In(_, authors) = &mut self.seat else { return Err("an introduction before JOINED") };
+        let Seat::In(_, authors) = &mut self.seat else {
+            return Err("an introduction before JOINED");
+        };
         // The broker checked the name; should it not have, it must not reach a screen.
         let name = Name::new(name).map_err(|_| "an author without a valid name")?;
         if authors.len() >= AUTHORS_MAX {
             return Err("too many authors");
         }
-        authors.insert(number, Author { account, device, name });
+        authors.insert(
+            number,
+            Author {
+                account,
+                device,
+                name,
+            },
+        );
         Ok(())
     }
 
     pub(super) fn name_of(&self, number: u64) -> Option<Name> {
-        let Seat::In(_, authors) = &self.seat else { return None };
+        let Seat::In(_, authors) = &self.seat else {
+            return None;
+        };
         authors.get(&number).map(|author| author.name.clone())
     }
 
     /// Takes the next line (RUM-8). Returns it with the cursor after it.
-    pub(super) fn on_line(&mut self, wire: WireLine) -> Result<(Line, LogId, LineBase), &'static str> {
-        let Seat::In(_, authors) = &self.seat else { return Err("a line before JOINED") };
-        let Some((log, base)) = &mut self.cursor else { return Err("a line before JOINED") };
+    pub(super) fn on_line(
+        &mut self,
+        wire: WireLine,
+    ) -> Result<(Line, LogId, LineBase), &'static str> {
+        let Seat::In(_, authors) = &self.seat else {
+            return Err("a line before JOINED");
+        };
+        let Some((log, base)) = &mut self.cursor else {
+            return Err("a line before JOINED");
+        };
         if wire.seq != base.seq + 1 {
             return Err("a line out of turn");
         }
-        let author = authors.get(&wire.author).ok_or("an author without introduction")?;
+        let author = authors
+            .get(&wire.author)
+            .ok_or("an author without introduction")?;
         let stored_at_ms = base.stored_at_ms.saturating_add(wire.since_previous_ms);
         let line = Line {
             seq: wire.seq,

@@ -21,7 +21,11 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Begins now.
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { start: now, sent: 0, next: now }
+        Self {
+            start: now,
+            sent: 0,
+            next: now,
+        }
     }
 
     /// When the next one is due.

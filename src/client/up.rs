@@ -11,6 +11,7 @@ use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LI
 use crate::chat::{
     ControlFromBroker, ControlFromNode, Refusal, RoomFromBroker, RoomFromNode, RoomName,
 };
+use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -45,18 +46,27 @@ enum Stage {
 
 impl Up {
     pub(super) const fn new(link: Link, finishing: Option<Finishing>) -> Self {
-        Self { link, finishing, stage: Stage::SigningIn, channels: BTreeMap::new() }
+        Self {
+            link,
+            finishing,
+            stage: Stage::SigningIn,
+            channels: BTreeMap::new(),
+        }
     }
 
     /// When FINISH is due again.
     pub(super) fn finish_due(&self) -> Option<Timestamp> {
-        self.finishing.as_ref().map(|finishing| finishing.schedule.next())
+        self.finishing
+            .as_ref()
+            .map(|finishing| finishing.schedule.next())
     }
 
     /// Opens the next channel for `room`.
     fn open_channel(&mut self, room: &RoomName) -> Option<u8> {
         let last = self.channels.keys().next_back().copied().unwrap_or(0);
-        let channel = last.checked_add(1).filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)?;
+        let channel = last
+            .checked_add(1)
+            .filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)?;
         self.channels.insert(channel, room.clone());
         Some(channel)
     }
@@ -65,15 +75,17 @@ impl Up {
 impl Client {
     // ---- the link
 
-    /// Data packets. The error is the reason under which the drop is counted.
+    /// Data packets. The error is why one is dropped.
     pub(super) fn on_data(
         &mut self,
         path: Path,
         datagram: BytesMut,
         now: Timestamp,
-    ) -> Result<(), &'static str> {
-        let State::Up(up) = &mut self.state else { return Err("data without a link") };
-        up.link.handle_datagram(path, datagram, now).map_err(|drop| drop.reason())?;
+    ) -> Result<(), Dropped> {
+        let State::Up(up) = &mut self.state else {
+            return Err(Dropped::UnknownLink);
+        };
+        up.link.handle_datagram(path, datagram, now)?;
         // The broker has the keys, so it has our FINISH.
         up.finishing = None;
         self.on_link_events(now);
@@ -82,23 +94,34 @@ impl Client {
 
     /// Sends FINISH if it is due (SEC-5).
     pub(super) fn repeat_finish(&mut self, now: Timestamp) {
-        let State::Up(up) = &mut self.state else { return };
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         if let Some(finishing) = &mut up.finishing
             && finishing.schedule.take_due(&mut self.rng, now)
         {
-            self.outgoing.push_back((finishing.path, finishing.datagram.clone()));
+            self.outgoing
+                .push_back((finishing.path, finishing.datagram.clone()));
         }
     }
 
     pub(super) fn on_link_events(&mut self, now: Timestamp) {
         loop {
-            let State::Up(up) = &mut self.state else { return };
-            let Some(event) = up.link.poll_event() else { return };
+            let State::Up(up) = &mut self.state else {
+                return;
+            };
+            let Some(event) = up.link.poll_event() else {
+                return;
+            };
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
                 // LIF-2
                 LinkEvent::Silent => self.shake_hands(now),
-                LinkEvent::Closed { by_peer, code, reason } => {
+                LinkEvent::Closed {
+                    by_peer,
+                    code,
+                    reason,
+                } => {
                     self.on_closed(by_peer, code, reason, now);
                 }
             }
@@ -149,21 +172,28 @@ impl Client {
     }
 
     fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
-        let State::Up(up) = &mut self.state else { return };
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         // The control channel holds two messages in its life: it is never full. A link that has
         // just closed reports that by itself.
         let _ = up.link.send(0, message.encode(), now);
     }
 
     fn on_control(&mut self, message: ControlFromBroker, now: Timestamp) {
-        let State::Up(up) = &mut self.state else { return };
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         match message {
             ControlFromBroker::Welcome { .. } => {
                 up.stage = Stage::SignedIn;
                 self.online = true;
                 self.events.push_back(ClientEvent::Online);
             }
-            ControlFromBroker::SignInRefused { code: Refusal::RetryLater, .. } => self.sign_in(now),
+            ControlFromBroker::SignInRefused {
+                code: Refusal::RetryLater,
+                ..
+            } => self.sign_in(now),
             ControlFromBroker::SignInRefused { code, reason } => {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
@@ -179,9 +209,18 @@ impl Client {
         message: RoomFromBroker,
         now: Timestamp,
     ) -> Result<(), &'static str> {
-        let State::Up(up) = &mut self.state else { return Ok(()) };
-        let name = up.channels.get(&channel).ok_or("a channel that was not opened")?.clone();
-        let room = self.rooms.get_mut(&name).ok_or("a room that was not joined")?;
+        let State::Up(up) = &mut self.state else {
+            return Ok(());
+        };
+        let name = up
+            .channels
+            .get(&channel)
+            .ok_or("a channel that was not opened")?
+            .clone();
+        let room = self
+            .rooms
+            .get_mut(&name)
+            .ok_or("a room that was not joined")?;
         match message {
             RoomFromBroker::Joined(joined) => {
                 if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
@@ -192,31 +231,55 @@ impl Client {
                     self.journal_waiting(&name, handle, publication);
                 }
                 if joined.resume == crate::chat::ResumeOutcome::Fork {
-                    self.events.push_back(ClientEvent::Fork { room: name.clone() });
+                    self.events
+                        .push_back(ClientEvent::Fork { room: name.clone() });
                 }
                 self.events.push_back(ClientEvent::Joined { room: name });
             }
-            RoomFromBroker::JoinRefused { code: Refusal::RetryLater, .. } => {
+            RoomFromBroker::JoinRefused {
+                code: Refusal::RetryLater,
+                ..
+            } => {
                 room.seat = Seat::Out;
                 room.retry_at = Some(now + RETRY_AFTER);
             }
             RoomFromBroker::JoinRefused { code, reason } => {
                 room.seat = Seat::Refused;
-                self.events.push_back(ClientEvent::JoinRefused { room: name, code, reason });
+                self.events.push_back(ClientEvent::JoinRefused {
+                    room: name,
+                    code,
+                    reason,
+                });
             }
-            RoomFromBroker::Introduce { author, account, device, name } => {
+            RoomFromBroker::Introduce {
+                author,
+                account,
+                device,
+                name,
+            } => {
                 room.introduce(author, account, device, &name)?;
             }
             RoomFromBroker::Line(wire) => self.on_line(&name, wire)?,
-            RoomFromBroker::Notice { presence, event, author } => {
-                let who = room.name_of(author).ok_or("an author without introduction")?;
+            RoomFromBroker::Notice {
+                presence,
+                event,
+                author,
+            } => {
+                let who = room
+                    .name_of(author)
+                    .ok_or("an author without introduction")?;
                 if room.on_notice(presence) {
-                    self.deliveries.push_back(Delivery::Notice(name, event, who));
+                    self.deliveries
+                        .push_back(Delivery::Notice(name, event, who));
                     self.deliver();
                 }
             }
             RoomFromBroker::Stored { n, seq } => self.on_stored(&name, n, seq),
-            RoomFromBroker::NotStored { n, code: Refusal::RetryLater, .. } => {
+            RoomFromBroker::NotStored {
+                n,
+                code: Refusal::RetryLater,
+                ..
+            } => {
                 room.unsend_after(n.saturating_sub(1));
                 room.retry_at = Some(now + RETRY_AFTER);
             }
@@ -224,7 +287,12 @@ impl Client {
                 if let Some(handle) = room.settle(n) {
                     self.journal(JournalEntry::Settled { handle });
                     let room = name;
-                    self.events.push_back(ClientEvent::NotStored { handle, room, code, reason });
+                    self.events.push_back(ClientEvent::NotStored {
+                        handle,
+                        room,
+                        code,
+                        reason,
+                    });
                 }
             }
             RoomFromBroker::Gap { last } => room.unsend_after(last),
@@ -232,14 +300,26 @@ impl Client {
         Ok(())
     }
 
-    fn on_line(&mut self, name: &RoomName, wire: crate::chat::WireLine) -> Result<(), &'static str> {
+    fn on_line(
+        &mut self,
+        name: &RoomName,
+        wire: crate::chat::WireLine,
+    ) -> Result<(), &'static str> {
         let own_device = self.known.as_ref().map(|(_, identity)| identity.device());
-        let room = self.rooms.get_mut(name).ok_or("a room that was not joined")?;
+        let room = self
+            .rooms
+            .get_mut(name)
+            .ok_or("a room that was not joined")?;
         let (line, log, cursor) = room.on_line(wire)?;
         let own = (Some(line.device) == own_device && line.n > 0).then_some((line.n, line.seq));
-        let received = JournalEntry::Received { room: name.clone(), log, cursor };
+        let received = JournalEntry::Received {
+            room: name.clone(),
+            log,
+            cursor,
+        };
         let entry = self.journal(received);
-        self.deliveries.push_back(Delivery::Line(entry, name.clone(), Box::new(line)));
+        self.deliveries
+            .push_back(Delivery::Line(entry, name.clone(), Box::new(line)));
         if let Some((n, seq)) = own {
             // One's own line says as much as STORED.
             self.on_stored(name, n, seq);
@@ -249,11 +329,17 @@ impl Client {
     }
 
     fn on_stored(&mut self, name: &RoomName, n: u64, seq: u64) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         if let Some(handle) = room.settle(n) {
             room.note_own(seq);
             self.journal(JournalEntry::Settled { handle });
-            self.events.push_back(ClientEvent::Stored { handle, room: name.clone(), seq });
+            self.events.push_back(ClientEvent::Stored {
+                handle,
+                room: name.clone(),
+                seq,
+            });
         }
     }
 
@@ -265,7 +351,9 @@ impl Client {
         if self.leaving {
             self.go_on_leaving(now);
         }
-        let State::Up(up) = &mut self.state else { return };
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         if up.stage != Stage::SignedIn {
             return;
         }
@@ -300,7 +388,9 @@ impl Client {
 fn join(up: &mut Up, room: &mut Room, now: Timestamp) {
     let message = room.join_message();
     // With the channels of this link used up (by joins that were refused), the next link will do.
-    let Some(channel) = up.open_channel(&room.name) else { return };
+    let Some(channel) = up.open_channel(&room.name) else {
+        return;
+    };
     if up.link.send(channel, message, now).is_ok() {
         room.seat = Seat::Asked(channel);
     }
@@ -308,11 +398,14 @@ fn join(up: &mut Up, room: &mut Room, now: Timestamp) {
 
 /// Gives the link what the room's window and the channel take (PUB-6, PUB-8).
 fn publish_waiting(up: &mut Up, room: &mut Room, now: Timestamp) {
-    let Some(channel) = room.channel() else { return };
+    let Some(channel) = room.channel() else {
+        return;
+    };
     while let Some(publication) = room.next_to_send() {
         let n = publication.n;
         let message = RoomFromNode::Publish(publication.clone()).encode();
-        if !up.link.can_send(channel, message.len()) || up.link.send(channel, message, now).is_err() {
+        if !up.link.can_send(channel, message.len()) || up.link.send(channel, message, now).is_err()
+        {
             return;
         }
         room.mark_sent(n);
