@@ -19,3 +19,10 @@ fn many() {
         println!("{seed} {:?} {:?} typed {} shown {} {:?} {:?}", o.violation, o.simulated, o.lines_typed, o.lines_shown, o.settled_after, o.fates);
     }
 }
+#[test]
+fn one() {
+    let n: u64 = std::env::var("N").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    println!("{:?}", Plan::draw(n));
+    let o = sim::run::run_traced(&Plan::draw(n), None);
+    println!("{o:?}");
+}

@@ -36,8 +36,10 @@ pub const WALL_START_MS: u64 = 1_700_000_000_000;
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 /// How long a run goes on when everything is settled: late duplicates are still to come.
 const AFTERWARDS: Duration = Duration::from_secs(10);
-/// More time-outs than this in one moment are a busy loop.
-const SPIN_MAX: u32 = 1_000;
+/// More events than this in one moment are a busy loop.
+const SPIN_MAX: u32 = 100_000;
+/// More time-outs than this in one moment are one, too.
+const TIMEOUTS_MAX: u32 = 1_000;
 
 /// Something that is going to happen.
 enum Event {
@@ -78,8 +80,8 @@ pub struct World {
     violation: Option<Violation>,
     trace: u64,
     is_traced: bool,
-    /// Time-outs in a row at one moment.
-    spinning: u32,
+    /// Events, and time-outs in a row, at this moment.
+    spinning: (u32, u32),
     /// How many lines were shown to anybody.
     lines_shown: u64,
     /// How many lines were typed.
@@ -145,7 +147,7 @@ impl World {
             violation: None,
             trace: 0,
             is_traced: false,
-            spinning: 0,
+            spinning: (0, 0),
             lines_shown: 0,
             lines_typed: 0,
             settled_at: None,
@@ -305,12 +307,15 @@ impl World {
             return self.verdict();
         };
         let next = next.max(self.now);
-        self.spinning = match timeout {
-            Some(_) if next == self.now => self.spinning + 1,
-            _ => 0,
+        let (events, timeouts) = match next == self.now {
+            true => self.spinning,
+            false => (0, 0),
         };
+        self.spinning = (events + 1, timeout.map_or(0, |_| timeouts + 1));
         self.now = next;
-        if let Some((_, who)) = timeout {
+        if self.spinning.0 > SPIN_MAX {
+            self.violate("no_spin", format!("{SPIN_MAX} events at one moment"));
+        } else if let Some((_, who)) = timeout {
             self.on_timeout(who);
         } else if let Some((_, event)) = self.queue.pop_first() {
             self.on_event(event);
@@ -334,7 +339,7 @@ impl World {
 
     fn on_timeout(&mut self, who: Option<usize>) {
         self.record(1, who.map_or(u64::MAX, |client| client as u64), &[]);
-        if self.spinning > SPIN_MAX {
+        if self.spinning.1 > TIMEOUTS_MAX {
             let reason = match who {
                 None => format!("broker: {:?}", self.broker.poll_timeout()),
                 Some(client) => format!("{client}: {:?}", self.client(client).poll_timeout()),
