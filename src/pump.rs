@@ -1,16 +1,19 @@
 //! A broker, its store and some clients on a virtual network, for the tests of the machines.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
-use crate::chat::{LogId, Name, RoomName};
+use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
 use crate::client::{Client, ClientConfig, ClientEvent};
-use crate::rng::SeededRng;
-use crate::secure::{BrokerIdentity, NodeIdentity, PublicKey};
+use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
+use crate::rng::{Seed, SeededRng};
+use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
 use crate::transmit::Path;
+use crate::wire::{Handshake, NodeCid};
 
 /// One-way latency of the virtual network, in ms.
 pub(crate) const LATENCY_MS: u64 = 20;
@@ -50,6 +53,8 @@ pub(crate) struct Pump {
     pub(crate) rng: SeededRng,
     in_flight: BTreeMap<(Timestamp, u64), (End, Path, Bytes)>,
     sent: u64,
+    raw_path: Option<Path>,
+    raw_inbox: Vec<Bytes>,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -72,6 +77,8 @@ impl Pump {
             rng: SeededRng::new([5; 32]),
             in_flight: BTreeMap::new(),
             sent: 0,
+            raw_path: None,
+            raw_inbox: Vec::new(),
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -148,12 +155,17 @@ impl Pump {
 
     /// Runs for this long.
     pub(crate) fn run_ms(&mut self, ms: u64) {
-        let end = self.now + core::time::Duration::from_millis(ms);
+        let end = self.now + Duration::from_millis(ms);
         self.settle();
         let mut turns = 0;
         while let Some(next) = self.next_time().filter(|next| *next <= end) {
             turns = if next > self.now { 0 } else { turns + 1 };
-            assert!(turns < 1_000, "busy at {}: {:?}", self.now, self.deadlines());
+            assert!(
+                turns < 1_000,
+                "busy at {}: {:?}",
+                self.now,
+                self.deadlines()
+            );
             self.now = self.now.max(next);
             self.deliver();
             self.broker.handle_timeout(self.now);
@@ -196,7 +208,11 @@ impl Pump {
     /// What everybody waits for, to explain a busy loop.
     fn deadlines(&self) -> String {
         let clients = self.nodes.iter().map(|node| node.client.poll_timeout());
-        format!("{:?} {:?}", self.broker.poll_timeout(), clients.collect::<Vec<_>>())
+        format!(
+            "{:?} {:?}",
+            self.broker.poll_timeout(),
+            clients.collect::<Vec<_>>()
+        )
     }
 
     fn deliver(&mut self) {
@@ -229,6 +245,9 @@ impl Pump {
                     .iter()
                     .position(|node| node.path == transmit.path);
                 for datagram in transmit.datagrams(&out) {
+                    if self.raw_path == Some(transmit.path) {
+                        self.raw_inbox.push(Bytes::copy_from_slice(datagram));
+                    }
                     if let Some(index) = index {
                         self.send(End::Client(index), index, transmit.path, datagram);
                     }
@@ -283,7 +302,7 @@ impl Pump {
     fn send(&mut self, to: End, node: usize, path: Path, datagram: &[u8]) {
         self.sent += 1;
         if self.nodes[node].connected {
-            let at = self.now + core::time::Duration::from_millis(LATENCY_MS);
+            let at = self.now + Duration::from_millis(LATENCY_MS);
             let datagram = Bytes::copy_from_slice(datagram);
             self.in_flight.insert((at, self.sent), (to, path, datagram));
         }
@@ -315,4 +334,134 @@ impl Node {
 fn new_broker(secret: [u8; 32], log: LogId, seed: u8) -> Broker {
     let identity = BrokerIdentity::from_secret(secret);
     Broker::new(BrokerConfig::default(), identity, log, [seed; 32])
+}
+
+/// A link to the broker that a test drives by hand, to say what no client would.
+pub(crate) struct RawLink {
+    pub(crate) link: Link,
+    path: Path,
+    received: Vec<(u8, Bytes)>,
+    closed: Option<CloseCode>,
+}
+
+impl RawLink {
+    pub(crate) fn closed_with(&self, code: CloseCode) -> bool {
+        self.closed == Some(code)
+    }
+
+    /// What the broker refused, in its order.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        let rooms = self.received.iter().filter(|(channel, _)| *channel > 0);
+        let refusals = rooms.filter_map(|(_, data)| match RoomFromBroker::decode(data) {
+            Ok(
+                RoomFromBroker::NotStored { code, .. } | RoomFromBroker::JoinRefused { code, .. },
+            ) => Some(code),
+            _ => None,
+        });
+        refusals.collect()
+    }
+}
+
+impl Pump {
+    /// A HELLO, of a node that knows the broker or not.
+    pub(crate) fn hello(&mut self, seed: Seed, known: bool) -> Bytes {
+        let cid = NodeCid::new(&seed[..4]).expect("four bytes");
+        let initiator = if known {
+            let identity = NodeIdentity::generate(&mut self.rng);
+            Initiator::known_broker(cid, self.broker.public_key(), &identity, seed)
+        } else {
+            Initiator::first_contact(cid, seed)
+        };
+        initiator.hello().clone()
+    }
+
+    /// A confirmed link of a fresh identity, with nothing said on it.
+    pub(crate) fn raw_link(&mut self) -> RawLink {
+        let path = Path::new(([10, 7, 7, 7], 7).into());
+        let cid = NodeCid::new(&[1, 2, 3, 4]).expect("four bytes");
+        let identity = NodeIdentity::generate(&mut self.rng);
+        let key = self.broker.public_key();
+        let initiator = Initiator::known_broker(cid, key, &identity, self.rng.fork());
+        self.broker
+            .handle_datagram(path, BytesMut::from(&initiator.hello()[..]), self.now);
+        let mut out = Vec::new();
+        self.broker
+            .poll_transmit(self.now, &mut out)
+            .expect("an ACCEPT");
+        let Ok(Handshake::Accept(accept)) = Handshake::decode(&out.into()) else {
+            panic!("not an ACCEPT");
+        };
+        let Ok(Accepted::Established(established)) = initiator.handle_accept(&accept) else {
+            panic!("not accepted");
+        };
+        let config = LinkConfig {
+            side: Side::Node,
+            local_cid_len: 4,
+            remote_cid: established.broker.cid.to_vec(),
+            path,
+            secrets: established.secrets,
+            seed: self.rng.fork(),
+            idle_timeout: Duration::from_secs(60),
+            keepalive: LinkConfig::NODE_KEEPALIVE,
+            suspect_after: None,
+        };
+        let link = Link::new(config, self.now);
+        RawLink {
+            link,
+            path,
+            received: Vec::new(),
+            closed: None,
+        }
+    }
+
+    /// Signs a raw link in, and joins the lobby on channel 1.
+    pub(crate) fn enter_raw(&mut self, raw: &mut RawLink, name: &str) {
+        let sign_in = ControlFromNode::SignIn { name: name.into() };
+        raw.link
+            .send(0, sign_in.encode(), self.now)
+            .expect("an open link");
+        self.run_raw(raw, 100);
+        let (room, history, presence, resume) = ("lobby".into(), 0, 0, None);
+        let join = RoomFromNode::Join {
+            room,
+            history,
+            presence,
+            resume,
+        };
+        raw.link
+            .send(1, join.encode(), self.now)
+            .expect("an open link");
+        self.run_raw(raw, 100);
+    }
+
+    /// Runs for this long, with `raw` connected to the broker without latency.
+    pub(crate) fn run_raw(&mut self, raw: &mut RawLink, ms: u64) {
+        for _ in 0..ms {
+            raw.link.handle_timeout(self.now);
+            let mut out = Vec::new();
+            while let Some(transmit) = raw.link.poll_transmit(self.now, &mut out) {
+                for datagram in transmit.datagrams(&out) {
+                    self.broker
+                        .handle_datagram(raw.path, BytesMut::from(datagram), self.now);
+                }
+                out.clear();
+            }
+            self.raw_inbox.clear();
+            self.raw_path = Some(raw.path);
+            self.run_ms(1);
+            for datagram in core::mem::take(&mut self.raw_inbox) {
+                // A link that has ended drops what still comes.
+                let _ = raw
+                    .link
+                    .handle_datagram(raw.path, BytesMut::from(&datagram[..]), self.now);
+            }
+            while let Some(event) = raw.link.poll_event() {
+                match event {
+                    LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
+                    LinkEvent::Closed { code, .. } => raw.closed = Some(code),
+                    LinkEvent::Silent => {}
+                }
+            }
+        }
+    }
 }

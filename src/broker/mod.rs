@@ -278,8 +278,12 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
-        let due: Vec<LinkId> =
-            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, link)| *link).collect();
+        let due: Vec<LinkId> = self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, link)| *link)
+            .collect();
         for link in due {
             if let Some(session) = self.sessions.get_mut(&link) {
                 session.link.handle_timeout(now);
