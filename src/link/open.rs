@@ -239,10 +239,7 @@ impl Open {
                 // `transmit` sees for itself that it is due.
                 Reason::Ack => {}
                 Reason::Loss => self.on_loss_due(stats, now),
-                Reason::Probe => {
-                    self.ladder.on_fired(now);
-                    self.probes_due += 1;
-                }
+                Reason::Probe => self.on_probe_due(stats, now),
                 Reason::Pacing => self.paced_until = None,
                 Reason::Keepalive => self.ping_due = true,
                 Reason::Silence => {
@@ -255,6 +252,22 @@ impl Open {
         }
         self.rearm(now);
         false
+    }
+
+    /// It is time to probe. When that has failed for two rounds, what is in flight by the books has
+    /// left the network, one way or the other (LOSS-3).
+    fn on_probe_due(&mut self, stats: &mut Stats, now: Timestamp) {
+        if self.ladder.is_past_foot() {
+            let before = now - self.probe_timeout() * 2;
+            stats.packets_lost += self.sent.give_up(before, |packet| {
+                for piece in packet.pieces.iter() {
+                    self.senders.on_lost(piece);
+                }
+            });
+            self.congestion.on_persistent_congestion();
+        }
+        self.ladder.on_fired(now);
+        self.probes_due += 1;
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.

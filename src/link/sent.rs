@@ -201,6 +201,24 @@ impl SentPackets {
         losses
     }
 
+    /// Takes everything sent before `before` for lost, shows it to `each`, and returns how many
+    /// packets that were (LOSS-3).
+    pub(super) fn give_up(&mut self, before: Timestamp, mut each: impl FnMut(&SentPacket)) -> u64 {
+        let mut count = 0;
+        for packet in &mut self.ring {
+            if packet.sent_at >= before {
+                break;
+            }
+            if packet.fate == Fate::InFlight {
+                packet.fate = Fate::Lost;
+                self.in_flight -= u64::from(packet.len);
+                count += 1;
+                each(packet);
+            }
+        }
+        count
+    }
+
     /// Drops from the front what is acknowledged, or has been lost for so long that no
     /// acknowledgement will come.
     fn forget(&mut self, rtt: &Rtt, now: Timestamp) {

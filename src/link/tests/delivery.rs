@@ -54,7 +54,7 @@ proptest! {
             expected.entry((by_node, channel)).or_default().push(message);
             pair.run_for(MS * wait as u32);
         }
-        pair.run_until_quiet(SECOND * 120);
+        pair.run_until_quiet(SECOND * 3600);
         for ((by_node, channel), messages) in expected {
             let to = if by_node { Side::Broker } else { Side::Node };
             prop_assert_eq!(pair.heard(to, channel), messages);
@@ -76,7 +76,12 @@ fn a_message_missing_on_one_channel_delays_none_on_another() {
     pair.send(Side::Node, 1, b"behind it");
     pair.send(Side::Node, 2, b"free");
     pair.run_until_quiet(SECOND);
-    let at: Vec<_> = pair.broker.messages.iter().map(|(at, on, _)| (*on, *at)).collect();
+    let at: Vec<_> = pair
+        .broker
+        .messages
+        .iter()
+        .map(|(at, on, _)| (*on, *at))
+        .collect();
     assert_eq!(at[0], (2, sent_at + MS * 50));
     assert_eq!(pair.heard(Side::Broker, 1), [&b"missing"[..], b"behind it"]);
     assert!(at[1].1 > at[0].1);
@@ -122,7 +127,10 @@ fn a_full_channel_refuses_and_recovers() {
     }
     assert!(!pair.node.link.can_send(1, 1));
     assert_eq!(pair.node.link.unacked_messages(1), 256);
-    assert_eq!(pair.try_send(Side::Node, 1, b"x"), Err(SendError::ChannelFull));
+    assert_eq!(
+        pair.try_send(Side::Node, 1, b"x"),
+        Err(SendError::ChannelFull)
+    );
     assert!(pair.node.link.can_send(2, 1));
     pair.muted = None;
     pair.run_until_quiet(SECOND * 10);
@@ -134,8 +142,14 @@ fn a_full_channel_refuses_and_recovers() {
 #[test]
 fn a_broker_sends_only_on_channels_that_the_node_has_opened() {
     let mut pair = Pair::new(FINE, 4);
-    assert_eq!(pair.try_send(Side::Broker, 1, b"x"), Err(SendError::NoChannel));
-    assert_eq!(pair.try_send(Side::Node, 64, b"x"), Err(SendError::NoChannel));
+    assert_eq!(
+        pair.try_send(Side::Broker, 1, b"x"),
+        Err(SendError::NoChannel)
+    );
+    assert_eq!(
+        pair.try_send(Side::Node, 64, b"x"),
+        Err(SendError::NoChannel)
+    );
     pair.send(Side::Broker, 0, b"control is always open");
     pair.send(Side::Node, 1, b"open");
     pair.run_for(SECOND);
@@ -155,7 +169,13 @@ fn a_long_message_does_not_hold_up_the_other_channels() {
     pair.run_until_quiet(SECOND * 10);
     let after = |wanted: u8| {
         let of = |(_, on, _): &&(Timestamp, u8, Bytes)| *on == wanted;
-        pair.broker.messages.iter().find(of).unwrap().0.saturating_since(start)
+        pair.broker
+            .messages
+            .iter()
+            .find(of)
+            .unwrap()
+            .0
+            .saturating_since(start)
     };
     assert!(after(0) <= MS * 200 && after(2) <= MS * 200 && after(1) > MS * 200);
 }
@@ -166,6 +186,10 @@ fn a_long_message_leaves_in_trains() {
     let mut pair = Pair::warmed_up(FINE, 6);
     pair.send(Side::Node, 1, &[1; 60_000]);
     let longest = pair.node.trains.iter().max();
-    assert!(longest.is_some_and(|train| *train >= 5), "{:?}", pair.node.trains);
+    assert!(
+        longest.is_some_and(|train| *train >= 5),
+        "{:?}",
+        pair.node.trains
+    );
     pair.run_until_quiet(SECOND * 10);
 }

@@ -100,6 +100,8 @@ struct End {
     silences: u32,
     /// Every datagram sent: when, and how long.
     sent: Vec<(Timestamp, usize)>,
+    /// The same, byte for byte.
+    raw: Vec<Vec<u8>>,
     /// The trains sent: how many datagrams each.
     trains: Vec<usize>,
     dropped: Vec<DropReason>,
@@ -129,6 +131,7 @@ impl Pair {
             ended: None,
             silences: 0,
             sent: Vec::new(),
+            raw: Vec::new(),
             trains: Vec::new(),
             dropped: Vec::new(),
         };
@@ -147,15 +150,16 @@ impl Pair {
     /// A pair that has measured its round trip, and whose node has opened channel 1.
     fn warmed_up(network: Network, seed: u64) -> Self {
         let mut pair = Self::new(FINE, seed);
-        for _ in 0..4 {
+        for _ in 0..20 {
             pair.send(Side::Node, 1, b"warm");
-            pair.run_for(SECOND);
+            pair.run_for(MS * 200);
             pair.send(Side::Broker, 1, b"up");
-            pair.run_for(SECOND);
+            pair.run_for(MS * 200);
         }
         for side in [Side::Node, Side::Broker] {
             pair.end(side).messages.clear();
             pair.end(side).sent.clear();
+            pair.end(side).raw.clear();
         }
         pair.network = network;
         pair
@@ -208,7 +212,9 @@ impl Pair {
             if self.wire.is_empty() && is_quiet(&self.node) && is_quiet(&self.broker) {
                 return self.now.saturating_since(start);
             }
-            let at = self.next_at().expect("a link that is not quiet has a deadline");
+            let at = self
+                .next_at()
+                .expect("a link that is not quiet has a deadline");
             self.now = self.now.max(at);
             assert!(self.now <= start + limit, "not quiet after {limit:?}");
             self.step();
@@ -241,7 +247,10 @@ impl Pair {
         }
         for side in [Side::Node, Side::Broker] {
             let link = &mut self.end(side).link;
-            if link.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            if link
+                .poll_timeout()
+                .is_some_and(|deadline| deadline.at <= now)
+            {
                 link.handle_timeout(now);
                 self.drain(side);
                 let deadline = self.end(side).link.poll_timeout();
@@ -278,6 +287,7 @@ impl Pair {
         for datagram in datagrams {
             assert!(datagram.len() <= DATAGRAM_MAX);
             self.end(side).sent.push((now, datagram.len()));
+            self.end(side).raw.push(datagram.clone());
             if self.muted != Some(side) {
                 self.carry(other(side), datagram);
             }
