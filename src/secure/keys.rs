@@ -205,6 +205,13 @@ impl NodeIdentity {
         &self.certificate
     }
 
+    /// This node claiming another's account, with the certificate that it has.
+    #[cfg(test)]
+    pub(super) fn claiming(mut self, account: AccountKey) -> Self {
+        self.account = account;
+        self
+    }
+
     /// The account's Ed25519 seed, for the file that keeps it.
     #[must_use]
     pub fn account_seed(&self) -> &[u8; KEY_LEN] {
@@ -237,7 +244,7 @@ pub struct LinkSecrets {
 }
 
 impl LinkSecrets {
-    /// The same secrets as the peer holds them, for tests that play both sides.
+    /// The same secrets as the peer holds them.
     #[cfg(test)]
     pub(crate) fn mirrored(&self) -> Self {
         Self {

@@ -1,15 +1,39 @@
-//! Who talks, and so that nobody else can listen or meddle: keys, the handshake, and the sealing
-//! of packets (SPEC.md section 6).
+//! Who talks, and so that nobody else can listen or meddle: SPEC.md section 6, and the sealing of
+//! section 5.2.
+//!
+//! In the order in which a link meets this layer:
+//!
+//! 1. **Keys that last.** A [`BrokerIdentity`] and a [`NodeIdentity`] are made once and kept by the
+//!    drivers. People compare brokers by [`PublicKey::fingerprint`].
+//! 2. **The handshake.** An [`Initiator`] says HELLO, and a broker answers by [`respond`], once mac1
+//!    has shown that the node knows its key. On first contact a [`Finisher`] tells the node the
+//!    broker's key, and a [`PendingFinish`] waits at the broker. What comes of it are
+//!    [`LinkSecrets`], and certainty about who is at the other end.
+//! 3. **Packets.** A [`Sealer`] and an [`Opener`] turn frames into datagrams and back. Every bit of
+//!    a datagram is authenticated, each opens at most once, and one that does not open changes
+//!    nothing.
+//!
+//! Nothing here has a clock or a source of randomness of its own: each handshake and each key comes
+//! from a seed that the caller supplies, and must never supply twice. Which keys are trusted, how
+//! often a HELLO is repeated, and how many handshakes may be half open is decided above.
 
+mod handshake;
 mod keys;
+mod mac1;
 mod packet;
 mod replay;
+mod resolver;
 
+pub use handshake::{
+    Accepted, BrokerPayload, Established, Finisher, HandshakeError, Initiator, NodeEstablished,
+    PendingFinish, Response, SUITE, respond,
+};
 pub use keys::{
     AccountKey, BrokerIdentity, CERTIFICATE_LEN, DeviceKey, KEY_LEN, LinkSecrets, NodeIdentity,
     ParseKeyError, PublicKey,
 };
-pub use packet::{
-    FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer, TAG_LEN,
-};
+pub use packet::{FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer};
 pub use replay::{REPLAY_WINDOW, ReplayWindow};
+
+#[cfg(test)]
+mod vectors;

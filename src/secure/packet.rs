@@ -16,9 +16,8 @@ use zeroize::Zeroizing;
 use super::keys::KEY_LEN;
 use super::replay::ReplayWindow;
 use crate::bug;
+use crate::wire::{Flags, SAMPLE_OFFSET, TAG_LEN, pad_for_sample, restore_number};
 
-/// How many bytes sealing adds behind the frames (PKT-5).
-pub const TAG_LEN: usize = 16;
 /// How many packets may be sealed with one key: the confidentiality limit of AES-GCM (RFC 9001
 /// section 6.6). Our short packets would allow 2^28 (its appendix B) (KEY-4).
 pub const SEALED_MAX: u64 = 1 << 23;
@@ -29,17 +28,8 @@ pub const SEALED_RESERVE: u64 = 1 << 10;
 /// is 2^52 (RFC 9001 section 6.6) (KEY-4).
 pub const FORGED_MAX: u64 = 1 << 36;
 
-/// The sample for the mask begins this many bytes after the packet number begins (PKT-4), which is
-/// also the least that packet number and frames take together (PKT-3).
-const SAMPLE_OFFSET: usize = 4;
+/// How many bytes of ciphertext the mask is drawn from (PKT-4).
 const SAMPLE_LEN: usize = 16;
-/// The flags that the mask covers: the reserved bits and the length of the number (PKT-4).
-const MASKED_FLAGS: u8 = 0b0001_1111;
-const EPOCH_FLAGS: u8 = 0b0110_0000;
-const RESERVED_FLAGS: u8 = 0b0001_1100;
-const NUMBER_LEN_FLAGS: u8 = 0b0000_0011;
-/// A PAD frame.
-const PAD: u8 = 0;
 
 /// The keys of one direction (KEY-1).
 struct PacketKeys {
@@ -107,11 +97,9 @@ impl Sealer {
     /// [`exhausted`](Self::exhausted) and its reserve: wrong local calls.
     pub fn seal(&self, number: u64, out: &mut Vec<u8>, header_start: usize, number_offset: usize) {
         debug_assert!(number < SEALED_MAX, "the link must have closed (KEY-4)");
-        let number_len = usize::from(out[header_start] & NUMBER_LEN_FLAGS) + 1;
+        let number_len = Flags(out[header_start]).number_len();
         let frames = number_offset + number_len;
-        if out.len() < number_offset + SAMPLE_OFFSET {
-            out.resize(number_offset + SAMPLE_OFFSET, PAD);
-        }
+        pad_for_sample(out, number_offset);
 
         let (header, payload) = out.split_at_mut(frames);
         let tag = self
@@ -129,7 +117,7 @@ impl Sealer {
             .keys
             .mask(out, number_offset)
             .expect("four bytes and the tag hold the sample");
-        out[header_start] ^= mask[0] & MASKED_FLAGS;
+        out[header_start] ^= mask[0] & Flags::PROTECTED;
         xor(&mut out[number_offset..frames], &mask[1..]);
     }
 
@@ -205,25 +193,26 @@ impl Opener {
         self.forged >= FORGED_MAX
     }
 
-    /// Opens a datagram of the data class whose connection id has `cid_len` bytes. Nothing but the
-    /// count of forgeries changes unless it decrypts (KEY-2, KEY-3).
+    /// Opens a datagram of the data class whose connection id has `cid_len` bytes (PKT-1). Nothing
+    /// but the count of forgeries changes unless it decrypts (KEY-2, KEY-3).
     pub fn open(&mut self, mut datagram: BytesMut, cid_len: usize) -> Result<Opened, OpenError> {
         let number_offset = 1 + cid_len;
         let mask = self
             .keys
             .mask(&datagram, number_offset)
             .ok_or(OpenError::TooShort)?;
-        if datagram[0] & EPOCH_FLAGS != 0 {
+        if Flags(datagram[0]).epoch() != 0 {
             return Err(OpenError::Epoch);
         }
-        datagram[0] ^= mask[0] & MASKED_FLAGS;
-        let flags = datagram[0];
-        let number_len = usize::from(flags & NUMBER_LEN_FLAGS) + 1;
+        datagram[0] ^= mask[0] & Flags::PROTECTED;
+        let flags = Flags(datagram[0]);
+        let number_len = flags.number_len();
         let mut payload = datagram.split_off(number_offset + number_len);
-        let sent_number = &mut datagram[number_offset..];
-        xor(sent_number, &mask[1..]);
+        let sent = &mut datagram[number_offset..];
+        xor(sent, &mask[1..]);
+        let low = sent.iter().fold(0, |low, byte| low << 8 | u32::from(*byte));
 
-        let number = restore_number(self.window.largest(), sent_number);
+        let number = restore_number(low, number_len, self.window.largest());
         if !self.window.is_fresh(number) {
             return Err(OpenError::Replay);
         }
@@ -232,7 +221,7 @@ impl Opener {
         self.window.insert(number);
         Ok(Opened {
             number,
-            reserved_bits: flags & RESERVED_FLAGS != 0,
+            reserved_bits: flags.has_reserved_bits(),
             payload: payload.freeze(),
         })
     }
@@ -267,11 +256,11 @@ impl Opener {
         let plain_len = payload.len() - TAG_LEN;
         let mut keystream = vec![0; plain_len];
         let nonce = self.keys.nonce(number);
-        let sealed = self
+        let _tag = self
             .keys
             .aead
-            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut keystream);
-        sealed.expect("a datagram is far below the AEAD's length limit");
+            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut keystream)
+            .expect("a datagram is far below the AEAD's length limit");
         xor(&mut payload[..plain_len], &keystream);
         plain_len
     }
@@ -296,22 +285,6 @@ fn expand<const N: usize>(secret: &Prk, info: &[u8]) -> [u8; N] {
 fn xor(bytes: &mut [u8], mask: &[u8]) {
     for (byte, mask) in bytes.iter_mut().zip(mask) {
         *byte ^= mask;
-    }
-}
-
-/// The packet number closest to the one after `largest` that ends in `sent` (PKT-2; RFC 9000
-/// appendix A.3).
-fn restore_number(largest: Option<u64>, sent: &[u8]) -> u64 {
-    let window = 1_u64 << (8 * sent.len());
-    let expected = largest.map_or(0, |largest| largest + 1);
-    let low = sent.iter().fold(0, |low, byte| low << 8 | u64::from(*byte));
-    let candidate = expected & !(window - 1) | low;
-    if candidate + window / 2 <= expected && candidate + window < 1 << 62 {
-        candidate + window
-    } else if candidate > expected + window / 2 && candidate >= window {
-        candidate - window
-    } else {
-        candidate
     }
 }
 

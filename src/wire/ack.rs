@@ -121,3 +121,76 @@ impl AckRanges {
             .cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(fields: &[u64]) -> Result<Ack, DecodeError> {
+        let mut bytes = Vec::new();
+        for field in fields {
+            put_varint(&mut bytes, *field);
+        }
+        Ack::decode(&mut Reader::new(&bytes))
+    }
+
+    /// FRM-3.
+    #[test]
+    fn ranges_go_from_high_to_low_with_a_hole_between() {
+        let ack = decode(&[100, 7, 2, 10, 0, 8, 78, 0]).unwrap();
+        assert!(ack.ranges.iter().eq([90..=100, 80..=88, 0..=0]));
+        assert_eq!((ack.largest(), ack.ranges.smallest()), (100, 0));
+        assert_eq!(ack.ranges.count(), 3);
+    }
+
+    /// FRM-3.
+    #[test]
+    fn a_range_below_zero_is_malformed() {
+        let below_zero = Err(DecodeError::Invalid("ACK range: it goes below zero"));
+        for fields in [
+            &[5, 0, 0, 6][..],            // the first
+            &[5, 0, 1, 4, 0, 0],          // the end of the second
+            &[5, 0, 1, 2, 0, 2],          // its beginning
+            &[5, 0, 1, 0, VARINT_MAX, 0], // far away
+            &[5, 0, 1, 0, 0, VARINT_MAX],
+        ] {
+            assert_eq!(decode(fields), below_zero, "{fields:?}");
+        }
+        assert!(decode(&[5, 0, 1, 2, 0, 1]).is_ok());
+    }
+
+    /// FRM-3, LIM-4.
+    #[test]
+    fn an_ack_has_at_most_64_ranges() {
+        assert_eq!(ACK_RANGES_MAX, 64);
+        let with_further = |count: usize| {
+            let mut fields = vec![1000, 0, count as u64, 0];
+            fields.resize(4 + 2 * count, 0);
+            decode(&fields)
+        };
+        let mut full = with_further(63).unwrap().ranges;
+        assert_eq!(full.count(), 64);
+        assert!(!full.push(0..=0));
+        let too_many = Err(DecodeError::Invalid("number of ACK ranges"));
+        assert_eq!(with_further(64), too_many);
+    }
+
+    /// ENC-4: the number of ranges that an ACK claims takes no memory.
+    #[test]
+    fn ranges_that_are_not_there_are_truncation() {
+        assert_eq!(decode(&[1000, 0, 63, 0, 0, 0]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn ranges_that_no_ack_can_carry_cannot_be_built() {
+        assert_eq!(AckRanges::new(RangeInclusive::new(2, 1)), None);
+        assert_eq!(AckRanges::new(0..=VARINT_MAX + 1), None);
+        let mut ranges = AckRanges::new(10..=VARINT_MAX).unwrap();
+        assert!(!ranges.push(8..=9), "no hole");
+        assert!(!ranges.push(8..=20), "overlap");
+        assert!(!ranges.push(0..=u64::MAX), "above");
+        assert!(!ranges.push(RangeInclusive::new(2, 1)), "empty");
+        assert!(ranges.push(8..=8));
+        assert!(ranges.iter().eq([10..=VARINT_MAX, 8..=8]));
+    }
+}

@@ -149,3 +149,147 @@ pub fn restore_number(truncated: u32, len: usize, largest: Option<u64>) -> u64 {
     };
     number.min(VARINT_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header_len(cid: &[u8], number: u64, largest_acked: Option<u64>) -> usize {
+        DataHeader::new(cid, number, largest_acked).encoded_len()
+    }
+
+    #[test]
+    fn the_first_bit_tells_the_class() {
+        assert!((0x00..=0x7f).all(|first| !is_data(first)));
+        assert!((0x80..=0xff).all(is_data));
+    }
+
+    #[test]
+    fn a_header_looks_as_the_specification_says() {
+        let mut out = vec![0xaa];
+        let header = DataHeader::new(b"c", 0x0123_4567, Some(0x0123_0000));
+        assert_eq!(header.encode(&mut out), 3, "where the number begins");
+        assert_eq!(out, [0xaa, 0x81, b'c', 0x45, 0x67]);
+        assert_eq!(out.len(), 1 + header.encoded_len());
+    }
+
+    /// PKT-1: the receiver knows the length of its connection id, and the header does not say it.
+    #[test]
+    fn the_length_of_a_connection_id_is_not_sent() {
+        assert_eq!(header_len(b"", 0, None), 3);
+        assert_eq!(header_len(b"brokerid", 0, None), 3 + 8);
+    }
+
+    /// PKT-6.
+    #[test]
+    fn flags_are_sent_with_epoch_0_and_no_reserved_bit() {
+        for len in 1..=NUMBER_LEN_MAX {
+            let flags = Flags::new(len);
+            assert!(is_data(flags.0) && !flags.has_reserved_bits());
+            assert_eq!((flags.epoch(), flags.number_len()), (0, len));
+        }
+    }
+
+    /// PKT-4, PKT-6: the class and the epoch can be read through the protection, the rest cannot.
+    #[test]
+    fn flags_are_read_bit_by_bit() {
+        for byte in 0x80..=0xff {
+            let flags = Flags(byte);
+            let bits = format!("{byte:08b}");
+            assert_eq!(flags.epoch(), u8::from_str_radix(&bits[1..3], 2).unwrap());
+            assert_eq!(flags.has_reserved_bits(), bits[3..6].contains('1'));
+            let number_len = usize::from_str_radix(&bits[6..], 2).unwrap() + 1;
+            assert_eq!(flags.number_len(), number_len);
+            assert_eq!(Flags(byte ^ Flags::PROTECTED).epoch(), flags.epoch());
+        }
+        assert_eq!(Flags::PROTECTED, Flags::RESERVED | Flags::NUMBER_LEN);
+    }
+
+    /// PKT-2: the examples of RFC 9000, appendix A.2, and the two bytes that are always sent.
+    #[test]
+    fn numbers_are_as_long_as_rfc_9000_says_and_at_least_two_bytes() {
+        assert_eq!(number_len(0xac_5c02, Some(0xab_e8b3)), 2);
+        assert_eq!(number_len(0xac_e8fe, Some(0xab_e8b3)), 3);
+        assert_eq!(number_len(0, None), 2);
+        assert_eq!(number_len(1, Some(0)), 2);
+        assert_eq!(number_len((1 << 15) - 2, None), 2);
+        assert_eq!(number_len((1 << 15) - 1, None), 3, "2^15 unacknowledged");
+        assert_eq!(number_len(1 << 23, Some(1)), 3);
+        assert_eq!(number_len(1 << 23, Some(0)), 4);
+        assert_eq!(number_len(VARINT_MAX, None), 4);
+    }
+
+    /// PKT-2: the example of RFC 9000, appendix A.3.
+    #[test]
+    fn numbers_are_restored_as_rfc_9000_says() {
+        assert_eq!(restore_number(0x9b32, 2, Some(0xa82f_30ea)), 0xa82f_9b32);
+        assert_eq!(restore_number(0, 2, None), 0);
+        assert_eq!(restore_number(0xffff, 2, Some(0x1_0000)), 0xffff);
+        assert_eq!(restore_number(0, 2, Some(0xffff)), 0x1_0000);
+        assert_eq!(restore_number(0xff, 1, None), 0xff, "never below zero");
+    }
+
+    /// PKT-2: a peer that has driven its numbers up there gets no number that an ACK cannot name.
+    #[test]
+    fn no_number_above_the_largest_varint_is_restored() {
+        for truncated in [0, 1, 0x8000, 0xffff] {
+            for largest in VARINT_MAX - 2..=VARINT_MAX {
+                assert!(restore_number(truncated, 2, Some(largest)) <= VARINT_MAX);
+            }
+        }
+    }
+
+    /// PKT-3.
+    #[test]
+    fn short_packets_are_padded_so_that_there_is_a_sample() {
+        for frames in 0..6 {
+            let mut out = Vec::new();
+            let number_offset = DataHeader::new(b"id", 1, None).encode(&mut out);
+            out.resize(out.len() + frames, 0x01);
+            pad_for_sample(&mut out, number_offset);
+            assert_eq!(out.len() - number_offset, (2 + frames).max(SAMPLE_OFFSET));
+            assert!(
+                out[number_offset + 2 + frames..]
+                    .iter()
+                    .all(|pad| *pad == 0)
+            );
+        }
+    }
+
+    /// PKT-7.
+    #[test]
+    fn flags_cid_number_and_tag_take_27_bytes_toward_a_broker_and_23_toward_a_node() {
+        let acked = 1_000_000_000;
+        for unacked in [1, (1 << 14) - 1] {
+            let number = acked + unacked;
+            let toward_broker = header_len(&[0; 8], number, Some(acked)) + TAG_LEN;
+            let toward_node = header_len(&[0; 4], number, Some(acked)) + TAG_LEN;
+            assert_eq!((toward_broker, toward_node), (27, 23));
+        }
+    }
+
+    proptest! {
+        /// PKT-2: whatever a receiver has seen from the largest number that it acknowledged up to
+        /// the number itself, and a way past it, the number that was sent is restored.
+        #[test]
+        fn what_is_sent_of_a_number_is_enough_to_restore_it(
+            acked in prop::option::of(0..1_u64 << 61),
+            unacked in (1..=31_u32).prop_flat_map(|bits| 1..1_u64 << bits),
+            seen in any::<prop::sample::Index>(),
+        ) {
+            let number = acked.map_or(unacked - 1, |acked| acked + unacked);
+            let mut out = Vec::new();
+            let at = DataHeader::new(&[], number, acked).encode(&mut out);
+            let truncated = out[at..].iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            let len = Flags(out[0]).number_len();
+            let lowest = acked.unwrap_or(0);
+            let seen = lowest + seen.index((2 * unacked) as usize) as u64;
+            prop_assert_eq!(restore_number(truncated, len, Some(seen)), number);
+            if acked.is_none() {
+                prop_assert_eq!(restore_number(truncated, len, None), number);
+            }
+        }
+    }
+}

@@ -269,3 +269,6 @@ const fn is_proper_piece(total: u64, offset: u64, len: usize) -> bool {
     let len = len as u64;
     total <= MESSAGE_MAX as u64 && 0 < len && len < total && offset <= total - len
 }
+
+#[cfg(test)]
+mod tests;

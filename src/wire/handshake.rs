@@ -525,3 +525,6 @@ fn put_noise(out: &mut Vec<u8>, noise: &[u8]) {
     out.extend_from_slice(&(len as u16).to_be_bytes());
     out.extend_from_slice(noise);
 }
+
+#[cfg(test)]
+mod tests;

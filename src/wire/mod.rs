@@ -9,17 +9,17 @@
 //!
 //! 1. Its first bit tells its class ([`is_data`]). Length and class are all that is ever read of a
 //!    datagram before a checksum or a key has vouched for it.
-//! 2. The **handshake class** has no keys yet, so a CRC over a secret-less but never sent protocol
-//!    id stands in for them ([`Handshake::decode`]). It stops stray traffic and flipped bits, not
-//!    an attacker: what the fields say is only believed once Noise has hashed them
+//! 2. The **handshake class** has no keys yet. A CRC that covers a protocol id which is never sent
+//!    stands in for them ([`Handshake::decode`]). It stops stray traffic and flipped bits, not an
+//!    attacker: what the fields say is only believed once Noise has hashed them
 //!    ([`Hello::prologue`]) or mac1 has covered them ([`Hello::before_mac1`]). A HELLO of a version
 //!    of the future is still readable as far as is needed to answer it ([`UnknownHello`]).
 //! 3. The **data class** is almost all ciphertext. Here is only what surrounds it: the flags, and
 //!    how a packet number is shortened and restored ([`DataHeader`], [`Flags`],
 //!    [`restore_number`]).
-//! 4. What decrypts is a sequence of **frames** ([`decode_frames`]), read one by one, so that a
-//!    packet's first frames need no memory while its last is still being checked. The content of a
-//!    frame is a slice of the datagram's own buffer: nothing is copied.
+//! 4. What decrypts is a sequence of **frames** ([`decode_frames`]), read one by one as the link
+//!    asks for them. The content of a frame is a slice of the datagram's own buffer: nothing is
+//!    copied.
 //!
 //! Three rules hold everywhere, because every byte read here was written by a stranger:
 //!
