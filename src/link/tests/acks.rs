@@ -180,7 +180,7 @@ fn a_probe_carries_the_oldest_messages_and_repairs_their_loss() {
 #[test]
 fn a_probe_for_a_lost_ping_is_a_ping() {
     let mut pair = Pair::warmed_up(FINE, 5);
-    pair.run_for(SECOND * 11);
+    pair.run_for(SECOND * 14);
     pair.node.sent.clear();
     pair.muted = Some(Side::Node);
     pair.run_for(SECOND * 3);

@@ -32,14 +32,6 @@ fn a_broker_pings_after_25_seconds_of_silence() {
 #[test]
 fn a_silence_while_something_is_unacknowledged_is_reported() {
     let mut pair = Pair::warmed_up(FINE, 3);
-    let mut link = Link::new(
-        LinkConfig {
-            suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
-            ..config(Side::Node, 9)
-        },
-        pair.now,
-    );
-    core::mem::swap(&mut link, &mut pair.node.link);
     pair.muted = Some(Side::Node);
     pair.run_for(SECOND * 10);
     assert_eq!(pair.node.silences, 0, "nothing was sent yet");
