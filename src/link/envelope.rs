@@ -30,8 +30,6 @@ pub(super) struct Envelope {
 pub(super) struct OpenPacket {
     /// Where its header begins.
     pub(super) start: usize,
-    /// Where its frames begin.
-    pub(super) frames: usize,
     /// Its number.
     pub(super) number: u64,
     number_offset: usize,
@@ -73,7 +71,6 @@ impl Envelope {
         let number_offset = header.encode(out);
         OpenPacket {
             start,
-            frames: out.len(),
             number: self.next,
             number_offset,
         }
@@ -159,7 +156,7 @@ mod tests {
         let envelope = envelope(0);
         let mut out = vec![1, 2, 3];
         let packet = envelope.begin(None, &mut out);
-        assert_eq!(packet.frames, 3 + 1 + 8 + 2);
+        assert_eq!(out.len(), 3 + 1 + 8 + 2);
         Envelope::abandon(packet, &mut out);
         assert_eq!((out, envelope.next_number()), (vec![1, 2, 3], 0));
     }

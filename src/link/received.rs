@@ -11,6 +11,9 @@ use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, varint_len};
 /// Every second packet is acknowledged while traffic is not thin (ACK-2).
 const ACK_EVERY: u32 = 2;
 
+/// With more ranges than this, every packet that elicits an acknowledgement reports them (ACK-5).
+const RANGES_FEW: usize = 8;
+
 /// What this side owes the peer in acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct ReceivedPackets {
@@ -37,9 +40,11 @@ impl ReceivedPackets {
         self.ranges.largest()
     }
 
-    /// Whether an acknowledgement would tell the peer anything new.
-    pub(super) const fn has_news(&self) -> bool {
-        self.has_news
+    /// Whether a packet that goes out anyway should carry an acknowledgement: it tells the peer
+    /// something new, or is so long that once it is acknowledged itself, much can be forgotten
+    /// (ACK-5).
+    pub(super) fn is_worth_telling(&self) -> bool {
+        self.has_news || self.ranges.0.len() > RANGES_FEW
     }
 
     /// A packet came. One that does not elicit an acknowledgement never causes one (ACK-1).

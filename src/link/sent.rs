@@ -201,10 +201,13 @@ impl SentPackets {
         losses
     }
 
-    /// Takes everything sent before `before` for lost, shows it to `each`, and returns how many
-    /// packets that were (LOSS-3).
-    pub(super) fn give_up(&mut self, before: Timestamp, mut each: impl FnMut(&SentPacket)) -> u64 {
-        let mut count = 0;
+    /// Takes everything sent before `before` for lost, and shows it to `each` (LOSS-3).
+    pub(super) fn give_up(
+        &mut self,
+        before: Timestamp,
+        mut each: impl FnMut(&SentPacket),
+    ) -> Losses {
+        let mut losses = Losses::default();
         for packet in &mut self.ring {
             if packet.sent_at >= before {
                 break;
@@ -212,11 +215,13 @@ impl SentPackets {
             if packet.fate == Fate::InFlight {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
-                count += 1;
+                losses.count += 1;
+                losses.newest = Some(packet.sent_at);
+                losses.persistent = true;
                 each(packet);
             }
         }
-        count
+        losses
     }
 
     /// Drops from the front what is acknowledged, or has been lost for so long that no

@@ -145,6 +145,23 @@ fn endless_holes_in_the_packet_numbers_cost_bounded_memory() {
     assert!(link.is_open());
 }
 
+/// ACK-5: a link that only listens, with many holes in what it heard, gets rid of them with its PINGs.
+#[test]
+fn holes_are_forgotten_once_the_peer_knows_of_them() {
+    // broker === 20 % loss === node, which has nothing to say
+    let mut pair = Pair::warmed_up(lossy(20), 8);
+    for _ in 0..200 {
+        pair.send(Side::Broker, 1, b"hello");
+        pair.run_for(MS * 300);
+    }
+    pair.network = FINE;
+    pair.run_for(SECOND * 20);
+    pair.node.sent.clear();
+    pair.send(Side::Broker, 1, b"hello");
+    pair.run_for(SECOND);
+    assert!(pair.node.sent[0].1 < 60, "{:?}", pair.node.sent);
+}
+
 /// PROBE-2: a probe carries what was lost, so that one that gets through repairs it.
 #[test]
 fn a_probe_carries_the_oldest_messages_and_repairs_their_loss() {

@@ -9,6 +9,8 @@ mod delivery;
 mod hostile;
 mod latency;
 mod life;
+#[cfg(feature = "mutants")]
+mod mutants;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
