@@ -96,3 +96,31 @@ fn only_probes_exceed_the_window() {
         "{sent}, {probes} probes"
     );
 }
+
+/// CC-1, CC-2: bulk fills a narrow path, and loses little in its queue.
+#[test]
+fn bulk_fills_a_bottleneck_without_flooding_it() {
+    // node === 125,000 B/s, a queue of 100 ms === broker
+    let bottleneck = Some((125_000, MS * 100));
+    let mut pair = Pair::warmed_up(Network { bottleneck, ..FINE }, 6);
+    let start = pair.now;
+    let mut left = 40;
+    while left > 0 {
+        while left > 0 && pair.try_send(Side::Node, 1, &[0; 50_000]).is_ok() {
+            left -= 1;
+        }
+        pair.run_for(MS * 20);
+    }
+    pair.run_until_quiet(SECOND * 60);
+    let took = pair
+        .broker
+        .messages
+        .last()
+        .unwrap()
+        .0
+        .saturating_since(start);
+    let (lost, sent) = (pair.node.link.stats().packets_lost, pair.node.sent.len());
+    println!("2 MB over 125,000 B/s: {took:?}, {lost} of {sent} packets lost");
+    assert!(took < SECOND * 20, "at best 16 s");
+    assert!(lost * 20 < sent as u64);
+}

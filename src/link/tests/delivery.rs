@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn network() -> impl Strategy<Value = Network> {
-    (1_u64..150, 0_u64..80, 0_u64..60, 0_u64..30, 0_u64..20).prop_map(
+    (0_u64..150, 0_u64..80, 0_u64..60, 0_u64..30, 0_u64..20).prop_map(
         |(one_way, jitter, loss, duplicate, corrupt)| Network {
             one_way: MS * one_way as u32,
             jitter: MS * jitter as u32,
             loss,
             duplicate,
             corrupt,
+            bottleneck: None,
         },
     )
 }
@@ -24,7 +25,7 @@ fn message(index: usize, len: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// CHN-1, LOSS-2, PROBE-1, PROBE-3: with any loss, reordering, duplication and corruption,
     /// every message on every channel arrives once and in order, and then both sides fall silent.

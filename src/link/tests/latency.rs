@@ -50,6 +50,61 @@ fn sparse_messages_get_through_heavy_loss_quickly() {
     }
 }
 
+/// The same over two hops, as chat has them: node, broker, node; messages 2 s apart.
+fn latencies_over_two_hops(loss: u64, messages: usize) -> [u64; 3] {
+    // node === loss === broker === loss === node
+    let mut up = Pair::warmed_up(lossy(loss), 2000 + loss);
+    let mut down = Pair::warmed_up(lossy(loss), 3000 + loss);
+    let mut took = Vec::new();
+    let mut sent_at = Vec::new();
+    let start = up.now;
+    while took.len() < messages {
+        let due = start + SECOND * 2 * sent_at.len() as u32;
+        if sent_at.len() < messages && due <= up.now {
+            sent_at.push(due);
+            up.send(Side::Node, 1, &[1; 100]);
+        }
+        let next = [
+            up.next_at(),
+            down.next_at(),
+            Some(due).filter(|due| *due > up.now),
+        ];
+        let at = next.into_iter().flatten().min().unwrap();
+        for pair in [&mut up, &mut down] {
+            pair.run_for(at.saturating_since(pair.now));
+        }
+        for (_, _, line) in core::mem::take(&mut up.broker.messages) {
+            down.send(Side::Broker, 1, &line);
+        }
+        for (at, _, _) in core::mem::take(&mut down.node.messages) {
+            took.push(at.saturating_since(sent_at[took.len()]).as_millis() as u64);
+        }
+    }
+    took.sort_unstable();
+    let of = |permille: usize| took[(took.len() - 1) * permille / 1000];
+    let figures = [of(500), of(990), of(999)];
+    println!("{loss:2} % loss on both of two hops: {figures:?} ms");
+    figures
+}
+
+/// PROBE-1, PROBE-2: no loss that people chat over makes a line wait for long.
+#[test]
+fn lines_get_over_two_lossy_hops_quickly() {
+    for (loss, bounds) in [
+        (1, [100, 220, 320]),
+        (5, [100, 220, 320]),
+        (10, [100, 320, 380]),
+        (20, [100, 380, 600]),
+        (30, [220, 450, 700]),
+    ] {
+        let measured = latencies_over_two_hops(loss, 4000);
+        assert!(
+            measured.iter().zip(bounds).all(|(is, bound)| *is <= bound),
+            "{loss} %: {measured:?} ms, bounds {bounds:?} ms"
+        );
+    }
+}
+
 /// CC-1, PROBE-2: 30 % loss shrinks the window to its minimum, and chat still flows.
 #[test]
 fn six_hundred_lines_get_through_30_percent_loss_in_well_under_a_minute() {

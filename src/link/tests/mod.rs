@@ -81,6 +81,8 @@ struct Network {
     loss: u64,
     duplicate: u64,
     corrupt: u64,
+    /// From node to broker, so many bytes a second, and a queue that holds so much time's worth.
+    bottleneck: Option<(u32, Duration)>,
 }
 
 /// A round trip takes 100 ms and nothing goes wrong.
@@ -90,6 +92,7 @@ const FINE: Network = Network {
     loss: 0,
     duplicate: 0,
     corrupt: 0,
+    bottleneck: None,
 };
 
 const fn lossy(loss: u64) -> Network {
@@ -126,6 +129,8 @@ struct Pair {
     stepped_at: Timestamp,
     /// A fault of the moment: drops the datagrams of that side.
     muted: Option<Side>,
+    /// Until when the bottleneck is busy with what it has.
+    busy_until: Timestamp,
 }
 
 impl Pair {
@@ -154,6 +159,7 @@ impl Pair {
             steps: 0,
             stepped_at: now,
             muted: None,
+            busy_until: now,
         }
     }
 
@@ -325,11 +331,26 @@ impl Pair {
     }
 
     fn put_on_wire(&mut self, to: Side, datagram: Vec<u8>) {
+        let Some(queued) = self.queue(to, datagram.len()) else {
+            return;
+        };
         let jitter = self.network.jitter.as_nanos() as u64;
         let delay = self.network.one_way + Duration::from_nanos(self.rng.range(0, jitter));
         self.count += 1;
         self.wire
-            .insert((self.now + delay, self.count), (to, datagram));
+            .insert((self.now + queued + delay, self.count), (to, datagram));
+    }
+
+    /// How long a datagram waits at the bottleneck; `None` if its queue is full.
+    fn queue(&mut self, to: Side, len: usize) -> Option<Duration> {
+        let Some((rate, queue)) = self.network.bottleneck.filter(|_| to == Side::Broker) else {
+            return Some(Duration::ZERO);
+        };
+        if self.busy_until.saturating_since(self.now) > queue {
+            return None;
+        }
+        self.busy_until = self.busy_until.max(self.now) + SECOND * len as u32 / rate;
+        Some(self.busy_until.saturating_since(self.now))
     }
 
     fn chance(&mut self, percent: u64) -> bool {
