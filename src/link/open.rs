@@ -255,10 +255,10 @@ impl Open {
     /// left the network, one way or the other (LOSS-3).
     fn on_probe_due(&mut self, stats: &mut Stats, now: Timestamp) {
         if self.ladder.is_past_foot() {
-            let before = now - self.probe_timeout() * 2;
-            let losses = self
-                .sent
-                .give_up(before, |packet| requeue(&mut self.senders, packet));
+            let age = self.probe_timeout() * 2;
+            let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
+                requeue(&mut self.senders, packet);
+            });
             self.on_losses(losses, stats, now);
         }
         self.ladder.on_fired(now);

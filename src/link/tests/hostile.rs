@@ -199,13 +199,6 @@ fn endless_fragments_run_into_a_limit() {
     assert!(accepted <= crate::link::CHANNEL_BYTES_MAX);
 }
 
-/// CHN-4: the same limits hold on every channel.
-#[test]
-fn every_channel_has_the_same_limits() {
-    assert_eq!(crate::link::CHANNELS_MAX, 64);
-    assert_eq!(crate::link::CHANNEL_MESSAGES_MAX, 256);
-}
-
 proptest! {
     /// LIF-4: whatever a peer seals, the link lives or closes with PROTOCOL, and has a next step.
     #[test]
