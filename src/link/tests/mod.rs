@@ -11,6 +11,7 @@ mod latency;
 mod life;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod timing;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
