@@ -3,7 +3,7 @@
 //! The log in here is written by the simulated storage, and what was typed by the simulated
 //! people: the checkers trust neither broker nor node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
@@ -56,6 +56,17 @@ pub enum Observation {
         /// The line.
         line: Line,
     },
+    /// The simulated storage has let a device into a room.
+    Entered {
+        /// In which history.
+        log: LogId,
+        /// Into which room.
+        room: RoomName,
+        /// Which device.
+        device: DeviceKey,
+        /// The line after which it goes on.
+        base: u64,
+    },
     /// The node is in a room.
     Joined(Life, RoomName),
     /// The node was told that the room's history is another one.
@@ -95,6 +106,10 @@ pub struct History {
     pub handles: BTreeMap<(Life, u64), (RoomName, u64)>,
     /// The lines of each room of each history.
     pub logs: BTreeMap<(LogId, RoomName), Vec<Line>>,
+    /// After which line each device was last let into each room.
+    pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
+    /// Which rooms each life of a node has been in.
+    pub joined: BTreeSet<(Life, RoomName)>,
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.
@@ -123,6 +138,14 @@ impl History {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// After which line of the current history a node was let into a room, once it knows.
+    #[must_use]
+    pub fn base(&self, life: Life, room: &RoomName) -> Option<u64> {
+        let _in = self.joined.get(&(life, room.clone()))?;
+        let key = (self.current?, room.clone(), self.device(life.client));
+        self.bases.get(&key).copied()
+    }
+
     /// Takes note of an observation.
     pub fn note(&mut self, observation: &Observation) {
         match observation {
@@ -138,6 +161,17 @@ impl History {
             Observation::Appended { log, room, line } => {
                 let lines = self.logs.entry((*log, room.clone())).or_default();
                 lines.push(line.clone());
+            }
+            Observation::Entered {
+                log,
+                room,
+                device,
+                base,
+            } => {
+                self.bases.insert((*log, room.clone(), *device), *base);
+            }
+            Observation::Joined(life, room) => {
+                self.joined.insert((*life, room.clone()));
             }
             Observation::Born(life) => {
                 self.alive.insert(life.client, (*life, Vec::new()));

@@ -26,3 +26,16 @@ fn one() {
     let o = sim::run::run_traced(&Plan::draw(n), None);
     println!("{o:?}");
 }
+#[test]
+fn bad() {
+    let n: u64 = std::env::var("N").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
+    let mut s = 0.0;
+    for seed in 0..n {
+        let o = run(&Plan::draw(seed), None);
+        s += o.simulated.as_secs_f64();
+        if o.violation.is_some() || o.settled_after.is_none_or(|s| s.as_secs() > 10) {
+        println!("{seed} {:?} {:?} typed {} shown {} {:?} {:?}", o.violation, o.simulated, o.lines_typed, o.lines_shown, o.settled_after, o.fates);
+        }
+    }
+    println!("{s}");
+}

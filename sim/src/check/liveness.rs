@@ -27,6 +27,9 @@ impl Checker for Liveness {
             } => {
                 self.seen.insert((*life, room.clone()), line.seq);
             }
+            Observation::Fork(life, room) => {
+                self.seen.remove(&(*life, room.clone()));
+            }
             Observation::Typed(typed) => {
                 self.waiting.insert((typed.life, typed.handle));
             }
@@ -49,11 +52,14 @@ impl Checker for Liveness {
             }
             for room in rooms {
                 let tail = history.log(log, room).len() as u64;
-                let seen = self.seen.get(&(*life, room.clone())).copied().unwrap_or(0);
-                if seen < tail {
+                let seen = self.seen.get(&(*life, room.clone())).copied();
+                // Who has just come has nothing to see if nothing is said any more.
+                let seen = seen.max(history.base(*life, room));
+                if seen.is_none_or(|seen| seen < tail) {
                     return Err(format!(
-                        "{}, client {client} stuck at {seen}/{tail}",
-                        room.as_str()
+                        "{}, client {client} stuck at {}/{tail}",
+                        room.as_str(),
+                        seen.unwrap_or(0)
                     ));
                 }
             }

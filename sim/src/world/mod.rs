@@ -228,8 +228,9 @@ impl World {
             };
             running.client.waiting() == 0
                 && node.rooms.iter().all(|room| {
-                    let shown = running.shown.get(room).copied().unwrap_or(0);
-                    shown == self.history.log(log, room).len() as u64
+                    let shown = running.shown.get(room).copied();
+                    let shown = shown.max(self.history.base(running.life, room));
+                    shown == Some(self.history.log(log, room).len() as u64)
                 })
         })
     }
@@ -394,11 +395,11 @@ impl World {
     }
 
     fn complete_storage(&mut self) {
-        let Some((completion, observation)) = self.store.complete() else {
+        let Some((completion, observations)) = self.store.complete() else {
             return;
         };
         self.record(3, completion.id, &[]);
-        if let Some(observation) = observation {
+        for observation in observations {
             self.observe(observation);
         }
         self.broker.handle_storage(completion, self.now);

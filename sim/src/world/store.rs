@@ -8,7 +8,7 @@ use std::time::Duration;
 use tertulia::broker::{
     MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
 };
-use tertulia::chat::{LogId, RoomName};
+use tertulia::chat::{Line, LogId, RoomName};
 use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
@@ -73,35 +73,41 @@ impl SimStore {
         self.queue.len()
     }
 
-    /// Does the oldest request. Whatever it made durable is told, before the broker can know.
-    pub fn complete(&mut self) -> Option<(StorageCompletion, Option<Observation>)> {
+    /// Does the oldest request. What it made durable is told, before the broker can know.
+    pub fn complete(&mut self) -> Option<(StorageCompletion, Vec<Observation>)> {
         let request = self.queue.pop_front()?;
         if self.failing.iter().any(|permille| self.dice.chance(*permille)) {
             let (id, outcome) = (request.id, StorageOutcome::Failed);
-            return Some((StorageCompletion { id, outcome }, None));
+            return Some((StorageCompletion { id, outcome }, Vec::new()));
         }
-        let room = room_of(&request.op).cloned();
+        let log = self.memory.log_id();
+        let op = request.op.clone();
         let completion = self.memory.handle(request);
-        let line = match &completion.outcome {
-            StorageOutcome::Appended(stored) => Some(&stored.line),
-            StorageOutcome::Entered(entered) => entered.joined.as_ref().map(|s| &s.line),
-            _ => None,
-        };
-        let appended = line.zip(room).map(|(line, room)| Observation::Appended {
-            log: self.memory.log_id(),
+        let appended = |room: RoomName, line: &Line| Observation::Appended {
+            log,
             room,
             line: line.clone(),
-        });
-        Some((completion, appended))
-    }
-}
-
-const fn room_of(op: &StorageOp) -> Option<&RoomName> {
-    match op {
-        StorageOp::Register { .. } => None,
-        StorageOp::Enter { room, .. }
-        | StorageOp::Append { room, .. }
-        | StorageOp::Read { room, .. } => Some(room),
+        };
+        let mut seen = Vec::new();
+        match (op, &completion.outcome) {
+            (StorageOp::Append { room, .. }, StorageOutcome::Appended(stored)) => {
+                seen.push(appended(room, &stored.line));
+            }
+            (StorageOp::Enter { room, device, .. }, StorageOutcome::Entered(entered)) => {
+                if let Some(stored) = &entered.joined {
+                    seen.push(appended(room.clone(), &stored.line));
+                }
+                let base = entered.base.seq;
+                seen.push(Observation::Entered {
+                    log,
+                    room,
+                    device,
+                    base,
+                });
+            }
+            _ => {}
+        }
+        Some((completion, seen))
     }
 }
 
