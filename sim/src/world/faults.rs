@@ -52,7 +52,7 @@ impl World {
             } => {
                 if begins {
                     self.stop_node(client);
-                } else if back_after_ms.is_some() && self.nodes[client].running.is_none() {
+                } else if back_after_ms.is_some() {
                     self.start_node(client);
                 }
             }

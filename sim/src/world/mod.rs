@@ -156,7 +156,10 @@ impl World {
         world.history.current = Some(world.store.memory().log_id());
         world.schedule_plan();
         for client in 0..world.nodes.len() {
-            world.start_node(client);
+            // Who is in no room is not there at all: shrinking leaves people out like that.
+            if !world.nodes[client].rooms.is_empty() {
+                world.start_node(client);
+            }
         }
         world
     }
@@ -558,8 +561,11 @@ impl World {
 
     // ---- people
 
-    /// Starts a client's node.
+    /// Starts a client's node, if it does not run.
     pub fn start_node(&mut self, client: usize) {
+        if self.nodes[client].running.is_some() {
+            return;
+        }
         let life = self.nodes[client].start(self.plan.seed, self.now);
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
