@@ -49,9 +49,9 @@ impl Default for Checkers {
             Box::new(fifo::Fifo::default()),
             Box::new(exactly_once_in_the_application::ExactlyOnceInTheApplication::default()),
             Box::new(one_total_order::OneTotalOrder::default()),
+            Box::new(liveness::Liveness::default()),
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),
-            Box::new(liveness::Liveness::default()),
         ])
     }
 }

@@ -14,9 +14,15 @@ impl Checker for NoBrokenRules {
         "no_broken_rules"
     }
 
-    fn on(&mut self, observation: &Observation, _: &History) -> Result<(), String> {
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Ended(_, EndReason::Left | EndReason::Abandoned { .. }) => Ok(()),
+            // SGN-4: only if the device is in two places.
+            Observation::Ended(life, EndReason::Replaced)
+                if history.keys.iter().filter(|(_, device)| *device == history.device(life.client)).count() > 1 =>
+            {
+                Ok(())
+            }
             Observation::Ended(life, reason) => {
                 Err(format!("client {} ends: {reason:?}", life.client))
             }

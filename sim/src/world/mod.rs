@@ -58,9 +58,9 @@ pub struct World {
     pub plan: Plan,
     /// What has happened.
     pub history: History,
-    /// Everything that happened, in order, if somebody wants to know.
-    pub observations: Option<Vec<(Timestamp, Observation)>>,
-    /// What the broker told its owner, likewise.
+    /// Everything that happened, in order.
+    pub observations: Vec<(Timestamp, Observation)>,
+    /// What the broker told its owner.
     pub broker_events: Vec<(Timestamp, BrokerEvent)>,
     /// The network.
     pub net: Net,
@@ -132,7 +132,7 @@ impl World {
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
         let mut world = Self {
             history,
-            observations: None,
+            observations: Vec::new(),
             broker_events: Vec::new(),
             net: Net::new(&plan),
             store,
@@ -635,6 +635,16 @@ impl World {
         self.observe(Observation::NewLog);
     }
 
+    /// Gives `client`, whose node does not run, another client's name, keys and rooms: the same
+    /// device in a second place.
+    pub fn share_device(&mut self, client: usize, of: usize) {
+        let (name, identity) = (self.nodes[of].name.clone(), self.nodes[of].identity.clone());
+        self.history.keys[client] = (identity.account(), identity.device());
+        let rooms = self.nodes[of].rooms.clone();
+        let node = &mut self.nodes[client];
+        (node.name, node.identity, node.rooms) = (name, identity, rooms);
+    }
+
     /// Makes the broker's key another one, from its next start on.
     pub fn change_broker_key(&mut self) {
         let number = self.broker_life + 1;
@@ -652,9 +662,7 @@ impl World {
         let text = format!("{observation:?}");
         self.record(6, 0, text.as_bytes());
         let checked = self.checkers.on(&observation, &self.history, self.now);
-        if let Some(observations) = &mut self.observations {
-            observations.push((self.now, observation));
-        }
+        self.observations.push((self.now, observation));
         if let Err(violation) = checked {
             self.violation.get_or_insert(violation);
         }

@@ -15,7 +15,8 @@ pub fn broker_address() -> SocketAddr {
 
 /// The `index`th address of a client.
 fn client_address(client: usize, index: u16) -> SocketAddr {
-    ([10, 1, client as u8, 1], 40_000 + index).into()
+    let [.., high, low] = client.to_be_bytes();
+    ([10, 1, high, low], 40_000 + index).into()
 }
 
 /// A datagram under way.
