@@ -352,6 +352,9 @@ fn draw_faults(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault
             faults.push((dice.range(0, span_ms), fault));
         }
     }
+    if dice.chance(200) {
+        faults.push((dice.range(0, span_ms), Fault::NewLog));
+    }
     faults.sort_by_key(|(at, _)| *at);
     faults
 }
