@@ -46,7 +46,7 @@ const fn cut(client: usize) -> Fault {
 
 /// The messages that a client has been shown, as text.
 fn shown(world: &World, client: usize) -> Vec<String> {
-    let texts = world.observations.iter().filter_map(|(_, o)| match o {
+    let texts = world.record.observations.iter().filter_map(|(_, o)| match o {
         Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
             Some(line.text().into_owned())
         }
@@ -57,7 +57,7 @@ fn shown(world: &World, client: usize) -> Vec<String> {
 
 /// The notices about `name` that a client has been shown since all had come.
 fn notices(world: &World, client: usize, name: &str) -> Vec<(Timestamp, NoticeEvent)> {
-    let notices = world.observations.iter().filter_map(|(at, o)| match o {
+    let notices = world.record.observations.iter().filter_map(|(at, o)| match o {
         Observation::Noticed(life, _, event, who)
             if life.client == client && who == name && *at > ALL_THERE =>
         {
@@ -107,7 +107,7 @@ fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
     let waited = ["waiting one", "waiting two", "waiting three"];
     assert_eq!(stored(&world), waited);
     let forks = |client| {
-        let all = world.observations.iter();
+        let all = world.record.observations.iter();
         all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client)).count()
     };
     assert_eq!((forks(0), forks(1)), (1, 1));
@@ -147,7 +147,7 @@ fn a_device_that_signs_in_elsewhere_replaces_itself_unnoticed() {
     let replaced = |o: &Observation| {
         matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0)
     };
-    assert!(world.observations.iter().any(|(_, o)| replaced(o)));
+    assert!(world.record.observations.iter().any(|(_, o)| replaced(o)));
     assert_eq!(notices(&world, 1, "node0"), []);
     assert_eq!(world.broker.people(), 2);
 }
@@ -342,7 +342,7 @@ fn a_broker_with_another_key_stops_the_node_for_good() {
     say(&mut world, 0, "not for a stranger");
     let violation = world.run_for(Duration::from_secs(60)).expect_err("the node ends");
     assert_eq!(violation.checker, "no_broken_rules");
-    let ended = world.observations.iter().find_map(|(_, o)| match o {
+    let ended = world.record.observations.iter().find_map(|(_, o)| match o {
         Observation::Ended(_, reason) => Some(reason.clone()),
         _ => None,
     });
@@ -368,7 +368,7 @@ fn a_line_is_shown_to_nobody_and_called_stored_by_nobody_while_the_store_has_it(
         Observation::Stored(..) => true,
         _ => false,
     };
-    assert!(!world.observations.iter().any(|(_, o)| is_told(o)));
+    assert!(!world.record.observations.iter().any(|(_, o)| is_told(o)));
     run(&mut world, 1);
     assert_eq!(shown(&world, 0), ["patience"]);
     assert_eq!(shown(&world, 1), ["patience"]);
@@ -438,7 +438,7 @@ fn a_member_that_catches_up_survives_a_store_that_fails() {
 
 /// What a client is shown of lines and notices, in order.
 fn conversation(world: &World, client: usize) -> Vec<String> {
-    let items = world.observations.iter().filter_map(|(_, o)| match o {
+    let items = world.record.observations.iter().filter_map(|(_, o)| match o {
         Observation::Shown { life, line, .. } if life.client == client => {
             Some(format!("{} {}", line.seq, line.text()))
         }

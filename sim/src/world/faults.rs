@@ -21,7 +21,7 @@ impl World {
 
     /// Begins or ends a fault.
     pub fn apply(&mut self, fault: &Fault, begins: bool) {
-        if self.is_traced {
+        if self.record.is_printed() {
             let what = if begins { "begins" } else { "ends" };
             eprintln!("{} {fault:?} {what}", self.now);
         }
