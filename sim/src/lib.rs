@@ -12,5 +12,6 @@ pub mod history;
 pub mod plan;
 pub mod record;
 pub mod run;
+pub mod turmoil_world;
 pub mod watch;
 pub mod world;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tertulia::chat::RoomName;
+use tertulia::chat::{LogId, RoomName};
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -12,8 +12,8 @@ use crate::history::{History, Life, Observation};
 #[derive(Default)]
 pub(super) struct ExactlyOnceInTheApplication {
     last: BTreeMap<(Life, RoomName), u64>,
-    /// The room's last line when the node said that it was in.
-    joined_at: BTreeMap<(Life, RoomName), u64>,
+    /// How long each history of the room was when the node said that it was in.
+    joined_at: BTreeMap<(Life, RoomName), BTreeMap<LogId, u64>>,
 }
 
 impl Checker for ExactlyOnceInTheApplication {
@@ -24,12 +24,11 @@ impl Checker for ExactlyOnceInTheApplication {
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Joined(life, room) => {
-                let tail = history
-                    .current
-                    .map_or(0, |log| history.log(log, room).len());
+                let tails = history.logs.iter().filter(|((_, of), _)| of == room);
+                let tails = tails.map(|((log, _), lines)| (*log, lines.len() as u64));
                 self.joined_at
                     .entry((*life, room.clone()))
-                    .or_insert(tail as u64);
+                    .or_insert_with(|| tails.collect());
                 Ok(())
             }
             // RUM-10: the node drops its cursor and begins anew.
@@ -39,7 +38,10 @@ impl Checker for ExactlyOnceInTheApplication {
                 Ok(())
             }
             Observation::Shown {
-                life, room, line, ..
+                life,
+                room,
+                log,
+                line,
             } => {
                 let key = (*life, room.clone());
                 let said = |what: String| {
@@ -53,9 +55,9 @@ impl Checker for ExactlyOnceInTheApplication {
                     Some(last) if last + 1 != line.seq => {
                         said(format!("line {} after {last}", line.seq))
                     }
-                    None => match self.joined_at.get(&key) {
+                    None => match self.joined_at.get(&key).map(|tails| tails.get(log)) {
                         None => said(format!("line {} before being in", line.seq)),
-                        Some(tail) if line.seq > tail + 1 => said(format!(
+                        Some(Some(tail)) if line.seq > tail + 1 => said(format!(
                             "begins with line {}, but came when {tail} was the last",
                             line.seq
                         )),

@@ -35,7 +35,7 @@ pub const WALL_START_MS: u64 = 1_700_000_000_000;
 /// How long after the end of all faults everything has to be settled (DLV-8).
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 /// How long a run goes on when everything is settled: late duplicates are still to come.
-const AFTERWARDS: Duration = Duration::from_secs(10);
+pub const AFTERWARDS: Duration = Duration::from_secs(10);
 /// More events than this in one moment are a busy loop.
 const SPIN_MAX: u32 = 100_000;
 /// More time-outs than this in one moment are one, too.
@@ -85,7 +85,7 @@ pub struct World {
 }
 
 /// The seed of a machine.
-fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
+pub(crate) fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
     let role = role.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
     let mut out = [0; 32];
     for (index, part) in out.chunks_mut(8).enumerate() {
@@ -559,13 +559,8 @@ impl World {
             let at = self.now + Duration::from_millis(talk.every_ms);
             self.schedule(at, Event::Say(index, line + 1));
         }
-        let number = if talk.is_monotonous { 0 } else { line };
-        let mut text = format!("client {} says {index}.{number}", talk.client);
-        while text.len() < talk.len {
-            text.push_str(" and so on");
-        }
-        text.truncate(talk.len.max(16));
-        self.say(talk.client, &room_name(talk.room), text.as_bytes());
+        let text = talk.text(index, line);
+        self.say(talk.client, &room_name(talk.room), &text);
     }
 
     /// A client types a line, if its node lives. Returns its handle.
