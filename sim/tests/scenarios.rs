@@ -9,7 +9,7 @@ use sim::plan::{Fault, Plan, Way};
 use sim::world::{World, room_name};
 use tertulia::broker::{BrokerEvent, RECENT_LINES_MAX};
 use tertulia::chat::NoticeEvent;
-use tertulia::client::EndReason;
+use tertulia::client::{EndReason, PUBLISH_WINDOW};
 use tertulia::time::Timestamp;
 
 /// When everybody has come who comes at the beginning.
@@ -523,5 +523,38 @@ fn no_datagram_shows_a_name_a_room_or_a_text() {
         let is_shown = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
         assert!(!captured.iter().any(|c| is_shown(&c.datagram.bytes)), "{secret}");
     }
+    finish(&mut world);
+}
+
+/// PUB-8, PUB-2: one failure in a full window leaves gaps behind it, and each of them is answered.
+/// Taking each answer for news had the whole window sent again for every one of them.
+#[test]
+fn a_store_that_is_slow_and_fails_is_not_flooded_with_repetitions() {
+    let mut plan = Plan::quiet(11, 2);
+    plan.store_ms = 20;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    let failing = Fault::FailingStore {
+        permille: 100,
+        for_ms: 0,
+    };
+    let slow = Fault::SlowStore {
+        by_ms: 2_000,
+        for_ms: 0,
+    };
+    world.apply(&slow, true);
+    world.apply(&failing, true);
+    for line in 0..200 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    for _ in 0..300 {
+        world.run_for(Duration::from_millis(100)).expect("no rule is broken");
+        // A window of the one who talks, and whatever else there is to ask.
+        assert!(world.store.pending() <= PUBLISH_WINDOW + 2, "{}", world.store.pending());
+    }
+    world.apply(&slow, false);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), 200);
     finish(&mut world);
 }

@@ -274,16 +274,21 @@ impl Client {
                     self.deliver();
                 }
             }
-            RoomFromBroker::Stored { n, seq } => self.on_stored(&name, n, seq),
+            RoomFromBroker::Stored { n, seq } => {
+                room.on_answer(n);
+                self.on_stored(&name, n, seq);
+            }
             RoomFromBroker::NotStored {
                 n,
                 code: Refusal::RetryLater,
                 ..
             } => {
-                room.unsend_after(n.saturating_sub(1));
-                room.retry_at = Some(now + RETRY_AFTER);
+                if room.on_retry_later(n) {
+                    room.retry_at = Some(now + RETRY_AFTER);
+                }
             }
             RoomFromBroker::NotStored { n, code, reason } => {
+                room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
                     self.journal(JournalEntry::Settled { handle });
                     let room = name;
@@ -295,7 +300,7 @@ impl Client {
                     });
                 }
             }
-            RoomFromBroker::Gap { last } => room.unsend_after(last),
+            RoomFromBroker::Gap { last } => room.on_gap(last),
         }
         Ok(())
     }
