@@ -558,3 +558,32 @@ fn a_store_that_is_slow_and_fails_is_not_flooded_with_repetitions() {
     assert_eq!(shown(&world, 1).len(), 200);
     finish(&mut world);
 }
+
+/// BRK-3, BRK-5: a store that fails at once was asked again at once, for ever.
+#[test]
+fn a_store_that_fails_reads_at_once_does_not_keep_the_broker_spinning() {
+    let mut plan = Plan::quiet(12, 2);
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    world.apply(&cut(1), true);
+    for line in 0..RECENT_LINES_MAX + 500 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    run(&mut world, 30);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&cut(1), false);
+    while shown(&world, 1).is_empty() {
+        world.run_for(Duration::from_millis(10)).expect("no rule is broken");
+    }
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(shown(&world, 1).len() < RECENT_LINES_MAX);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), RECENT_LINES_MAX + 500);
+    finish(&mut world);
+}
