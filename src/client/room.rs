@@ -457,10 +457,44 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, PUBLISH_WINDOW);
+        // One's own line may be the first to tell; what frees the window is the answer.
         assert_eq!(room.settle(1), Some(0));
+        assert_eq!(room.next_to_send(), None);
+        room.on_answer(1);
         assert_eq!(
             room.next_to_send().map(|next| next.n),
             Some(PUBLISH_WINDOW as u64 + 1)
         );
+    }
+
+    /// PUB-8, PUB-2: what was sent before a repetition began is answered as it was sent, and that
+    /// is no reason to begin another one.
+    #[test]
+    fn a_gap_behind_a_gap_does_not_repeat_the_window_again() {
+        let mut room = joined();
+        for handle in 0..10 {
+            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.on_journaled(handle);
+        }
+        let send_all = |room: &mut Room| {
+            let mut sent = Vec::new();
+            while let Some(next) = room.next_to_send() {
+                let n = next.n;
+                room.mark_sent(n);
+                sent.push(n);
+            }
+            sent
+        };
+        assert_eq!(send_all(&mut room), (1..=10).collect::<Vec<u64>>());
+        assert!(room.on_retry_later(1));
+        assert_eq!(send_all(&mut room), (1..=10).collect::<Vec<u64>>());
+        for _ in 2..=10 {
+            room.on_gap(0);
+            assert_eq!(send_all(&mut room), []);
+        }
+        // The repetition has a gap of its own: that one is news.
+        room.on_answer(1);
+        room.on_gap(1);
+        assert_eq!(send_all(&mut room), (2..=10).collect::<Vec<u64>>());
     }
 }
