@@ -587,3 +587,42 @@ fn a_store_that_fails_reads_at_once_does_not_keep_the_broker_spinning() {
     assert_eq!(shown(&world, 1).len(), RECENT_LINES_MAX + 500);
     finish(&mut world);
 }
+
+/// BRK-5, DLV-8: each attempt uses up a channel, and there are 63 of them.
+#[test]
+fn a_node_that_was_put_off_more_often_than_there_are_channels_still_gets_in() {
+    let mut world = World::new(Plan::quiet(13, 2));
+    while !world.client(0).is_online() {
+        world.run_for(Duration::from_millis(1)).expect("no rule is broken");
+    }
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 90);
+    world.apply(&failing, false);
+    run(&mut world, 10);
+    assert_eq!(world.broker.people(), 2);
+    finish(&mut world);
+}
+
+/// BRK-3: with nobody far away, asking again at once is asking thousands of times a second.
+#[test]
+fn while_the_store_fails_signing_in_is_tried_now_and_then() {
+    let mut plan = Plan::quiet(14, 1);
+    plan.rates.latency_ms = 0;
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(world.net.fates.sent < 200, "{:?}", world.net.fates);
+    world.apply(&failing, false);
+    run(&mut world, 3);
+    assert_eq!(world.broker.people(), 1);
+    finish(&mut world);
+}
