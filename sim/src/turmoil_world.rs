@@ -178,11 +178,7 @@ pub fn run(plan: &Plan) -> (Outcome, Record) {
     (outcome, std::mem::take(&mut shared.record))
 }
 
-fn run_hosts(
-    plan: &Plan,
-    state: &State,
-    simulated: &mut Duration,
-) -> Result<(), Box<dyn Error>> {
+fn run_hosts(plan: &Plan, state: &State, simulated: &mut Duration) -> Result<(), Box<dyn Error>> {
     let heals_at = Duration::from_millis(plan.heals_at_ms());
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
@@ -194,9 +190,13 @@ fn run_hosts(
         .simulation_duration(heals_at + LIVENESS_BOUND + 3 * AFTERWARDS)
         .build();
     let (of_broker, broker_plan) = (state.clone(), plan.clone());
-    sim.host("broker", move || broker(broker_plan.clone(), of_broker.clone()));
+    sim.host("broker", move || {
+        broker(broker_plan.clone(), of_broker.clone())
+    });
     let (of_wire, wire_plan) = (state.clone(), plan.clone());
-    sim.host("wire", move || wire::run(wire_plan.clone(), of_wire.clone()));
+    sim.host("wire", move || {
+        wire::run(wire_plan.clone(), of_wire.clone())
+    });
     sim.client("people", people::run(plan.clone(), state.clone()));
     let result = sim.run();
     *simulated = sim.elapsed();

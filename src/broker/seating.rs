@@ -530,13 +530,7 @@ impl Broker {
         }
     }
 
-    fn on_lines(
-        &mut self,
-        id: LinkId,
-        channel: u8,
-        outcome: StorageOutcome,
-        now: Timestamp,
-    ) {
+    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome, now: Timestamp) {
         let seat = self
             .sessions
             .get_mut(&id)
@@ -556,7 +550,8 @@ impl Broker {
             fetched.extend(lines);
         } else {
             // Still reading, as far as anybody else is concerned (BRK-5).
-            self.read_again.insert((now + READ_AGAIN_AFTER, id, channel));
+            self.read_again
+                .insert((now + READ_AGAIN_AFTER, id, channel));
         }
     }
 

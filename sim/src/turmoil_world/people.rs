@@ -34,7 +34,9 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
         NodeIdentity::generate(&mut rng)
     });
     let identities: Vec<NodeIdentity> = identities.collect();
-    let keys = identities.iter().map(|identity| (identity.account(), identity.device()));
+    let keys = identities
+        .iter()
+        .map(|identity| (identity.account(), identity.device()));
     state.lock().record.history.keys = keys.collect();
     for (client, identity) in identities.into_iter().enumerate() {
         let person = Person::start(client, identity, &plan, state.clone()).await?;
@@ -81,7 +83,10 @@ impl Journal {
                 }));
             }
             JournalEntry::Received { room, log, .. } => {
-                self.received.entry(room.clone()).or_default().push_back(*log);
+                self.received
+                    .entry(room.clone())
+                    .or_default()
+                    .push_back(*log);
             }
             JournalEntry::Settled { .. } => {}
         }
@@ -126,13 +131,22 @@ impl Person {
         let sockets = vec![SimSocket(bind(0).await?)];
         let (driver, ends) = Driver::new(machine, sockets, store, clock);
         tokio::spawn(driver.run());
-        let rooms: Vec<RoomName> =
-            plan.topology.clients[client].iter().map(|room| room_name(*room)).collect();
+        let rooms: Vec<RoomName> = plan.topology.clients[client]
+            .iter()
+            .map(|room| room_name(*room))
+            .collect();
         state.observe(Observation::Born(life));
-        state.lock().record.history.alive.insert(client, (life, rooms.clone()));
+        state
+            .lock()
+            .record
+            .history
+            .alive
+            .insert(client, (life, rooms.clone()));
         for room in rooms {
             let history = plan.topology.history;
-            ends.commands.send(NodeCommand::Join { room, history }).await?;
+            ends.commands
+                .send(NodeCommand::Join { room, history })
+                .await?;
         }
         Ok(Self {
             life,
@@ -191,7 +205,11 @@ impl Person {
         let observation = match event {
             ClientEvent::FirstContact(_) => {
                 let identity = Box::new(self.identity.clone());
-                let _ = self.ends.commands.send(NodeCommand::SetIdentity(identity)).await;
+                let _ = self
+                    .ends
+                    .commands
+                    .send(NodeCommand::SetIdentity(identity))
+                    .await;
                 return;
             }
             ClientEvent::Online | ClientEvent::Offline | ClientEvent::JoinRefused { .. } => return,
@@ -199,11 +217,17 @@ impl Person {
             ClientEvent::Fork { room } => Observation::Fork(life, room),
             ClientEvent::Line { room, line } => {
                 let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-                let log = journal.received.get_mut(&room).and_then(VecDeque::pop_front);
+                let log = journal
+                    .received
+                    .get_mut(&room)
+                    .and_then(VecDeque::pop_front);
                 let Some(log) = log else {
                     drop(journal);
                     let said = format!("line {} is shown and not journaled", line.seq);
-                    self.state.lock().record.violate("one_total_order", said, now());
+                    self.state
+                        .lock()
+                        .record
+                        .violate("one_total_order", said, now());
                     return;
                 };
                 Observation::Shown {

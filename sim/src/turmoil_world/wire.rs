@@ -103,10 +103,15 @@ impl Relay {
             }
             let mut shared = self.state.lock();
             let datagram = &buffer[..len];
-            shared.record.add(Trace::Send, self.client as u64, datagram, now());
-            let arrivals = shared.net.send(self.client, direction, self.broker, datagram, now());
+            shared
+                .record
+                .add(Trace::Send, self.client as u64, datagram, now());
+            let arrivals = shared
+                .net
+                .send(self.client, direction, self.broker, datagram, now());
             for (at, datagram) in arrivals {
-                self.under_way.insert((at, self.next), (direction, datagram.bytes));
+                self.under_way
+                    .insert((at, self.next), (direction, datagram.bytes));
                 self.next += 1;
             }
         }

@@ -86,7 +86,9 @@ pub struct World {
 
 /// The seed of a machine.
 pub(crate) fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
-    let role = role.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+    let role = role
+        .bytes()
+        .fold(0, |hash, byte| mix(hash, u64::from(byte)));
     let mut out = [0; 32];
     for (index, part) in out.chunks_mut(8).enumerate() {
         let word = mix(mix(seed, role), mix(number, index as u64));
@@ -118,7 +120,9 @@ impl World {
             Node::new(seed, client, rooms, plan.topology.history)
         });
         let nodes: Vec<Node> = nodes.collect();
-        let keys = nodes.iter().map(|n| (n.identity.account(), n.identity.device()));
+        let keys = nodes
+            .iter()
+            .map(|n| (n.identity.account(), n.identity.device()));
         let mut record = Record::default();
         record.history.keys = keys.collect();
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
@@ -310,7 +314,11 @@ impl World {
     }
 
     fn on_timeout(&mut self, who: Option<usize>) {
-        self.trace_event(Trace::Timeout, who.map_or(BROKER, |client| client as u64), &[]);
+        self.trace_event(
+            Trace::Timeout,
+            who.map_or(BROKER, |client| client as u64),
+            &[],
+        );
         if self.spinning.1 > TIMEOUTS_MAX {
             let reason = match who {
                 None => format!("broker: {:?}", self.broker.poll_timeout()),
@@ -498,7 +506,10 @@ impl World {
                 Observation::Fork(life, room)
             }
             ClientEvent::Line { room, line } => {
-                let log = running.received.get_mut(&room).and_then(VecDeque::pop_front);
+                let log = running
+                    .received
+                    .get_mut(&room)
+                    .and_then(VecDeque::pop_front);
                 let log = log.unwrap_or_else(|| self.store.memory().log_id());
                 running.shown.insert(room.clone(), line.seq);
                 self.lines_shown += 1;
@@ -591,8 +602,7 @@ impl World {
     /// Stops the broker, and starts it again with an empty store and a new log.
     pub fn restart_broker(&mut self) {
         self.broker_life += 1;
-        let (broker, store) =
-            start_broker(&self.plan, &self.identity, self.broker_life, self.now);
+        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
         (self.broker, self.store) = (broker, store);
         self.record.history.current = Some(self.store.memory().log_id());
         self.observe(Observation::NewLog);
