@@ -107,10 +107,7 @@ fn patterns(world: &World, client: usize) -> Vec<u8> {
 /// RUM-10, PUB-7, DLV-2.
 #[test]
 fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
-    let mut plan = Plan::quiet(1, 2);
-    plan.topology.history = 10;
-    let mut world = World::new(plan);
-    run(&mut world, 3);
+    let mut world = quiet(2);
     say(&mut world, 0, "into the old log");
     run(&mut world, 2);
     world.apply(&cut(0), true);

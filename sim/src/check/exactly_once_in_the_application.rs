@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tertulia::chat::{LogId, RoomName};
+use tertulia::chat::{Line, LogId, RoomName};
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -11,9 +11,18 @@ use crate::history::{History, Life, Observation};
 /// The numbers that each life of each node shows in each room.
 #[derive(Default)]
 pub(super) struct ExactlyOnceInTheApplication {
-    last: BTreeMap<(Life, RoomName), u64>,
+    last: BTreeMap<(Life, RoomName), Shown>,
+    /// When the last line before a fork was stored.
+    forked_after: BTreeMap<(Life, RoomName), u64>,
     /// How long each history of the room was when the node said that it was in.
     joined_at: BTreeMap<(Life, RoomName), BTreeMap<LogId, u64>>,
+}
+
+/// A line that was shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    seq: u64,
+    stored_at_ms: u64,
 }
 
 impl Checker for ExactlyOnceInTheApplication {
@@ -31,10 +40,13 @@ impl Checker for ExactlyOnceInTheApplication {
                     .or_insert_with(|| tails.collect());
                 Ok(())
             }
-            // RUM-10: the node drops its cursor and begins anew.
+            // RUM-10: the node goes on in another history, from the same time.
             Observation::Fork(life, room) => {
-                self.last.remove(&(*life, room.clone()));
-                self.joined_at.remove(&(*life, room.clone()));
+                let key = (*life, room.clone());
+                self.joined_at.remove(&key);
+                if let Some(last) = self.last.remove(&key) {
+                    self.forked_after.insert(key, last.stored_at_ms);
+                }
                 Ok(())
             }
             Observation::Shown {
@@ -51,9 +63,19 @@ impl Checker for ExactlyOnceInTheApplication {
                         room.as_str()
                     ))
                 };
-                match self.last.insert(key.clone(), line.seq) {
-                    Some(last) if last + 1 != line.seq => {
+                let shown = Shown {
+                    seq: line.seq,
+                    stored_at_ms: line.stored_at_ms,
+                };
+                let forked_after = self.forked_after.remove(&key);
+                match self.last.insert(key.clone(), shown) {
+                    Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
                         said(format!("line {} after {last}", line.seq))
+                    }
+                    None if forked_after
+                        .is_some_and(|at| line.seq != first_after(at, history.log(*log, room))) =>
+                    {
+                        said(format!("begins with line {} after a fork", line.seq))
                     }
                     None => match self.joined_at.get(&key).map(|tails| tails.get(log)) {
                         None => said(format!("line {} before being in", line.seq)),
@@ -69,4 +91,10 @@ impl Checker for ExactlyOnceInTheApplication {
             _ => Ok(()),
         }
     }
+}
+
+/// The number of the first line that was stored after a time.
+fn first_after(at_ms: u64, log: &[Line]) -> u64 {
+    let before = log.iter().take_while(|line| line.stored_at_ms <= at_ms);
+    before.count() as u64 + 1
 }
