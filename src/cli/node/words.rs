@@ -84,6 +84,26 @@ pub(super) fn changed_key(
     )
 }
 
+/// CLI-7, before anybody was asked: the URL has another key than the file of known hosts.
+pub(super) fn contradicting_url(
+    host: &HostPort,
+    given: PublicKey,
+    file: &std::path::Path,
+    Remembered { key, line }: Remembered,
+) -> String {
+    format!(
+        "THE URL HAS ANOTHER KEY FOR {host} THAN THE ONE THAT IS KNOWN\n\
+         \x20 known   {}  (line {line} of {})\n\
+         \x20 in URL  {}\n\
+         Either the broker was set up anew, or one of the two is a forgery.\n\
+         Ask whoever runs the broker which key it has: it says so when it starts.\n\
+         If it is the one of the URL, delete that line and start again; if not, do not use the URL.",
+        key.fingerprint(),
+        file.display(),
+        given.fingerprint(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -148,6 +168,13 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(changed_key(&host, (known, shown), file, None).contains("the URL"));
+        let remembered = Remembered {
+            key: known,
+            line: 3,
+        };
+        let text = contradicting_url(&host, shown, file, remembered);
+        assert!(text.contains("line 3 of /data/known_hosts"), "{text}");
+        assert!(text.contains(&shown.fingerprint()), "{text}");
     }
 
     /// NOD-3, NOD-4.
