@@ -406,6 +406,10 @@ impl<'a> Session<'a> {
             gave_up: false,
         });
         self.terminal.screen.end_prompt().await;
+        if self.waiting > 0 && self.terminal.screen.is_interactive() {
+            let note = words::draining(self.waiting, self.args.drain);
+            self.note(note).await;
+        }
         if self.is_seated {
             self.command(NodeCommand::Leave).await;
         }

@@ -1,5 +1,7 @@
 //! What a node says, in words.
 
+use std::time::Duration;
+
 use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::known_hosts::Remembered;
@@ -46,6 +48,12 @@ pub(super) fn no_contact(waiting: usize) -> String {
             lines(waiting)
         ),
     }
+}
+
+/// While leaving waits (NOD-4).
+pub(super) fn draining(waiting: usize, drain: Duration) -> String {
+    let (lines, drain) = (lines(waiting), humantime::format_duration(drain));
+    format!("-- waiting up to {drain} for {lines}; Ctrl-C leaves at once --")
 }
 
 /// What leaving gave up on (NOD-4).
@@ -182,6 +190,10 @@ mod tests {
     fn one_line_is_not_two_lines() {
         assert_eq!(unconfirmed(1), "1 line was not confirmed by the broker");
         assert_eq!(unconfirmed(2), "2 lines were not confirmed by the broker");
+        assert_eq!(
+            draining(1, Duration::from_secs(10)),
+            "-- waiting up to 10s for 1 line; Ctrl-C leaves at once --"
+        );
         assert_eq!(
             no_contact(2),
             "-- no contact, 2 lines waiting, they will send themselves --"
