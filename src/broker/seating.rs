@@ -1,6 +1,8 @@
 //! Sessions and their seats in rooms: what nodes ask for, what the store answers, and what the
 //! links are given to send (SPEC.md sections 9 and 10).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::room::Room;
@@ -18,6 +20,10 @@ use crate::time::Timestamp;
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
 /// a window before a GAP (PUB-8).
 const PUBLISHING_MAX: usize = 256;
+
+/// How long after a read that failed the same is read again: a store that fails fast must not keep
+/// the broker busy (BRK-3, BRK-5).
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A rule that the node broke; its link is closed with these words (LIF-4).
 type Broken = &'static str;
@@ -517,14 +523,14 @@ impl Broker {
                 channel,
                 room,
             } => {
-                self.on_lines(link, channel, outcome);
+                self.on_lines(link, channel, outcome, now);
                 self.done_asking(&room);
                 self.after_input(link, now);
             }
         }
     }
 
-    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome) {
+    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome, now: Timestamp) {
         let seat = self
             .sessions
             .get_mut(&id)
@@ -539,9 +545,31 @@ impl Broker {
         let Place::Replay { fetched, reading } = &mut cursor.place else {
             return;
         };
-        *reading = false;
         if let StorageOutcome::Lines(lines) = outcome {
+            *reading = false;
             fetched.extend(lines);
+        } else {
+            // Still reading, as far as anybody else is concerned (BRK-5).
+            self.read_again
+                .insert((now + READ_AGAIN_AFTER, id, channel));
+        }
+    }
+
+    /// Has the reads repeated that failed and are due again (BRK-5).
+    pub(super) fn repeat_reads(&mut self, now: Timestamp) {
+        while let Some(&(at, id, channel)) = self.read_again.first() {
+            if at > now {
+                return;
+            }
+            self.read_again.pop_first();
+            let session = self.sessions.get_mut(&id);
+            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel))
+                && let SeatStage::In(cursor) = &mut seat.stage
+                && let Place::Replay { reading, .. } = &mut cursor.place
+            {
+                *reading = false;
+                self.mark_ready(id);
+            }
         }
     }
 

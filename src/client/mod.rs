@@ -230,6 +230,7 @@ impl Client {
                 }
                 self.on_link_events(now);
                 self.repeat_finish(now);
+                self.repeat_sign_in(now);
             }
             State::Choosing(_) | State::Ended => {}
         }
@@ -373,8 +374,12 @@ impl Client {
             at: d.at,
             reason: Reason::Link(d.reason),
         });
+        let sign_in = match &self.state {
+            State::Up(up) => up.sign_in_due(),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        };
         let retries = self.rooms.values().filter_map(|room| room.retry_at);
-        let retry = retries.min().map(|at| Deadline {
+        let retry = retries.chain(sign_in).min().map(|at| Deadline {
             at,
             reason: Reason::Retry,
         });

@@ -24,6 +24,8 @@ pub(super) struct Up {
     pub(super) link: Link,
     finishing: Option<Finishing>,
     stage: Stage,
+    /// When to sign in again, because the broker has put it off (BRK-5).
+    sign_in_at: Option<Timestamp>,
     /// The rooms, by the channels that they were given.
     channels: BTreeMap<u8, RoomName>,
 }
@@ -50,6 +52,7 @@ impl Up {
             link,
             finishing,
             stage: Stage::SigningIn,
+            sign_in_at: None,
             channels: BTreeMap::new(),
         }
     }
@@ -59,6 +62,11 @@ impl Up {
         self.finishing
             .as_ref()
             .map(|finishing| finishing.schedule.next())
+    }
+
+    /// When to sign in again, if the broker has put it off.
+    pub(super) const fn sign_in_due(&self) -> Option<Timestamp> {
+        self.sign_in_at
     }
 
     /// Opens the next channel for `room`.
@@ -171,6 +179,16 @@ impl Client {
         self.send_control(&ControlFromNode::SignIn { name }, now);
     }
 
+    /// Signs in again if that is due (BRK-5).
+    pub(super) fn repeat_sign_in(&mut self, now: Timestamp) {
+        if let State::Up(up) = &mut self.state
+            && up.sign_in_at.is_some_and(|at| at <= now)
+        {
+            up.sign_in_at = None;
+            self.sign_in(now);
+        }
+    }
+
     fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
         let State::Up(up) = &mut self.state else {
             return;
@@ -193,7 +211,7 @@ impl Client {
             ControlFromBroker::SignInRefused {
                 code: Refusal::RetryLater,
                 ..
-            } => self.sign_in(now),
+            } => up.sign_in_at = Some(now + RETRY_AFTER),
             ControlFromBroker::SignInRefused { code, reason } => {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
@@ -274,16 +292,21 @@ impl Client {
                     self.deliver();
                 }
             }
-            RoomFromBroker::Stored { n, seq } => self.on_stored(&name, n, seq),
+            RoomFromBroker::Stored { n, seq } => {
+                room.on_answer(n);
+                self.on_stored(&name, n, seq);
+            }
             RoomFromBroker::NotStored {
                 n,
                 code: Refusal::RetryLater,
                 ..
             } => {
-                room.unsend_after(n.saturating_sub(1));
-                room.retry_at = Some(now + RETRY_AFTER);
+                if room.on_retry_later(n) {
+                    room.retry_at = Some(now + RETRY_AFTER);
+                }
             }
             RoomFromBroker::NotStored { n, code, reason } => {
+                room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
                     self.journal(JournalEntry::Settled { handle });
                     let room = name;
@@ -295,7 +318,7 @@ impl Client {
                     });
                 }
             }
-            RoomFromBroker::Gap { last } => room.unsend_after(last),
+            RoomFromBroker::Gap { last } => room.on_gap(last),
         }
         Ok(())
     }
@@ -357,11 +380,17 @@ impl Client {
         if up.stage != Stage::SignedIn {
             return;
         }
+        let mut is_used_up = false;
         for room in self.rooms.values_mut() {
             if matches!(room.seat, Seat::Out) && room.retry_at.is_none() {
-                join(up, room, now);
+                is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
+        }
+        if is_used_up {
+            // Joins that were put off have taken the link's channels: another link has new ones.
+            up.link.close(CloseCode::Done, "no channel is left", now);
+            self.on_link_events(now);
         }
     }
 
@@ -385,15 +414,16 @@ impl Client {
     }
 }
 
-fn join(up: &mut Up, room: &mut Room, now: Timestamp) {
+/// Asks to be let into `room`. Returns `false` if the link has no channel left for that (RUM-11).
+fn join(up: &mut Up, room: &mut Room, now: Timestamp) -> bool {
     let message = room.join_message();
-    // With the channels of this link used up (by joins that were refused), the next link will do.
     let Some(channel) = up.open_channel(&room.name) else {
-        return;
+        return false;
     };
     if up.link.send(channel, message, now).is_ok() {
         room.seat = Seat::Asked(channel);
     }
+    true
 }
 
 /// Gives the link what the room's window and the channel take (PUB-6, PUB-8).
