@@ -20,6 +20,7 @@ mod handshake;
 mod memory;
 mod room;
 mod seating;
+mod sending;
 mod session;
 mod storage;
 
@@ -153,6 +154,10 @@ enum Pending {
         link: LinkId,
         channel: u8,
         room: RoomName,
+    },
+    Leave {
+        room: RoomName,
+        account: AccountKey,
     },
 }
 

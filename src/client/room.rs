@@ -37,6 +37,8 @@ pub(super) struct Room {
     last_n: u64,
     /// The newest line that is known to be one's own, and so must still be shown.
     own_seq: u64,
+    /// Whether the room is to be left as soon as nothing waits (RUM-12).
+    pub(super) leaving: bool,
     /// Not before this are refused publications sent again.
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -49,6 +51,8 @@ pub(super) enum Seat {
     Asked(u8),
     /// In, with those whom the broker has introduced.
     In(u8, BTreeMap<u64, Author>),
+    /// In, and LEAVE is on its way.
+    Leaving(BTreeMap<u64, Author>),
     /// The broker has said no.
     Refused,
 }
@@ -90,6 +94,7 @@ impl Room {
             round: 0,
             last_n: 0,
             own_seq: 0,
+            leaving: false,
             retry_at: None,
         }
     }
@@ -98,7 +103,7 @@ impl Room {
     pub(super) const fn channel(&self) -> Option<u8> {
         match self.seat {
             Seat::In(channel, _) => Some(channel),
-            Seat::Out | Seat::Asked(_) | Seat::Refused => None,
+            Seat::Out | Seat::Asked(_) | Seat::Leaving(..) | Seat::Refused => None,
         }
     }
 
@@ -110,6 +115,14 @@ impl Room {
     pub(super) fn is_settled(&self) -> bool {
         let received = self.cursor.map_or(0, |(_, base)| base.seq);
         self.outbox.is_empty() && (received >= self.own_seq || matches!(self.seat, Seat::Refused))
+    }
+
+    /// LEAVE has been sent: nothing more is said on the channel.
+    pub(super) fn on_leave_sent(&mut self) {
+        self.seat = match core::mem::replace(&mut self.seat, Seat::Out) {
+            Seat::In(_, authors) => Seat::Leaving(authors),
+            other => other,
+        };
     }
 
     // ---- the link
@@ -289,7 +302,7 @@ impl Room {
         device: DeviceKey,
         name: &str,
     ) -> Result<(), &'static str> {
-        let Seat::In(_, authors) = &mut self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &mut self.seat else {
             return Err("an introduction before JOINED");
         };
         // The broker checked the name; should it not have, it must not reach a screen.
@@ -309,7 +322,7 @@ impl Room {
     }
 
     pub(super) fn name_of(&self, number: u64) -> Option<Name> {
-        let Seat::In(_, authors) = &self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
             return None;
         };
         authors.get(&number).map(|author| author.name.clone())
@@ -320,7 +333,7 @@ impl Room {
         &mut self,
         wire: WireLine,
     ) -> Result<(Line, LogId, LineBase), &'static str> {
-        let Seat::In(_, authors) = &self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
             return Err("a line before JOINED");
         };
         let Some((log, base)) = &mut self.cursor else {
@@ -486,7 +499,7 @@ mod tests {
         assert_eq!(send_all(&mut room), (1..=10).collect::<Vec<u64>>());
         for _ in 2..=10 {
             room.on_gap(0);
-            assert_eq!(send_all(&mut room), []);
+            assert_eq!(send_all(&mut room), [0_u64; 0]);
         }
         // The repetition has a gap of its own: that one is news.
         room.on_answer(1);

@@ -9,7 +9,7 @@ use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromBroker, ControlFromNode, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
@@ -189,12 +189,12 @@ impl Client {
         }
     }
 
-    fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
+    pub(super) fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
         let State::Up(up) = &mut self.state else {
             return;
         };
-        // The control channel holds two messages in its life: it is never full. A link that has
-        // just closed reports that by itself.
+        // What a node says here is little, and at a person's pace; a channel that is full of
+        // questions answers enough of them. A link that has just closed reports that by itself.
         let _ = up.link.send(0, message.encode(), now);
     }
 
@@ -216,6 +216,13 @@ impl Client {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
             ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
+            ControlFromBroker::Rooms { total, rooms } => {
+                // A name that is none must not reach a screen.
+                let known =
+                    |(people, name): (u64, String)| Some((RoomName::new(&name).ok()?, people));
+                let rooms = rooms.into_iter().filter_map(known).collect();
+                self.events.push_back(ClientEvent::Rooms { total, rooms });
+            }
         }
     }
 
@@ -319,6 +326,22 @@ impl Client {
                 }
             }
             RoomFromBroker::Gap { last } => room.on_gap(last),
+            RoomFromBroker::Left => {
+                self.rooms.remove(&name);
+                self.events.push_back(ClientEvent::RoomLeft { room: name });
+            }
+            RoomFromBroker::Roster { total, names } => {
+                // A name that is none must not reach a screen.
+                let names = names
+                    .iter()
+                    .filter_map(|name| Name::new(name).ok())
+                    .collect();
+                self.events.push_back(ClientEvent::Roster {
+                    room: name,
+                    total,
+                    names,
+                });
+            }
         }
         Ok(())
     }
@@ -366,6 +389,19 @@ impl Client {
         }
     }
 
+    /// RUM-13
+    pub(super) fn send_question(&mut self, room: &RoomName, now: Timestamp) -> bool {
+        let State::Up(up) = &mut self.state else {
+            return false;
+        };
+        let channel = self.rooms.get(room).and_then(Room::channel);
+        channel.is_some_and(|channel| {
+            up.link
+                .send(channel, RoomFromNode::Who.encode(), now)
+                .is_ok()
+        })
+    }
+
     // ---- going on
 
     /// Does whatever can be done now: join, publish, say goodbye.
@@ -386,11 +422,28 @@ impl Client {
                 is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
+            leave_if_settled(up, room, now);
         }
         if is_used_up {
             // Joins that were put off have taken the link's channels: another link has new ones.
             up.link.close(CloseCode::Done, "no channel is left", now);
             self.on_link_events(now);
+        }
+        self.forget_refused();
+    }
+
+    /// A room that was never entered is left without a word.
+    fn forget_refused(&mut self) {
+        let is_over = |room: &Room| room.leaving && matches!(room.seat, Seat::Refused);
+        let over: Vec<RoomName> = self
+            .rooms
+            .values()
+            .filter(|room| is_over(room))
+            .map(|room| room.name.clone())
+            .collect();
+        for room in over {
+            self.rooms.remove(&room);
+            self.events.push_back(ClientEvent::RoomLeft { room });
         }
     }
 
@@ -411,6 +464,20 @@ impl Client {
             },
             State::Ended => {}
         }
+    }
+}
+
+/// RUM-12: once nothing waits, and every own line has been received.
+fn leave_if_settled(up: &mut Up, room: &mut Room, now: Timestamp) {
+    let Some(channel) = room.channel().filter(|_| room.leaving && room.is_settled()) else {
+        return;
+    };
+    if up
+        .link
+        .send(channel, RoomFromNode::Leave.encode(), now)
+        .is_ok()
+    {
+        room.on_leave_sent();
     }
 }
 
