@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use tertulia::rng::SeededRng;
 
+use super::PATIENCE;
+
 /// How often a thread that receives looks whether it is still wanted.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
@@ -69,6 +71,8 @@ struct State {
     to_node: Lane,
     routes: BTreeMap<SocketAddr, Arc<UdpSocket>>,
     capture: Vec<Captured>,
+    /// How many datagrams outages have lost.
+    swallowed: u64,
     /// What is on its way, the soonest first, by the time it arrives and a serial number.
     travelling: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
     parcels: u64,
@@ -105,6 +109,7 @@ impl Relay {
                 to_node: Lane::new(!seed),
                 routes: BTreeMap::new(),
                 capture: Vec::new(),
+                swallowed: 0,
                 travelling: BinaryHeap::new(),
                 parcels: 0,
             }),
@@ -121,6 +126,17 @@ impl Relay {
     /// Loses everything from now on, or nothing more than before.
     pub(crate) fn set_outage(&self, is_out: bool) {
         self.shared.is_out.store(is_out, Ordering::Relaxed);
+    }
+
+    /// Waits until outages have lost this many datagrams.
+    pub(crate) fn has_swallowed(&self, datagrams: u64) {
+        let state = self.shared.lock();
+        let (_state, waited) = self
+            .shared
+            .due
+            .wait_timeout_while(state, PATIENCE, |state| state.swallowed < datagrams)
+            .expect("no thread of the relay panics");
+        assert!(!waited.timed_out(), "nobody sent {datagrams} datagrams");
     }
 
     /// Gives every node a new address toward the broker, as a router that has forgotten them.
@@ -197,6 +213,8 @@ impl Shared {
             bytes: bytes.to_vec(),
         });
         if self.is_out.load(Ordering::Relaxed) {
+            state.swallowed += 1;
+            self.due.notify_all();
             return;
         }
         let lane = match direction {
