@@ -46,6 +46,8 @@ pub mod driver;
 pub mod drops;
 pub mod link;
 pub mod mutant;
+#[cfg(test)]
+pub(crate) mod pump;
 pub mod rng;
 pub mod secure;
 pub mod time;

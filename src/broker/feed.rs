@@ -167,8 +167,8 @@ mod tests {
         let line = Line {
             seq,
             stored_at_ms: 1000 + seq,
-            account: AccountKey::from([1; 32]),
-            device: DeviceKey::from([2; 32]),
+            account: AccountKey([1; 32]),
+            device: DeviceKey([2; 32]),
             name: Name::new("ada").unwrap(),
             author: 1,
             n: seq,

@@ -4,11 +4,7 @@ const LOG: LogId = LogId([7; 16]);
 
 fn who(byte: u8) -> (AccountKey, DeviceKey, Name) {
     let name = Name::new(&format!("user{byte}")).unwrap();
-    (
-        AccountKey::from([byte; 32]),
-        DeviceKey::from([byte + 100; 32]),
-        name,
-    )
+    (AccountKey([byte; 32]), DeviceKey([byte + 100; 32]), name)
 }
 
 fn lobby() -> RoomName {

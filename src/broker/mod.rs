@@ -277,13 +277,15 @@ impl Broker {
     /// Does what has come due. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
-        while let Some(&(at, link)) = self.deadlines.first() {
-            if at > now {
-                break;
-            }
-            self.deadlines.pop_first();
+        // Each link once: what is due may be something to transmit, and stays due until it is.
+        let due: Vec<LinkId> = self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, link)| *link)
+            .collect();
+        for link in due {
             if let Some(session) = self.sessions.get_mut(&link) {
-                session.deadline = None;
                 session.link.handle_timeout(now);
                 self.after_input(link, now);
             }

@@ -208,8 +208,8 @@ mod tests {
         Line {
             seq: 2,
             stored_at_ms: 3,
-            account: AccountKey::from([4; 32]),
-            device: DeviceKey::from([5; 32]),
+            account: AccountKey([4; 32]),
+            device: DeviceKey([5; 32]),
             name: Name::new("ada").unwrap(),
             author: 1,
             n: 6,

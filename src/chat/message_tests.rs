@@ -32,8 +32,8 @@ fn messages_survive_the_wire() {
     });
     let introduce = RoomFromBroker::Introduce {
         author: 1,
-        account: AccountKey::from([1; 32]),
-        device: DeviceKey::from([2; 32]),
+        account: AccountKey([1; 32]),
+        device: DeviceKey([2; 32]),
         name: "ada".into(),
     };
     let refused = RoomFromBroker::JoinRefused {

@@ -1,7 +1,7 @@
 //! What is left of a link after it sent a CLOSE (LIF-3).
 
 use super::envelope::Envelope;
-use super::open::{Open, Received};
+use super::open::{Open, Verdict};
 use super::report::{CloseCode, Violation};
 use super::timer::{Deadline, Reason};
 use crate::secure::Opened;
@@ -51,16 +51,16 @@ impl Closing {
 
     /// A packet came from a peer that has not got the CLOSE, or has crossed it with its own. The
     /// answers thin out, so that two programs can never keep each other busy (LIF-3).
-    pub(super) fn handle_packet(&mut self, opened: Opened) -> Result<Received, Violation> {
+    pub(super) fn handle_packet(&mut self, opened: Opened) -> Result<Verdict, Violation> {
         for frame in decode_frames(opened.payload).flatten() {
             if let Frame::Close { code, reason } = frame {
                 let code = code.into();
-                return Ok(Received::Closed { code, reason });
+                return Ok(Verdict::Closed { code, reason });
             }
         }
         self.heard += 1;
         self.is_due |= self.heard.is_power_of_two();
-        Ok(Received::Goes)
+        Ok(Verdict::GoesOn)
     }
 
     /// Appends the CLOSE, if it is due.

@@ -6,8 +6,12 @@
 //! back off as congestion control demands of timers (RFC 8961):
 //!
 //! ```text
-//! T   T + 0.45 srtt   2T   2T + 0.45 srtt   3.5T   5.75T   ...   at most 2 s (or T) apart
+//! rounds begin at   T   2T   3.5T   5.75T   9.125T   ...   at most 2 s (or T) apart
+//! each has probes   at its beginning and 0.45 srtt later
 //! ```
+//!
+//! Two probes in each round, not one: a message that is sent for the first time while the ladder
+//! has backed off has no other copy on its way.
 //!
 //! Copies sent ahead of any time-out would have their place between the first sending and T; this
 //! version sends none.
@@ -22,8 +26,11 @@ const INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// How long after the start of a round its second probe follows, in percent of the srtt (PROBE-1).
 const SECOND_PROBE_PERCENT: u32 = 45;
 
-/// How many probes the two rounds at the foot have (PROBE-1).
-const FOOT: u32 = 4;
+/// How many probes a round has (PROBE-1).
+const ROUND: u32 = 2;
+
+/// How many rounds follow each other without growing intervals.
+const FOOT: u32 = 2;
 
 /// The schedule of one count: from the first sending of what is unacknowledged to any
 /// acknowledgement of something new.
@@ -62,6 +69,11 @@ impl Ladder {
         self.last = Some(now);
     }
 
+    /// Whether the next probe is of the third round or later (LOSS-3).
+    pub(super) const fn is_past_foot(&self) -> bool {
+        self.fired >= FOOT * ROUND
+    }
+
     /// When the next probe is due, with `timeout` for T.
     ///
     /// Never sooner after the last one than the schedule has them apart: a probe that fired late
@@ -79,26 +91,17 @@ impl Ladder {
 
 /// How long after the first sending probe `index` is due (PROBE-1).
 fn rung(index: u32, timeout: Duration, srtt: Duration) -> Duration {
-    let second = srtt * SECOND_PROBE_PERCENT / 100;
-    match index {
-        0 => timeout,
-        1 => timeout + second,
-        2 => timeout * 2,
-        3 => timeout * 2 + second,
-        _ => {
-            let longest = INTERVAL_MAX.max(timeout);
-            let mut interval = timeout;
-            let mut due = timeout * 2;
-            for round in FOOT..=index {
-                interval = interval * 3 / 2;
-                if interval >= longest {
-                    return due + longest * (index - round + 1);
-                }
-                due += interval;
-            }
-            due
+    let second = srtt * SECOND_PROBE_PERCENT / 100 * (index % ROUND);
+    let longest = INTERVAL_MAX.max(timeout);
+    let (mut start, mut interval) = (timeout, timeout);
+    for round in 1..=index / ROUND {
+        if interval >= longest {
+            return start + longest * (index / ROUND - round + 1) + second;
         }
+        start += interval;
+        interval = interval * 3 / 2;
     }
+    start + second
 }
 
 #[cfg(test)]
@@ -126,18 +129,28 @@ mod tests {
 
     /// PROBE-1.
     #[test]
-    fn two_pairs_of_probes_are_followed_by_rounds_that_grow_by_half() {
-        assert_eq!(schedule(7), [120, 165, 240, 285, 420, 690, 1095]);
+    fn rounds_of_two_probes_grow_by_half_from_the_third_on() {
+        assert_eq!(
+            schedule(10),
+            [120, 165, 240, 285, 420, 465, 690, 735, 1095, 1140]
+        );
     }
 
     /// PROBE-1: RFC 8961 demands exponential growth, and liveness a bound on it.
     #[test]
-    fn probes_are_at_most_two_seconds_apart() {
-        let fired = schedule(40);
-        let gaps: Vec<u64> = fired.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(gaps.iter().max(), Some(&2000));
-        assert_eq!(gaps.last(), Some(&2000));
-        assert!(gaps[4..].is_sorted());
+    fn rounds_are_at_most_two_seconds_apart() {
+        let begins: Vec<u64> = schedule(40).into_iter().step_by(2).collect();
+        let gaps: Vec<u64> = begins.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.is_sorted());
+        assert_eq!(gaps[1..4], [180, 270, 405]);
+        assert_eq!(gaps[8..], [2000; 11]);
+    }
+
+    /// PROBE-1: on a path where T is longer than that, rounds are T apart.
+    #[test]
+    fn on_a_very_slow_path_probes_wait_for_a_round_trip() {
+        let slow = Duration::from_secs(3);
+        assert_eq!(rung(8, slow, Duration::ZERO), slow * 5);
     }
 
     /// PROBE-3.

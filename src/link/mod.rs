@@ -58,7 +58,7 @@ use crate::transmit::{Path, Transmit};
 pub use channel::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX};
 use close::Closing;
 use envelope::Envelope;
-use open::{Open, Received};
+use open::{Open, Verdict};
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
 pub use sent::IN_FLIGHT_MAX;
 pub use timer::{Deadline, Reason};
@@ -276,8 +276,8 @@ impl Link {
             State::Closed => return Err(DropReason::Closed),
         };
         match received {
-            Ok(Received::Goes) => {}
-            Ok(Received::Closed { code, reason }) => self.end(true, code, reason),
+            Ok(Verdict::GoesOn) => {}
+            Ok(Verdict::Closed { code, reason }) => self.end(true, code, reason),
             Err(violation) => self.close(CloseCode::Protocol, &violation.to_string(), now),
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::channel::{CHANNELS_MAX, Fragment, Novelty, ReceiveChannels, SendChannels};
+use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
 use super::congestion::{Congestion as _, NewReno};
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
@@ -14,7 +14,7 @@ use super::pacer::Pacer;
 use super::received::ReceivedPackets;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
-use super::sent::{Fate, SentPackets};
+use super::sent::{Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
@@ -23,14 +23,11 @@ use crate::secure::Opened;
 use crate::time::Timestamp;
 use crate::wire::{Ack, Frame, decode_frames};
 
-/// The control channel, which is always open (CHN-2).
-const CONTROL: u8 = 0;
-
 /// What a packet means for the link as a whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(super) enum Verdict {
     /// It goes on.
-    Goes,
+    GoesOn,
     /// The peer has ended it.
     Closed { code: CloseCode, reason: String },
 }
@@ -173,7 +170,7 @@ impl Open {
         events: &mut VecDeque<LinkEvent>,
         stats: &mut Stats,
         now: Timestamp,
-    ) -> Result<Received, Violation> {
+    ) -> Result<Verdict, Violation> {
         if opened.reserved_bits {
             return Err(Violation::ReservedBits);
         }
@@ -217,14 +214,14 @@ impl Open {
                 }
                 Frame::Close { code, reason } => {
                     let code = code.into();
-                    return Ok(Received::Closed { code, reason });
+                    return Ok(Verdict::Closed { code, reason });
                 }
             }
         }
         self.received
             .on_packet(opened.number, is_eliciting, &self.rtt, now);
         self.rearm(now);
-        Ok(Received::Goes)
+        Ok(Verdict::GoesOn)
     }
 
     /// Acts on the timers that have gone off. Says whether the link is over (LIF-2).
@@ -239,10 +236,7 @@ impl Open {
                 // `transmit` sees for itself that it is due.
                 Reason::Ack => {}
                 Reason::Loss => self.on_loss_due(stats, now),
-                Reason::Probe => {
-                    self.ladder.on_fired(now);
-                    self.probes_due += 1;
-                }
+                Reason::Probe => self.on_probe_due(stats, now),
                 Reason::Pacing => self.paced_until = None,
                 Reason::Keepalive => self.ping_due = true,
                 Reason::Silence => {
@@ -255,6 +249,20 @@ impl Open {
         }
         self.rearm(now);
         false
+    }
+
+    /// It is time to probe. When that has failed for two rounds, what is in flight by the books has
+    /// left the network, one way or the other (LOSS-3).
+    fn on_probe_due(&mut self, stats: &mut Stats, now: Timestamp) {
+        if self.ladder.is_past_foot() {
+            let age = self.probe_timeout() * 2;
+            let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
+                requeue(&mut self.senders, packet);
+            });
+            self.on_losses(losses, stats, now);
+        }
+        self.ladder.on_fired(now);
+        self.probes_due += 1;
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.
@@ -368,11 +376,13 @@ impl Open {
 
     /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
     fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
-            for piece in packet.pieces.iter() {
-                self.senders.on_lost(piece);
-            }
-        });
+        let losses = self
+            .sent
+            .detect_losses(&self.rtt, now, |packet| requeue(&mut self.senders, packet));
+        self.on_losses(losses, stats, now);
+    }
+
+    fn on_losses(&mut self, losses: Losses, stats: &mut Stats, now: Timestamp) {
         stats.packets_lost += losses.count;
         if let Some(newest) = losses.newest {
             self.congestion.on_loss(newest, now);
@@ -380,6 +390,13 @@ impl Open {
         if losses.persistent {
             self.congestion.on_persistent_congestion();
         }
+    }
+}
+
+/// Queues again what a lost packet held (LOSS-2).
+fn requeue(senders: &mut SendChannels, packet: &SentPacket) {
+    for piece in packet.pieces.iter() {
+        senders.on_lost(piece);
     }
 }
 

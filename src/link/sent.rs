@@ -5,6 +5,7 @@
 //! it costs us what we have in flight (ACK-4).
 
 use core::ops::RangeInclusive;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::channel::Piece;
@@ -201,6 +202,32 @@ impl SentPackets {
         losses
     }
 
+    /// Takes everything that was sent more than `age` ago for lost, and shows it to `each` (LOSS-3).
+    pub(super) fn give_up(
+        &mut self,
+        age: Duration,
+        rtt: &Rtt,
+        now: Timestamp,
+        mut each: impl FnMut(&SentPacket),
+    ) -> Losses {
+        let mut losses = Losses::default();
+        for packet in &mut self.ring {
+            if packet.sent_at + age >= now {
+                break;
+            }
+            if packet.fate == Fate::InFlight {
+                packet.fate = Fate::Lost;
+                self.in_flight -= u64::from(packet.len);
+                losses.count += 1;
+                losses.newest = Some(packet.sent_at);
+                losses.persistent = true;
+                each(packet);
+            }
+        }
+        self.forget(rtt, now);
+        losses
+    }
+
     /// Drops from the front what is acknowledged, or has been lost for so long that no
     /// acknowledgement will come.
     fn forget(&mut self, rtt: &Rtt, now: Timestamp) {
@@ -241,8 +268,6 @@ fn is_persistent(rtt: &Rtt, run_since: &mut Option<Timestamp>, sent_at: Timestam
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
 
     fn at(millis: u64) -> Timestamp {
@@ -328,7 +353,7 @@ mod tests {
     fn a_late_acknowledgement_of_a_lost_packet_counts() {
         let mut sent = sent(&[0, 1, 2, 3]);
         acknowledge(&mut sent, 3..=3);
-        assert_eq!(detect(&mut sent, at(130)).0, [0, 1, 2]);
+        assert_eq!(detect(&mut sent, at(140)).0, [0, 1, 2]);
         assert_eq!(acknowledge(&mut sent, 0..=2), [0, 1, 2]);
     }
 
@@ -344,6 +369,24 @@ mod tests {
         acknowledge(&mut broken, 50..=50);
         acknowledge(&mut broken, 100..=100);
         assert!(!detect(&mut broken, at(1100)).1.persistent);
+    }
+
+    /// LOSS-3, LIM-4: what was given up is forgotten, also if the peer never acknowledges anything.
+    #[test]
+    fn what_was_given_up_does_not_stay_for_ever() {
+        let mut sent = sent(&[0, 1, 50]);
+        let mut given_up = Vec::new();
+        let age = Duration::from_millis(300);
+        let losses = sent.give_up(age, &rtt(), at(501), |packet| given_up.push(packet.number));
+        assert_eq!(given_up, [0, 1]);
+        assert!(losses.persistent);
+        assert_eq!(
+            (sent.in_flight(), sent.ring.len()),
+            (100, 3),
+            "they may only be late"
+        );
+        let _ = sent.give_up(age, &rtt(), at(2_000), |_| {});
+        assert_eq!((sent.in_flight(), sent.ring.len()), (0, 0));
     }
 
     /// LIM-4.

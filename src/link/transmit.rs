@@ -2,9 +2,10 @@
 //!
 //! One call makes a *train*: equal-sized datagrams and a last one that may be shorter, which the
 //! driver can hand to the kernel in one call. Each datagram is one packet, and a packet is filled
-//! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost,
-//! new pieces, a PING if one is due and nothing else would be answered, and now and then grease.
+//! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost
+//! and new ones, a PING if one is due and nothing else would be answered, and now and then grease.
 
+use super::channel::Which;
 use super::congestion::Congestion as _;
 use super::envelope::{Envelope, OpenPacket};
 use super::open::Open;
@@ -98,7 +99,7 @@ impl Open {
         for with_ack in [true, false] {
             let packet = envelope.begin(self.largest_acked(), out);
             let mut content = Content::default();
-            if with_ack && self.received.has_news() {
+            if with_ack && self.received.is_worth_telling() {
                 self.put_ack(packet.start + limit - TAG_LEN, &mut content, now, out);
             }
             if budget > 0 {
@@ -145,12 +146,17 @@ impl Open {
 
     fn put_eliciting(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
         let is_probe = self.probes_due > 0;
-        let Content { pieces, .. } = content;
+        let pieces = &mut content.pieces;
         if is_probe && !bug!(GiveUpRetransmitting) {
+            self.senders
+                .fill(&[Which::Lost], out, end, |piece| pieces.push(piece));
             self.put_unacknowledged(end, pieces, out);
         }
         if !is_probe || !bug!(GiveUpRetransmitting) {
-            self.senders.fill(out, end, |piece| pieces.push(piece));
+            self.senders
+                .fill(&[Which::Lost, Which::New], out, end, |piece| {
+                    pieces.push(piece)
+                });
         }
         let has_room = out.len() < end;
         if pieces.is_empty() && (is_probe || self.ping_due) && has_room {

@@ -8,8 +8,10 @@ mod receive;
 mod send;
 
 pub(super) use receive::{Fragment, Novelty, ReceiveChannels};
-pub(super) use send::SendChannels;
+pub(super) use send::{SendChannels, Which};
 
+/// The control channel, which is always open and goes first (CHN-2, CHN-6).
+pub(super) const CONTROL: u8 = 0;
 /// How many channels a link has (CHN-2, LIM-4).
 pub const CHANNELS_MAX: u8 = 64;
 /// How many messages of a channel may be unacknowledged, counted from the oldest (CHN-4, LIM-4).

@@ -4,15 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, FRAGMENTS_MAX, PIECE_MAX, Piece};
+use super::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CONTROL, FRAGMENTS_MAX, PIECE_MAX, Piece};
 use crate::bug;
 use crate::link::report::SendError;
 use crate::wire::{MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_msg};
 
 const _: () = assert!(MESSAGE_MAX.div_ceil(PIECE_MAX) <= FRAGMENTS_MAX);
-
-/// The control channel, which goes first (CHN-2, CHN-6).
-const CONTROL: u8 = 0;
 
 /// All channels that anything was ever sent on, by their numbers, and whose turn it is.
 #[derive(Debug, Default)]
@@ -22,7 +19,7 @@ pub(in crate::link) struct SendChannels {
     turn: u8,
 }
 
-/// Which pieces to look at: those that were lost go ahead of new ones (LOSS-2).
+/// Which pieces to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::link) enum Which {
     Lost,
@@ -79,26 +76,23 @@ impl SendChannels {
     }
 
     /// Appends pieces that wait to be sent, as long as `out` stays within `end` bytes, and shows
-    /// each to `each`. Lost ones first; then the control channel; then the channels in turn (CHN-6).
+    /// each to `each`. The control channel goes first, then the others in turn (CHN-6); each sends
+    /// `which` pieces in that order, so lost ones ahead of new ones (LOSS-2).
     pub(in crate::link) fn fill(
         &mut self,
+        which: &[Which],
         out: &mut Vec<u8>,
         end: usize,
         mut each: impl FnMut(Piece),
     ) {
-        let first = self
-            .channels
-            .partition_point(|channel| channel.id < self.turn);
+        let has_control = self.find(CONTROL).is_ok();
+        let (control, others) = self.channels.split_at_mut(usize::from(has_control));
+        let first = others.partition_point(|channel| channel.id < self.turn);
+        let (before, from) = others.split_at_mut(first);
         let mut begun_by = None;
-        for which in [Which::Lost, Which::New] {
-            let (before, from) = self.channels.split_at_mut(first);
-            let (control, before) = match before.split_first_mut() {
-                Some((control, others)) if control.id == CONTROL => (Some(control), others),
-                Some(_) => (None, before),
-                None => (None, before),
-            };
-            for channel in control.into_iter().chain(from).chain(before) {
-                let did = channel.fill(which, out, end, &mut each);
+        for channel in control.iter_mut().chain(from).chain(before) {
+            for which in which {
+                let did = channel.fill(*which, out, end, &mut each);
                 if did && channel.id != CONTROL {
                     begun_by.get_or_insert(channel.id);
                 }
@@ -348,7 +342,7 @@ mod tests {
 
     fn pieces(channels: &mut SendChannels, room: usize) -> Vec<(u8, u64, u8)> {
         let mut pieces = Vec::new();
-        channels.fill(&mut Vec::new(), room, |piece| {
+        channels.fill(&[Which::Lost, Which::New], &mut Vec::new(), room, |piece| {
             pieces.push((piece.channel, piece.number, piece.index));
         });
         pieces
@@ -400,12 +394,14 @@ mod tests {
 
     /// LOSS-2.
     #[test]
-    fn lost_pieces_go_ahead_of_new_ones() {
+    fn lost_pieces_go_ahead_of_new_ones_of_their_channel() {
         let mut channels = with(&[(1, 10), (1, 10), (0, 10)]);
         let _ = pieces(&mut channels, 1100);
         channels.push(0, Bytes::new());
+        channels.push(1, Bytes::new());
         channels.on_lost(piece(1, 1, 0));
-        assert_eq!(pieces(&mut channels, 1100), [(1, 1, 0), (0, 1, 0)]);
+        let expected = [(0, 1, 0), (1, 1, 0), (1, 2, 0)];
+        assert_eq!(pieces(&mut channels, 1100), expected);
     }
 
     /// LOSS-2.
