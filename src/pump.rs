@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) learned: Option<PublicKey>,
     /// Whether datagrams from and to it get through.
     pub(crate) connected: bool,
+    /// While set, nothing is journaled.
+    pub(crate) journal_stalled: bool,
 }
 
 /// Everything, at one virtual time.
@@ -136,6 +138,7 @@ impl Pump {
             events: Vec::new(),
             learned: None,
             connected: true,
+            journal_stalled: false,
         });
         index
     }
@@ -224,11 +227,12 @@ impl Pump {
             let datagram = BytesMut::from(&datagram[..]);
             match to {
                 End::Broker => self.broker.handle_datagram(path, datagram, self.now),
-                End::Client(index) => {
+                End::Client(index) if self.nodes[index].connected => {
                     self.nodes[index]
                         .client
                         .handle_datagram(path, datagram, self.now);
                 }
+                End::Client(_) => {}
             }
         }
     }
@@ -284,7 +288,9 @@ impl Pump {
             out.clear();
         }
         let node = &mut self.nodes[index];
-        while let Some(request) = node.client.poll_journal() {
+        while !node.journal_stalled
+            && let Some(request) = node.client.poll_journal()
+        {
             busy = true;
             node.client.handle_journaled(request.id, self.now);
         }

@@ -95,10 +95,7 @@ fn a_node_that_speaks_before_signing_in_loses_its_link() {
             raw.link.send(channel, second, pump.now).unwrap();
         }
         pump.run_raw(&mut raw, 400);
-        assert!(
-            raw.closed_with(crate::link::CloseCode::Protocol),
-            "channel {channel}"
-        );
+        assert!(raw.closed_with(CloseCode::Protocol), "channel {channel}");
         pump.say(0, "still here");
         pump.run_ms(200);
         assert_eq!(pump.heard(0), ["bob: still here"]);
@@ -249,13 +246,10 @@ fn a_newcomer_sees_as_much_history_as_it_asks_for() {
 #[test]
 fn half_open_handshakes_are_bounded_and_take_no_effect() {
     let mut pump = Pump::with(&["ada"]);
-    let mut seeds = crate::rng::SeededRng::new([3; 32]);
+    let mut seeds = SeededRng::new([3; 32]);
     for _ in 0..HALF_OPEN_MAX + 10 {
         let hello = pump.hello(seeds.fork(), true);
-        pump.inject(
-            Path::new(([10, 9, 9, 9], 9).into()),
-            &hello,
-        );
+        pump.inject(Path::new(([10, 9, 9, 9], 9).into()), &hello);
     }
     assert_eq!(pump.broker.link_counts(), (1, HALF_OPEN_MAX));
     assert_eq!(pump.broker.drops().count(Dropped::MadeRoom), 10);

@@ -313,3 +313,105 @@ impl Room {
         is_new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A room whose JOINED said that line 5 is next.
+    fn joined() -> Room {
+        let mut room = Room::new(RoomName::default(), 0);
+        room.seat = Seat::Asked(1);
+        room.on_joined(
+            1,
+            &Joined {
+                log: LogId([1; 16]),
+                room: RoomId::of(&room.name),
+                resume: ResumeOutcome::Fresh,
+                last: LastPublication::NONE,
+                base: LineBase {
+                    seq: 4,
+                    stored_at_ms: 100,
+                    hash: [0; 32],
+                },
+            },
+        );
+        room.introduce(1, AccountKey([1; 32]), DeviceKey([2; 32]), "ada")
+            .unwrap();
+        room
+    }
+
+    fn line(seq: u64, author: u64) -> WireLine {
+        WireLine {
+            seq,
+            author,
+            n: 1,
+            kind: Kind::Message,
+            since_previous_ms: 7,
+            typed_lag_ms: 3,
+            body: Bytes::from_static(b"hi"),
+        }
+    }
+
+    /// RUM-8, DLV-3.
+    #[test]
+    fn a_line_out_of_turn_is_not_taken() {
+        let mut room = joined();
+        for wrong in [4, 6, 0] {
+            assert_eq!(
+                room.on_line(line(wrong, 1)).unwrap_err(),
+                "a line out of turn"
+            );
+        }
+        let (taken, _, cursor) = room.on_line(line(5, 1)).unwrap();
+        assert_eq!(
+            (taken.stored_at_ms, taken.typed_at_ms, cursor.seq),
+            (107, 104, 5)
+        );
+        assert_eq!(room.on_line(line(5, 1)).unwrap_err(), "a line out of turn");
+    }
+
+    /// RUM-6, SGN-3: nobody is shown without having been introduced by a proper name.
+    #[test]
+    fn a_line_of_a_stranger_is_not_taken() {
+        let mut room = joined();
+        assert_eq!(
+            room.on_line(line(5, 2)).unwrap_err(),
+            "an author without introduction"
+        );
+        let keys = (AccountKey([1; 32]), DeviceKey([2; 32]));
+        assert!(room.introduce(2, keys.0, keys.1, "\x1b[31m").is_err());
+    }
+
+    /// PRS-3.
+    #[test]
+    fn a_notice_is_news_once() {
+        let mut room = joined();
+        assert!(room.on_notice(10));
+        assert!(!room.on_notice(10));
+        assert!(!room.on_notice(9));
+        assert!(room.on_notice(11));
+    }
+
+    /// PUB-8.
+    #[test]
+    fn no_more_than_a_window_is_sent_unanswered() {
+        let mut room = joined();
+        for handle in 0..100 {
+            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.on_journaled(handle);
+        }
+        let mut sent = 0;
+        while let Some(next) = room.next_to_send() {
+            let n = next.n;
+            room.mark_sent(n);
+            sent += 1;
+        }
+        assert_eq!(sent, PUBLISH_WINDOW);
+        assert_eq!(room.settle(1), Some(0));
+        assert_eq!(
+            room.next_to_send().map(|next| next.n),
+            Some(PUBLISH_WINDOW as u64 + 1)
+        );
+    }
+}

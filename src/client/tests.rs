@@ -1,1 +1,352 @@
+//! The client in the cases that a conversation alone does not show.
 
+use super::*;
+use crate::broker::MemoryStore;
+use crate::chat::{CHAT_LINE_MAX, LogId};
+use crate::drops::Dropped;
+use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
+use crate::rng::SeededRng;
+use crate::wire::{Handshake, VersionReply};
+
+fn count(pump: &Pump, node: usize, wanted: impl Fn(&ClientEvent) -> bool) -> usize {
+    pump.nodes[node]
+        .events
+        .iter()
+        .filter(|event| wanted(event))
+        .count()
+}
+
+fn is_fork(event: &ClientEvent) -> bool {
+    matches!(event, ClientEvent::Fork { .. })
+}
+
+fn is_stored(event: &ClientEvent) -> bool {
+    matches!(event, ClientEvent::Stored { .. })
+}
+
+fn end_of(pump: &Pump, node: usize) -> Option<&EndReason> {
+    pump.nodes[node]
+        .events
+        .iter()
+        .find_map(|event| match event {
+            ClientEvent::Ended(reason) => Some(reason),
+            _ => None,
+        })
+}
+
+/// SEC-9: the first contact teaches the key, and all later ones insist on it.
+#[test]
+fn a_node_learns_the_key_once_and_insists_on_it_from_then_on() {
+    let mut pump = Pump::with(&["ada"]);
+    assert_eq!(pump.nodes[0].learned, Some(pump.broker.public_key()));
+    pump.nodes[0].connected = false;
+    pump.run_ms(30_000);
+    pump.nodes[0].connected = true;
+    pump.run_ms(5_000);
+    assert!(pump.nodes[0].client.is_online());
+    assert_eq!(
+        count(&pump, 0, |e| matches!(e, ClientEvent::FirstContact(_))),
+        1
+    );
+}
+
+/// SEC-8: another key is a hard stop, and nothing is said to its owner.
+#[test]
+fn a_changed_broker_key_is_a_hard_stop() {
+    let mut pump = Pump::new();
+    let identity = NodeIdentity::generate(&mut pump.rng);
+    let known = PublicKey([42; 32]);
+    let node = pump.add_known("ada", identity, Some(known));
+    pump.nodes[node].client.join(&lobby(), 0, pump.now);
+    pump.say(node, "for the old broker's eyes");
+    pump.run_ms(10_000);
+    let shown = pump.broker.public_key();
+    assert_eq!(
+        end_of(&pump, node),
+        Some(&EndReason::KeyChanged { known, shown })
+    );
+    assert_eq!(pump.broker.people(), 0);
+    assert_eq!(pump.broker.link_counts().0, 0);
+    assert!(pump.broker.drops().count(Dropped::Mac1) > 0);
+}
+
+/// SEC-8, NOD-3: a known broker that is only away is waited for.
+#[test]
+fn a_broker_that_is_only_away_is_waited_for() {
+    let mut pump = Pump::new();
+    let identity = NodeIdentity::generate(&mut pump.rng);
+    let key = pump.broker.public_key();
+    let node = pump.add_known("ada", identity, Some(key));
+    pump.nodes[node].connected = false;
+    pump.nodes[node].client.join(&lobby(), 0, pump.now);
+    pump.run_ms(3_600_000);
+    assert!(!pump.nodes[node].client.is_online());
+    pump.nodes[node].connected = true;
+    pump.run_ms(7_000);
+    assert!(pump.nodes[node].client.is_online());
+    assert_eq!(end_of(&pump, node), None);
+}
+
+/// RUM-10, PUB-7, DLV-2: a broker that has lost its history gets what was not stored, once, under
+/// new numbers; and the node says what happened.
+#[test]
+fn a_broker_that_lost_its_history_gets_what_still_waits_once() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "before");
+    pump.run_ms(500);
+    for node in 0..2 {
+        pump.nodes[node].connected = false;
+    }
+    pump.say(0, "one");
+    pump.say(0, "two");
+    pump.run_ms(1_000);
+    pump.restart_broker(LogId([2; 16]));
+    for node in 0..2 {
+        pump.nodes[node].connected = true;
+    }
+    // A listener with nothing to say finds out by its keepalive.
+    pump.run_ms(30_000);
+    assert_eq!((count(&pump, 0, is_fork), count(&pump, 1, is_fork)), (1, 1));
+    assert_eq!(pump.heard(0), ["ada: before", "ada: one", "ada: two"]);
+    let texts: Vec<_> = pump
+        .store
+        .lines(&lobby())
+        .map(|l| l.text().into_owned())
+        .collect();
+    assert_eq!(
+        texts.iter().filter(|t| *t == "one" || *t == "two").count(),
+        2
+    );
+    assert_eq!(count(&pump, 0, is_stored), 3);
+    pump.say(0, "three");
+    pump.run_ms(500);
+    assert_eq!(pump.heard(1).last().map(String::as_str), Some("ada: three"));
+}
+
+/// PUB-7: a node that starts without an outbox goes on from the device's last number.
+#[test]
+fn a_node_without_an_outbox_goes_on_from_the_last_number() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "one");
+    pump.run_ms(500);
+    let identity = pump.nodes[0].identity.clone();
+    let key = pump.broker.public_key();
+    let again = pump.add_known("ada", identity, Some(key));
+    pump.nodes[again].client.join(&lobby(), 0, pump.now);
+    pump.say(again, "two");
+    pump.run_ms(1_000);
+    assert_eq!(pump.heard(1), ["ada: one", "ada: two"]);
+}
+
+/// PUB-6, DLV-2: what was sent and not answered is sent again on the next link, and stored once.
+#[test]
+fn what_was_stored_without_the_node_knowing_is_not_stored_again() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "did you get this?");
+    // The publication arrives; every answer is lost.
+    pump.run_ms(LATENCY_MS + 1);
+    pump.nodes[0].connected = false;
+    pump.run_ms(30_000);
+    assert_eq!(pump.heard(1), ["ada: did you get this?"]);
+    assert_eq!(count(&pump, 0, is_stored), 0);
+    pump.nodes[0].connected = true;
+    pump.run_ms(10_000);
+    assert_eq!(count(&pump, 0, is_stored), 1);
+    assert_eq!(pump.heard(0), ["ada: did you get this?"]);
+    assert_eq!(pump.heard(1), ["ada: did you get this?"]);
+}
+
+/// PUB-1, PUB-8, DLV-4, LIM-6: many lines at once keep their order, a window at a time.
+#[test]
+fn many_lines_typed_at_once_keep_their_order() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].connected = false;
+    for n in 0..OUTBOX_MAX {
+        pump.say(0, &n.to_string());
+    }
+    let client = &mut pump.nodes[0].client;
+    let one_more = client.publish(&lobby(), b"x", EPOCH_MS, pump.now);
+    assert_eq!(one_more, Err(PublishError::OutboxFull));
+    pump.nodes[0].connected = true;
+    pump.run_ms(240_000);
+    let expected: Vec<_> = (0..OUTBOX_MAX).map(|n| format!("ada: {n}")).collect();
+    assert_eq!(pump.heard(1), expected);
+}
+
+/// DLV-2: saying the same again is not a repetition.
+#[test]
+fn the_same_text_three_times_is_shown_three_times() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    for _ in 0..3 {
+        pump.say(0, "knock");
+    }
+    pump.run_ms(500);
+    assert_eq!(pump.heard(1), ["ada: knock"; 3]);
+}
+
+/// NOD-1, NOD-2: nothing leaves before it is journaled, and nothing is shown before it is.
+#[test]
+fn the_journal_comes_before_the_network_and_the_screen() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let mut out = Vec::new();
+    let now = pump.now;
+    let client = &mut pump.nodes[0].client;
+    client.publish(&lobby(), b"hi", EPOCH_MS, now).unwrap();
+    assert_eq!(client.poll_transmit(now, &mut out), None);
+    let request = client.poll_journal().unwrap();
+    assert!(matches!(request.entry, JournalEntry::Waiting { .. }));
+    client.handle_journaled(request.id, now);
+    assert!(client.poll_transmit(now, &mut out).is_some());
+
+    pump.nodes[1].journal_stalled = true;
+    pump.say(0, "are you there?");
+    pump.run_ms(500);
+    assert_eq!(pump.heard(1), [""; 0]);
+    pump.nodes[1].journal_stalled = false;
+    pump.run_ms(500);
+    assert_eq!(
+        pump.heard(1).last().map(String::as_str),
+        Some("ada: are you there?")
+    );
+}
+
+/// PUB-5: what is no line never gets a number.
+#[test]
+fn what_is_no_line_is_refused_before_it_is_numbered() {
+    let mut pump = Pump::with(&["ada"]);
+    let now = pump.now;
+    let client = &mut pump.nodes[0].client;
+    let mut publish = |text: &[u8]| client.publish(&lobby(), text, EPOCH_MS, now);
+    assert_eq!(publish(b""), Err(PublishError::Text(TextError::Empty)));
+    assert_eq!(
+        publish(b"\xff"),
+        Err(PublishError::Text(TextError::NotUtf8))
+    );
+    let long = vec![b'x'; CHAT_LINE_MAX + 1];
+    assert_eq!(publish(&long), Err(PublishError::Text(TextError::TooLong)));
+    let elsewhere = RoomName::new("elsewhere").unwrap();
+    let other = client.publish(&elsewhere, b"x", EPOCH_MS, now);
+    assert_eq!(other, Err(PublishError::NotInRoom));
+    pump.say(0, "fine");
+    pump.run_ms(500);
+    assert_eq!(pump.heard(0), ["ada: fine"]);
+}
+
+/// NOD-4: leaving waits for what was typed, one's own last line included.
+#[test]
+fn leaving_waits_for_the_last_line() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "goodbye");
+    pump.nodes[0].client.leave(pump.now);
+    let now = pump.now;
+    let late = pump.nodes[0].client.publish(&lobby(), b"x", EPOCH_MS, now);
+    assert_eq!(late, Err(PublishError::Leaving));
+    pump.run_ms(1_000);
+    assert_eq!(pump.heard(0), ["ada: goodbye"]);
+    assert_eq!(pump.heard(1), ["ada: goodbye"]);
+    assert_eq!(end_of(&pump, 0), Some(&EndReason::Left));
+    assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
+}
+
+/// NOD-4: whoever gives up is told what was given up.
+#[test]
+fn giving_up_tells_how_much_was_waiting() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.nodes[0].connected = false;
+    pump.say(0, "one");
+    pump.say(0, "two");
+    pump.nodes[0].client.leave(pump.now);
+    pump.run_ms(20_000);
+    assert_eq!(end_of(&pump, 0), None);
+    pump.nodes[0].client.abandon(pump.now);
+    pump.run_ms(1);
+    assert_eq!(end_of(&pump, 0), Some(&EndReason::Abandoned { waiting: 2 }));
+}
+
+/// RUM-11: a client wants no more rooms than a link has channels.
+#[test]
+fn a_client_joins_as_many_rooms_as_a_link_carries() {
+    let mut pump = Pump::with(&["ada"]);
+    for n in 1..ROOMS_PER_LINK_MAX {
+        let room = RoomName::new(&format!("room {n}")).unwrap();
+        assert!(pump.nodes[0].client.join(&room, 0, pump.now));
+    }
+    let one_more = RoomName::new("one more").unwrap();
+    assert!(!pump.nodes[0].client.join(&one_more, 0, pump.now));
+    pump.run_ms(2_000);
+    let joined = |e: &ClientEvent| matches!(e, ClientEvent::Joined { .. });
+    assert_eq!(count(&pump, 0, joined), ROOMS_PER_LINK_MAX);
+}
+
+/// HSD-7: a broker that speaks only other versions is told apart from one that is away, but not
+/// on the word of one unauthenticated datagram alone.
+#[test]
+fn a_version_reply_is_believed_only_if_nothing_better_comes() {
+    let mut rng = SeededRng::new([1; 32]);
+    let path = Path::new(([10, 0, 0, 1], 1).into());
+    let name = Name::new("ada").unwrap();
+    let config = ClientConfig {
+        paths: vec![path],
+        name,
+        known: None,
+    };
+    let start = Timestamp::from_millis(5);
+    let mut client = Client::new(config, rng.fork(), start);
+    let mut out = Vec::new();
+    client.handle_timeout(start);
+    client.poll_transmit(start, &mut out).unwrap();
+    let Ok(Handshake::Hello(hello)) = Handshake::decode(&out.into()) else {
+        panic!("no HELLO")
+    };
+    let reply = VersionReply {
+        version: hello.version,
+        cid: hello.cid,
+        versions: vec![7],
+    };
+    let mut datagram = Vec::new();
+    Handshake::Version(reply).encode(&mut datagram);
+    client.handle_datagram(path, BytesMut::from(&datagram[..]), start);
+    client.handle_timeout(start + Duration::from_secs(4));
+    assert_eq!(client.poll_event(), None);
+    client.handle_timeout(start + Duration::from_secs(6));
+    let ended = ClientEvent::Ended(EndReason::Version { spoken: vec![7] });
+    assert_eq!(client.poll_event(), Some(ended));
+}
+
+/// HSD-6: nobody has asked for a cookie.
+#[test]
+fn a_retry_is_dropped_and_counted() {
+    let mut pump = Pump::new();
+    let node = pump.add("ada");
+    let retry = crate::wire::Retry {
+        version: crate::wire::VERSION,
+        cid: crate::wire::NodeCid::new(&[1]).unwrap(),
+        mac1: [0; 16],
+        cookie: Bytes::from_static(&[7; 32]),
+    };
+    let mut datagram = Vec::new();
+    Handshake::Retry(retry).encode(&mut datagram);
+    let (path, now) = (pump.nodes[node].path, pump.now);
+    pump.nodes[node]
+        .client
+        .handle_datagram(path, BytesMut::from(&datagram[..]), now);
+    assert_eq!(
+        pump.nodes[node].client.drops().count(Dropped::Unexpected),
+        1
+    );
+}
+
+/// RUM-10: the room hash tells a history that was rewritten, even under the same log id.
+#[test]
+fn a_history_that_was_rewritten_is_told_apart_by_its_hash() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "one");
+    pump.run_ms(500);
+    pump.nodes[1].connected = false;
+    pump.run_ms(40_000);
+    pump.store = MemoryStore::new(pump.store.log_id());
+    pump.nodes[1].connected = true;
+    pump.run_ms(10_000);
+    assert_eq!(count(&pump, 1, is_fork), 1);
+    assert_eq!(pump.heard(1), ["ada: one"]);
+}

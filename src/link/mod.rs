@@ -81,7 +81,7 @@ pub struct LinkConfig {
     pub local_cid_len: usize,
     /// The peer's connection id, which every datagram carries.
     pub remote_cid: Vec<u8>,
-    /// Where datagrams go until one comes from elsewhere.
+    /// Where datagrams go.
     pub path: Path,
     /// The keys (KEY-1).
     pub secrets: LinkSecrets,
@@ -169,7 +169,7 @@ impl Link {
         }
     }
 
-    /// Where datagrams go: the path of the newest packet that decrypted.
+    /// Where datagrams go: the path of the handshake (LIF-5).
     #[must_use]
     pub const fn path(&self) -> Path {
         self.path
@@ -239,13 +239,17 @@ impl Link {
 
     /// Takes a datagram that was addressed to this link's connection id.
     ///
+    /// One that comes from elsewhere than the link's path is as good as any other if it decrypts,
+    /// but does not move the link: whoever copies a packet and is faster than its sender would
+    /// otherwise draw the answers to itself (LIF-5).
+    ///
     /// # Errors
     ///
     /// Why it was dropped, for the caller to count. A peer that breaks the rules closes the link
     /// instead, which [`poll_event`](Self::poll_event) reports (LIF-4).
     pub fn handle_datagram(
         &mut self,
-        path: Path,
+        _path: Path,
         datagram: BytesMut,
         now: Timestamp,
     ) -> Result<(), DropReason> {
@@ -260,18 +264,13 @@ impl Link {
         self.last_heard = now;
         self.has_heard = true;
         let received = match &mut self.state {
-            State::Open(open) => {
-                if open.is_newest(opened.number) {
-                    self.path = path;
-                }
-                open.handle_packet(
-                    opened,
-                    &self.envelope,
-                    &mut self.events,
-                    &mut self.stats,
-                    now,
-                )
-            }
+            State::Open(open) => open.handle_packet(
+                opened,
+                &self.envelope,
+                &mut self.events,
+                &mut self.stats,
+                now,
+            ),
             State::Closing(closing) => closing.handle_packet(opened),
             State::Closed => return Err(DropReason::Closed),
         };

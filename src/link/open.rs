@@ -122,13 +122,6 @@ impl Open {
         self.timers.earliest()
     }
 
-    /// Whether no packet with a larger number has come.
-    pub(super) fn is_newest(&self, number: u64) -> bool {
-        self.received
-            .largest()
-            .is_none_or(|largest| largest < number)
-    }
-
     /// T (PROBE-1): with the peer's delay, unless it acknowledges at once because the last flight
     /// was thin.
     pub(super) fn probe_timeout(&self) -> Duration {
@@ -267,9 +260,11 @@ impl Open {
 
     /// Sets every timer from the state, so that the earliest is always the true one.
     pub(super) fn rearm(&mut self, now: Timestamp) {
-        self.unacked_since = match self.unacknowledged() {
-            true => Some(self.unacked_since.unwrap_or(now)),
-            false => None,
+        self.unacked_since = match (self.unacknowledged(), self.unacked_since) {
+            (true, since) => Some(since.unwrap_or(now)),
+            // A lone PING that was given up for lost still waits for a sign of life (LIF-2).
+            (false, Some(since)) if self.last_heard < since => Some(since),
+            (false, _) => None,
         };
         let probe = match self.probes_due {
             0 => self.ladder.next(self.probe_timeout(), self.rtt.smoothed()),

@@ -1,0 +1,224 @@
+//! What the two machines have in common for whoever drives them.
+
+use std::ops::ControlFlow;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
+
+use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
+use crate::chat::RoomName;
+use crate::client::{Client, ClientEvent, JournalRequest, PublishError};
+use crate::drops::Drops;
+use crate::secure::NodeIdentity;
+use crate::time::Timestamp;
+use crate::transmit::{Path, Transmit};
+
+/// A state machine that can be driven. The methods do what those of the same name do in [`Broker`]
+/// and [`Client`].
+pub trait Machine: Send + 'static {
+    /// What others can tell it to do.
+    type Command: Send;
+    /// What it tells others.
+    type Event: Send;
+    /// What it asks of its store.
+    type Request;
+    /// What the store answers.
+    type Completion;
+
+    /// Takes a datagram.
+    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp);
+    /// Does what has come due.
+    fn handle_timeout(&mut self, now: Timestamp);
+    /// Takes the store's answer.
+    fn handle_completion(&mut self, completion: Self::Completion, now: Timestamp);
+    /// Takes what the wall clock says, in milliseconds of Unix time; at least once every turn.
+    fn set_wall_clock(&mut self, unix_ms: u64, now: Timestamp);
+    /// Obeys a command. Breaks if it is the last one.
+    fn handle_command(
+        &mut self,
+        command: Self::Command,
+        unix_ms: u64,
+        now: Timestamp,
+    ) -> ControlFlow<()>;
+    /// Ends in an orderly way, because nobody is left to give commands.
+    fn shut_down(&mut self, now: Timestamp);
+
+    /// Appends the next batch of datagrams to `out`.
+    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit>;
+    /// The next request to the store.
+    fn poll_request(&mut self) -> Option<Self::Request>;
+    /// The next event.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+    /// Whether the machine is done after this event.
+    fn is_last(event: &Self::Event) -> bool;
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    fn poll_timeout(&self) -> Option<Timestamp>;
+}
+
+/// What a broker can be told to do.
+#[derive(Debug)]
+pub enum BrokerCommand {
+    /// Close all links and end.
+    ShutDown,
+    /// Say how many datagrams were dropped so far (BRK-4).
+    Drops(oneshot::Sender<Drops>),
+}
+
+impl Machine for Broker {
+    type Command = BrokerCommand;
+    type Event = BrokerEvent;
+    type Request = StorageRequest;
+    type Completion = StorageCompletion;
+
+    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        Self::handle_datagram(self, path, datagram, now);
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn handle_completion(&mut self, completion: StorageCompletion, now: Timestamp) {
+        self.handle_storage(completion, now);
+    }
+
+    fn set_wall_clock(&mut self, unix_ms: u64, now: Timestamp) {
+        Self::set_wall_clock(self, unix_ms, now);
+    }
+
+    fn handle_command(
+        &mut self,
+        command: BrokerCommand,
+        _unix_ms: u64,
+        now: Timestamp,
+    ) -> ControlFlow<()> {
+        match command {
+            BrokerCommand::ShutDown => {
+                Self::shut_down(self, now);
+                return ControlFlow::Break(());
+            }
+            // Who asked may have lost interest.
+            BrokerCommand::Drops(reply) => drop(reply.send(self.drops().clone())),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn shut_down(&mut self, now: Timestamp) {
+        Self::shut_down(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        Self::poll_transmit(self, now, out)
+    }
+
+    fn poll_request(&mut self) -> Option<StorageRequest> {
+        self.poll_storage()
+    }
+
+    fn poll_event(&mut self) -> Option<BrokerEvent> {
+        Self::poll_event(self)
+    }
+
+    fn is_last(_event: &BrokerEvent) -> bool {
+        false
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        Self::poll_timeout(self).map(|deadline| deadline.at)
+    }
+}
+
+/// What a node can be told to do.
+#[derive(Debug)]
+pub enum NodeCommand {
+    /// [`Client::join`].
+    Join {
+        /// Which room.
+        room: RoomName,
+        /// How many lines from before are wanted.
+        history: u64,
+    },
+    /// [`Client::publish`], typed now.
+    Publish {
+        /// Into which room.
+        room: RoomName,
+        /// The line.
+        text: Bytes,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// [`Client::set_identity`].
+    SetIdentity(Box<NodeIdentity>),
+    /// [`Client::leave`].
+    Leave,
+    /// [`Client::abandon`].
+    Abandon,
+}
+
+impl Machine for Client {
+    type Command = NodeCommand;
+    type Event = ClientEvent;
+    type Request = JournalRequest;
+    type Completion = u64;
+
+    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        Self::handle_datagram(self, path, datagram, now);
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn handle_completion(&mut self, id: u64, now: Timestamp) {
+        self.handle_journaled(id, now);
+    }
+
+    fn set_wall_clock(&mut self, _unix_ms: u64, _now: Timestamp) {}
+
+    fn handle_command(
+        &mut self,
+        command: NodeCommand,
+        unix_ms: u64,
+        now: Timestamp,
+    ) -> ControlFlow<()> {
+        match command {
+            NodeCommand::Join { room, history } => {
+                if !self.join(&room, history, now) {
+                    tracing::warn!(%room, "not joined: too many rooms");
+                }
+            }
+            NodeCommand::Publish { room, text, reply } => {
+                // Who asked may have lost interest.
+                drop(reply.send(self.publish(&room, &text, unix_ms, now)));
+            }
+            NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
+            NodeCommand::Leave => self.leave(now),
+            NodeCommand::Abandon => self.abandon(now),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn shut_down(&mut self, now: Timestamp) {
+        self.abandon(now);
+    }
+
+    fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        Self::poll_transmit(self, now, out)
+    }
+
+    fn poll_request(&mut self) -> Option<JournalRequest> {
+        self.poll_journal()
+    }
+
+    fn poll_event(&mut self) -> Option<ClientEvent> {
+        Self::poll_event(self)
+    }
+
+    fn is_last(event: &ClientEvent) -> bool {
+        matches!(event, ClientEvent::Ended(_))
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        Self::poll_timeout(self).map(|deadline| deadline.at)
+    }
+}
