@@ -76,7 +76,9 @@ mod tests {
     async fn its_time_is_the_one_that_a_simulation_sets() {
         let clock = Clock::with_wall(|| 7);
         assert_eq!(clock.now(), Timestamp::ZERO);
-        clock.sleep_until(Some(Timestamp::from_millis(90_000))).await;
+        clock
+            .sleep_until(Some(Timestamp::from_millis(90_000)))
+            .await;
         assert_eq!(clock.now(), Timestamp::from_millis(90_000));
         assert_eq!(clock.unix_ms(), 7);
     }

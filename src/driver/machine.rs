@@ -98,7 +98,9 @@ impl Machine for Broker {
                 return ControlFlow::Break(());
             }
             // Who asked may have lost interest.
-            BrokerCommand::Drops(reply) => drop(reply.send(self.drops().clone())),
+            BrokerCommand::Drops(reply) => {
+                let _ = reply.send(self.drops().clone());
+            }
         }
         ControlFlow::Continue(())
     }
@@ -189,7 +191,7 @@ impl Machine for Client {
             }
             NodeCommand::Publish { room, text, reply } => {
                 // Who asked may have lost interest.
-                drop(reply.send(self.publish(&room, &text, unix_ms, now)));
+                let _ = reply.send(self.publish(&room, &text, unix_ms, now));
             }
             NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
             NodeCommand::Leave => self.leave(now),

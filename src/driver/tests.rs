@@ -19,6 +19,7 @@ use crate::transmit::Path;
 /// Longer than anything here takes; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A broker, whose events whoever has it must take, or close: nobody listens then.
 struct RunningBroker {
     addresses: Vec<SocketAddr>,
     ends: Ends<Broker>,
@@ -61,7 +62,11 @@ async fn start_node(name: &str, broker: SocketAddr) -> RunningNode {
         known: None,
     };
     let client = Client::new(config, rng.fork(), clock.now());
-    let local = if broker.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+    let local = if broker.is_ipv4() {
+        "127.0.0.1:0"
+    } else {
+        "[::1]:0"
+    };
     let socket = UdpSocket::bind(local).await.unwrap();
     let (driver, ends) = Driver::new(client, vec![socket], memory_journal(), clock);
     let task = tokio::spawn(driver.run());
@@ -129,7 +134,9 @@ impl RunningNode {
 
 async fn next<T>(events: &mut mpsc::Receiver<T>) -> T {
     let event = timeout(PATIENCE, events.recv()).await;
-    event.expect("an event in time").expect("a driver that runs")
+    event
+        .expect("an event in time")
+        .expect("a driver that runs")
 }
 
 async fn next_matching<T>(events: &mut mpsc::Receiver<T>, wanted: impl Fn(&T) -> bool) -> T {
@@ -221,7 +228,8 @@ async fn a_node_that_nobody_commands_any_more_ends() {
 /// nothing is missing.
 #[tokio::test]
 async fn a_slow_consumer_stalls_the_socket_and_loses_nothing() {
-    let broker = start_broker(&["127.0.0.1:0"]).await;
+    let mut broker = start_broker(&["127.0.0.1:0"]).await;
+    broker.ends.events.close();
     let mut ada = start_node("ada", broker.addresses[0]).await;
     let mut bob = start_node("bob", broker.addresses[0]).await;
     bob.until_joined().await;

@@ -379,7 +379,11 @@ async fn any_readable<S: DatagramSocket>(sockets: &[S]) {
         let is_any = all
             .iter_mut()
             .any(|readable| readable.as_mut().poll(context).is_ready());
-        if is_any { Poll::Ready(()) } else { Poll::Pending }
+        if is_any {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
