@@ -2,6 +2,9 @@
 //!
 //! Each direction of each kind of channel has its own enum, so that a machine's `match` sees
 //! exactly what its peer may say there, and anything else is malformed.
+//!
+//! What travels most is kept small (PUB-9): a line leaves out what the channel's JOINED and the
+//! author's introduction have said already.
 
 use bytes::Bytes;
 
