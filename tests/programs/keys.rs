@@ -57,11 +57,6 @@ fn the_brokers_key_survives_restarts_even_without_a_store() {
         fingerprints.iter().all(|found| *found == fingerprints[0]),
         "{fingerprints:?}"
     );
-    let broker = scene
-        .broker()
-        .args(&["--memory", "--ephemeral-key"])
-        .start_broker();
-    assert_ne!(broker.fingerprint, fingerprints[0]);
 }
 
 /// CLI-6, CLI-7, SEC-8.
