@@ -85,22 +85,15 @@ fn only_a_whole_line_leaves_and_only_a_known_command_commands() {
 fn names_that_could_deceive_are_refused_with_a_sentence() {
     let scene = Scene::new();
     let broker = scene.broker().start_broker();
-    for name in [
-        "\x1b[31mada",
-        "SERVER",
-        "you",
-        "a: b",
-        "ada\u{202e}",
-        " ada",
-    ] {
-        let refused = scene
-            .node(broker.address)
-            .args(&["--name", name])
-            .run(b"hello\n")
-            .showed("");
-        assert!([64, 77].contains(&refused.code), "{refused:#?}");
-        assert!(refused.stderr.contains("name"), "{refused:#?}");
-        assert!(!refused.stderr.contains('\x1b'), "{refused:#?}");
+    let names = ["\x1b[31mada", "SERVER", "you", "a: b", "ada\u{202e}", ""];
+    for name in names {
+        let node = scene.node(broker.address);
+        let by_flag = node.clone().arg("--name").arg(name).run(b"hello\n");
+        let by_line = node.run(format!("{name}\nhello\n").as_bytes());
+        for refused in [by_flag, by_line] {
+            let refused = refused.exited_with(64).said("name").showed("");
+            assert!(!refused.stderr.contains('\x1b'), "{refused:#?}");
+        }
     }
     assert_eq!(broker.counted(), "People in chat: 0\n");
 }

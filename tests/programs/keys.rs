@@ -81,7 +81,7 @@ fn a_changed_key_of_the_broker_is_a_hard_stop() {
         .exited_with(77)
         .said(&known)
         .said(&second.fingerprint)
-        .said("known_hosts:1");
+        .said(&format!("line 1 of {}", scene.path("data").display()));
     assert!(!stopped.stdout.contains("Joined"), "{stopped:#?}");
     assert_eq!(second.counted(), "People in chat: 0\n");
 }

@@ -212,6 +212,11 @@ impl Process {
         self.kill_and_reap();
     }
 
+    /// Whether it ends within `patience`.
+    pub(crate) fn has_ended_within(&self, patience: Duration) -> bool {
+        self.stdout.wait_for_end(patience)
+    }
+
     /// Waits for its end.
     pub(crate) fn finish(&mut self) -> Finished {
         // Its streams end when it does: it has no children.
