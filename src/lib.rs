@@ -13,7 +13,7 @@
 //! | [`link`] | one encrypted connection: acks, loss recovery, channels | names, rooms, handshakes |
 //! | [`chat`] | lines, publications, names, and their rules | links, storage |
 //! | [`broker`], [`client`] | the two ends as machines | sockets, clocks, disks, tasks |
-//! | [`driver`] | sockets, clocks and files around the machines | what a datagram means |
+//! | `driver` | sockets, clocks and files around the machines | what a datagram means |
 //!
 //! All but the last are pure: time is an argument ([`time::Timestamp`]), randomness a seed
 //! ([`rng`]), storage a request and a completion. Without default features nothing else is left,
@@ -40,6 +40,9 @@
 
 pub mod broker;
 pub mod chat;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 #[cfg(feature = "driver")]
 pub mod driver;

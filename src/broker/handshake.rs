@@ -124,7 +124,9 @@ impl Broker {
             secrets: peer.secrets.clone(),
             seed: self.rng.fork(),
             idle_timeout: self.config.grace,
-            keepalive: LinkConfig::BROKER_KEEPALIVE,
+            // Under a short grace a quiet node has to be asked more often, or it would be taken for
+            // dead (LIF-1).
+            keepalive: LinkConfig::BROKER_KEEPALIVE.min(self.config.grace / 4),
             suspect_after: None,
         };
         Unconfirmed {

@@ -132,6 +132,22 @@ fn a_node_that_dies_has_left_when_its_grace_is_over() {
     assert_eq!(pump.broker.people(), 1);
 }
 
+/// LIF-1, PRS-1: under a short grace a quiet node is asked for a sign of life in time.
+#[test]
+fn a_quiet_node_is_not_taken_for_dead_under_a_short_grace() {
+    let mut pump = Pump::new();
+    pump.broker.config.grace = Duration::from_secs(2);
+    for name in ["ada", "bob"] {
+        let node = pump.add(name);
+        pump.nodes[node].client.join(&lobby(), 0, pump.now);
+    }
+    pump.run_ms(120_000);
+    assert_eq!(pump.broker.people(), 2);
+    pump.nodes[0].connected = false;
+    pump.run_ms(4_000);
+    assert_eq!(pump.broker.people(), 1);
+}
+
 /// PRS-1, PRS-3, RUM-9, DLV-1: back within the grace, a node gets what it missed and nobody saw it
 /// go.
 #[test]

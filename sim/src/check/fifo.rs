@@ -1,0 +1,64 @@
+//! Invariant 5: lines of one device appear in the order in which it published them (DLV-4), and
+//! none is left out (PUB-1, PUB-2).
+
+use std::collections::BTreeMap;
+
+use tertulia::chat::{Kind, LogId, RoomName};
+use tertulia::secure::DeviceKey;
+
+use super::Checker;
+use crate::history::{History, Life, Observation};
+
+/// In the log, a device's lines rise; within one life of its node they rise by one. A new life
+/// begins where it begins, because what waited in the old one may be gone with it; and in a new
+/// log a node goes on with what it had waiting.
+#[derive(Default)]
+pub(super) struct Fifo {
+    last: BTreeMap<(LogId, RoomName, DeviceKey), (Life, usize)>,
+    /// The index of a life's first line in a room.
+    first: BTreeMap<(Life, RoomName), usize>,
+}
+
+impl Checker for Fifo {
+    fn name(&self) -> &'static str {
+        "fifo"
+    }
+
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        if let Observation::Typed(typed) = observation {
+            self.first
+                .entry((typed.life, typed.room.clone()))
+                .or_insert(typed.index);
+        }
+        let Observation::Appended { log, room, line } = observation else {
+            return Ok(());
+        };
+        if line.kind != Kind::Message {
+            return Ok(());
+        }
+        let Some(typed) = history.source(room, line) else {
+            return Ok(());
+        };
+        let (life, index) = (typed.life, typed.index);
+        let key = (*log, room.clone(), line.device);
+        let before = self.last.insert(key, (life, index));
+        let is_first_log = history.logs.keys().all(|(other, _)| other == log);
+        let expected = match before {
+            Some((before, last)) if before == life => Some(last + 1),
+            // In its first log a life's lines begin with its first.
+            _ if is_first_log => self.first.get(&(life, room.clone())).copied(),
+            _ => None,
+        };
+        let is_late = before.is_some_and(|(_, last)| index <= last);
+        if is_late || expected.is_some_and(|expected| expected != index) {
+            return Err(format!(
+                "{} line {} is number {index} of client {}, after {:?}",
+                room.as_str(),
+                line.seq,
+                life.client,
+                before.map(|(_, last)| last),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Invariant 7: every publication of a node that lives gets exactly one outcome, and it is true
+//! (DLV-6, NOD-2).
+
+use std::collections::BTreeMap;
+
+use super::Checker;
+use crate::history::{History, Life, Observation};
+
+/// "Stored" is said once, after the store has said so, with the right number. Nothing in these
+/// runs deserves a refusal.
+#[derive(Default)]
+pub(super) struct HonestOutcomes {
+    told: BTreeMap<(Life, u64), u64>,
+}
+
+impl Checker for HonestOutcomes {
+    fn name(&self) -> &'static str {
+        "honest_outcomes"
+    }
+
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        match observation {
+            Observation::Stored(life, room, handle, seq) => {
+                if let Some(before) = self.told.insert((*life, *handle), *seq) {
+                    return Err(format!(
+                        "client {} says twice that {handle} is stored: as {before} and {seq}",
+                        life.client
+                    ));
+                }
+                let typed = history.handles.get(&(*life, *handle));
+                let device = history.device(life.client);
+                let is_true = typed.is_some_and(|(typed_in, typed_at_ms)| {
+                    typed_in == room
+                        && history.logs.iter().any(|((_, of), lines)| {
+                            let line = lines.get((*seq as usize).wrapping_sub(1));
+                            of == room
+                                && line.is_some_and(|line| {
+                                    line.device == device && line.typed_at_ms == *typed_at_ms
+                                })
+                        })
+                });
+                if is_true {
+                    return Ok(());
+                }
+                Err(format!(
+                    "client {} says that {handle} is stored as {seq} of {}, but it is not",
+                    life.client,
+                    room.as_str()
+                ))
+            }
+            Observation::NotStored(life, room, handle) => Err(format!(
+                "client {} says that {handle} is refused in {}",
+                life.client,
+                room.as_str()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn at_end(&mut self, history: &History) -> Result<(), String> {
+        for (life, _) in history.alive.values() {
+            let all = history.handles.range((*life, 0)..=(*life, u64::MAX));
+            for ((_, handle), _) in all {
+                if !self.told.contains_key(&(*life, *handle)) {
+                    return Err(format!(
+                        "client {} never says what became of {handle}",
+                        life.client
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

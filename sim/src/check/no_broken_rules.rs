@@ -1,0 +1,32 @@
+//! Two machines that keep the rules never accuse each other (LIF-4), and a node never stops by
+//! itself (DLV-8, NOD-3).
+
+use tertulia::client::EndReason;
+
+use super::Checker;
+use crate::history::{History, Observation};
+
+/// No node ends but by its own leave.
+pub(super) struct NoBrokenRules;
+
+impl Checker for NoBrokenRules {
+    fn name(&self) -> &'static str {
+        "no_broken_rules"
+    }
+
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        match observation {
+            Observation::Ended(_, EndReason::Left | EndReason::Abandoned { .. }) => Ok(()),
+            // SGN-4: only if the device is in two places.
+            Observation::Ended(life, EndReason::Replaced)
+                if history.keys.iter().filter(|(_, device)| *device == history.device(life.client)).count() > 1 =>
+            {
+                Ok(())
+            }
+            Observation::Ended(life, reason) => {
+                Err(format!("client {} ends: {reason:?}", life.client))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Invariant 1: no phantoms, no corruption (DLV-5).
+
+use tertulia::chat::{Kind, Line, RoomName};
+
+use super::Checker;
+use crate::history::{History, Observation};
+
+/// What is stored or shown was typed, byte for byte, by the account named, into that room.
+pub(super) struct NoPhantom;
+
+impl Checker for NoPhantom {
+    fn name(&self) -> &'static str {
+        "no_phantom"
+    }
+
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        match observation {
+            Observation::Appended { room, line, .. } => check("stored", room, line, history),
+            Observation::Shown { room, line, .. } => check("shown", room, line, history),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check(what: &str, room: &RoomName, line: &Line, history: &History) -> Result<(), String> {
+    let owner = history.keys.iter().position(|(_, d)| *d == line.device);
+    let Some(client) = owner else {
+        return Err(format!("line {} {what}, by a device of nobody", line.seq));
+    };
+    if history.keys[client].0 != line.account {
+        return Err(format!(
+            "line {} {what} under another's account than client {client}'s",
+            line.seq
+        ));
+    }
+    match line.kind {
+        Kind::Joined if line.n == 0 && line.body == line.name.as_str() => Ok(()),
+        Kind::Message => match history.source(room, line) {
+            None => Err(format!(
+                "line {} {what}: client {client} never typed it: {:?}",
+                line.seq,
+                line.text().chars().take(60).collect::<String>()
+            )),
+            Some(typed) if typed.body != line.body => Err(format!(
+                "line {} {what}, but client {client} typed something else",
+                line.seq
+            )),
+            Some(_) => Ok(()),
+        },
+        kind => Err(format!("line {} {what}, of the kind {kind:?}", line.seq)),
+    }
+}

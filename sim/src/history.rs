@@ -1,0 +1,196 @@
+//! What happened in a run, as the checkers see it.
+//!
+//! The log in here is written by the simulated storage, and what was typed by the simulated
+//! people: the checkers trust neither broker nor node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
+use tertulia::client::EndReason;
+use tertulia::secure::{AccountKey, DeviceKey};
+use tertulia::time::Timestamp;
+
+/// One run of one node's program: a client that dies and comes back has a second life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life {
+    /// Whose.
+    pub client: usize,
+    /// The how-manieth, from 0.
+    pub life: usize,
+}
+
+/// Something that somebody typed.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    /// In which life.
+    pub life: Life,
+    /// Into which room.
+    pub room: RoomName,
+    /// How the client called it.
+    pub handle: u64,
+    /// When; no two of a device are equal, so that (device, room, `typed_at_ms`) names a line even
+    /// if the same text is typed twice.
+    pub typed_at_ms: u64,
+    /// What.
+    pub body: Bytes,
+    /// Its place among all that the device typed into this room.
+    pub index: usize,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A node's program starts.
+    Born(Life),
+    /// It ends, unasked.
+    Died(Life),
+    /// Somebody types a line, and the node takes it.
+    Typed(Typed),
+    /// The simulated storage has made a line durable.
+    Appended {
+        /// In which history.
+        log: LogId,
+        /// In which room.
+        room: RoomName,
+        /// The line.
+        line: Line,
+    },
+    /// The simulated storage has let a device into a room.
+    Entered {
+        /// In which history.
+        log: LogId,
+        /// Into which room.
+        room: RoomName,
+        /// Which device.
+        device: DeviceKey,
+        /// The line after which it goes on.
+        base: u64,
+    },
+    /// The node is in a room.
+    Joined(Life, RoomName),
+    /// The node was told that the room's history is another one.
+    Fork(Life, RoomName),
+    /// The node shows a line.
+    Shown {
+        /// To whom.
+        life: Life,
+        /// In which room.
+        room: RoomName,
+        /// Of which history.
+        log: LogId,
+        /// The line.
+        line: Line,
+    },
+    /// The node shows that somebody came or went.
+    Noticed(Life, RoomName, NoticeEvent, String),
+    /// The node says that what was typed is stored.
+    Stored(Life, RoomName, u64, u64),
+    /// The node says that what was typed will never be stored.
+    NotStored(Life, RoomName, u64),
+    /// The node stops by itself.
+    Ended(Life, EndReason),
+    /// The broker starts with a new log.
+    NewLog,
+}
+
+/// Everything that the checkers may look at besides the observation at hand. What they are shown
+/// is in it already.
+#[derive(Default)]
+pub struct History {
+    /// Which account and device each client has.
+    pub keys: Vec<(AccountKey, DeviceKey)>,
+    /// Everything that was typed, by (device, room, time of typing).
+    pub typed: BTreeMap<(DeviceKey, RoomName, u64), Typed>,
+    /// The same by the life and its handle.
+    pub handles: BTreeMap<(Life, u64), (RoomName, u64)>,
+    /// The lines of each room of each history.
+    pub logs: BTreeMap<(LogId, RoomName), Vec<Line>>,
+    /// After which line each device was last let into each room.
+    pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
+    /// Which rooms each life of a node has been in.
+    pub joined: BTreeSet<(Life, RoomName)>,
+    /// The current history.
+    pub current: Option<LogId>,
+    /// Each node's rooms in its current life, and whether it lives.
+    pub alive: BTreeMap<usize, (Life, Vec<RoomName>)>,
+}
+
+impl History {
+    /// The device of a client.
+    #[must_use]
+    pub fn device(&self, client: usize) -> DeviceKey {
+        self.keys[client].1
+    }
+
+    /// What was typed, as `line` claims.
+    #[must_use]
+    pub fn source(&self, room: &RoomName, line: &Line) -> Option<&Typed> {
+        let key = (line.device, room.clone(), line.typed_at_ms);
+        self.typed.get(&key)
+    }
+
+    /// The lines of a room in a history.
+    #[must_use]
+    pub fn log(&self, log: LogId, room: &RoomName) -> &[Line] {
+        self.logs
+            .get(&(log, room.clone()))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// After which line of the current history a node was let into a room, once it knows.
+    #[must_use]
+    pub fn base(&self, life: Life, room: &RoomName) -> Option<u64> {
+        let _in = self.joined.get(&(life, room.clone()))?;
+        let key = (self.current?, room.clone(), self.device(life.client));
+        self.bases.get(&key).copied()
+    }
+
+    /// Takes note of an observation.
+    pub fn note(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Typed(typed) => {
+                let device = self.device(typed.life.client);
+                let key = (device, typed.room.clone(), typed.typed_at_ms);
+                self.handles.insert(
+                    (typed.life, typed.handle),
+                    (typed.room.clone(), typed.typed_at_ms),
+                );
+                self.typed.insert(key, typed.clone());
+            }
+            Observation::Appended { log, room, line } => {
+                let lines = self.logs.entry((*log, room.clone())).or_default();
+                lines.push(line.clone());
+            }
+            Observation::Entered {
+                log,
+                room,
+                device,
+                base,
+            } => {
+                self.bases.insert((*log, room.clone(), *device), *base);
+            }
+            Observation::Joined(life, room) => {
+                self.joined.insert((*life, room.clone()));
+            }
+            Observation::Born(life) => {
+                self.alive.insert(life.client, (*life, Vec::new()));
+            }
+            Observation::Died(life) | Observation::Ended(life, _) => {
+                self.alive.remove(&life.client);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker says so.
+    pub checker: &'static str,
+    /// What happened.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,400 @@
+//! A plan: everything that a run depends on, as data.
+//!
+//! A plan is drawn from a seed, or written down. It is swarm-drawn: each class of faults is in it
+//! or not, half of the time, because a run that always has everything hides what happens when one
+//! thing is missing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fate::{Dice, mix};
+
+/// Everything that a run depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// All the randomness of the run.
+    pub seed: u64,
+    /// Who is there.
+    pub topology: Topology,
+    /// Who says what.
+    pub workload: Vec<Talk>,
+    /// What happens to any datagram.
+    pub rates: Rates,
+    /// How long the store takes for a request, in ms.
+    pub store_ms: u64,
+    /// How long a node's journal takes for an entry, in ms.
+    pub journal_ms: u64,
+    /// The broker's grace, in ms (PRS-1).
+    pub grace_ms: u64,
+    /// What goes wrong, and when in ms.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+/// Who is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The rooms of each client, by number.
+    pub clients: Vec<Vec<usize>>,
+    /// How many lines from before a client asks for.
+    pub history: u64,
+}
+
+/// A client that says several lines in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Talk {
+    /// Who.
+    pub client: usize,
+    /// Where.
+    pub room: usize,
+    /// When the first one is typed, in ms.
+    pub from_ms: u64,
+    /// How long after a line the next one is typed, in ms.
+    pub every_ms: u64,
+    /// How many.
+    pub lines: u64,
+    /// How long a line is, in bytes.
+    pub len: usize,
+    /// Whether all lines have the same text.
+    pub is_monotonous: bool,
+}
+
+/// What happens to any datagram, whatever else goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Lost, in thousandths.
+    pub loss_permille: u64,
+    /// Under way for at least this long, in ms.
+    pub latency_ms: u64,
+    /// And for up to this much more, in ms, each datagram for itself: that reorders them.
+    pub jitter_ms: u64,
+    /// Duplicated, in thousandths.
+    pub duplicate_permille: u64,
+    /// A duplicate comes up to this much later, in ms.
+    pub duplicate_later_ms: u64,
+    /// Corrupted by one to four flipped bits, in thousandths.
+    pub corrupt_permille: u64,
+    /// Cut short, in thousandths.
+    pub truncate_permille: u64,
+}
+
+/// Which way is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// From the client to the broker.
+    Up,
+    /// From the broker to the client.
+    Down,
+    /// Both.
+    Both,
+}
+
+/// Something that goes wrong. All but a death end by themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// Nothing passes on the client's way.
+    Cut {
+        /// Whose.
+        client: usize,
+        /// Which direction.
+        way: Way,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// More than usual is lost on the client's way.
+    Burst {
+        /// Whose.
+        client: usize,
+        /// In thousandths.
+        loss_permille: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// The client's address changes: nothing passes for a while, and the old address is dead.
+    NewAddress {
+        /// Whose.
+        client: usize,
+        /// For how long nothing passes.
+        dead_ms: u64,
+    },
+    /// The node stops, and forgets all but its keys.
+    Die {
+        /// Which one.
+        client: usize,
+        /// When a new node with the same keys starts, if ever.
+        back_after_ms: Option<u64>,
+    },
+    /// The store takes longer.
+    SlowStore {
+        /// Than usual by this much.
+        by_ms: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// The store fails, now and then.
+    FailingStore {
+        /// How often, in thousandths.
+        permille: u64,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// The broker stops and starts again with an empty store and a new log.
+    NewLog,
+}
+
+impl Fault {
+    /// The client that it befalls, if it befalls one.
+    #[must_use]
+    pub const fn client(&self) -> Option<usize> {
+        match *self {
+            Self::Cut { client, .. }
+            | Self::Burst { client, .. }
+            | Self::NewAddress { client, .. }
+            | Self::Die { client, .. } => Some(client),
+            Self::SlowStore { .. } | Self::FailingStore { .. } | Self::NewLog => None,
+        }
+    }
+
+    /// How long it lasts, in ms.
+    #[must_use]
+    pub const fn lasts_ms(&self) -> u64 {
+        match *self {
+            Self::Cut { for_ms, .. }
+            | Self::Burst { for_ms, .. }
+            | Self::SlowStore { for_ms, .. }
+            | Self::FailingStore { for_ms, .. } => for_ms,
+            Self::NewAddress { dead_ms, .. } => dead_ms,
+            Self::Die { back_after_ms, .. } => match back_after_ms {
+                Some(after) => after,
+                None => 0,
+            },
+            Self::NewLog => 0,
+        }
+    }
+}
+
+impl Plan {
+    /// A quiet plan: `clients` nodes in one room, 50 ms from a perfect network's other end.
+    #[must_use]
+    pub fn quiet(seed: u64, clients: usize) -> Self {
+        Self {
+            seed,
+            topology: Topology {
+                clients: vec![vec![0]; clients],
+                history: 0,
+            },
+            workload: Vec::new(),
+            rates: Rates {
+                latency_ms: 50,
+                ..Rates::default()
+            },
+            store_ms: 1,
+            journal_ms: 0,
+            grace_ms: 600_000,
+            faults: Vec::new(),
+        }
+    }
+
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(mix(seed, 0x91a2));
+        let topology = draw_topology(&mut dice);
+        let span_ms = dice.range(20_000, 60_000);
+        let workload = draw_workload(&mut dice, &topology, span_ms);
+        let rates = draw_rates(&mut dice);
+        let faults = draw_faults(&mut dice, topology.clients.len(), span_ms);
+        Self {
+            seed,
+            topology,
+            workload,
+            rates,
+            store_ms: dice.range(0, 20),
+            journal_ms: if dice.chance(500) {
+                dice.range(1, 20)
+            } else {
+                0
+            },
+            grace_ms: if dice.chance(500) { 600_000 } else { 30_000 },
+            faults,
+        }
+    }
+
+    /// When everything that goes wrong is over and everything is said, in ms.
+    #[must_use]
+    pub fn heals_at_ms(&self) -> u64 {
+        let faults = self.faults.iter().map(|(at, fault)| at + fault.lasts_ms());
+        let talks = self
+            .workload
+            .iter()
+            .map(|talk| talk.from_ms + talk.every_ms * talk.lines);
+        faults.chain(talks).max().unwrap_or(0)
+    }
+
+    /// How many lines are to be typed.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.workload.iter().map(|talk| talk.lines).sum()
+    }
+
+    /// One more than the highest room number.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        let joined = self.topology.clients.iter().flatten();
+        joined.max().map_or(0, |room| room + 1)
+    }
+}
+
+fn draw_topology(dice: &mut Dice) -> Topology {
+    let (clients, rooms) = (dice.range(2, 6), dice.range(1, 3));
+    let clients = (0..clients).map(|_| {
+        let mut joined: Vec<usize> = (0..rooms as usize).filter(|_| dice.chance(700)).collect();
+        if joined.is_empty() {
+            joined.push(0);
+        }
+        joined
+    });
+    Topology {
+        clients: clients.collect(),
+        history: [0, 0, 5, 1000][dice.range(0, 3) as usize],
+    }
+}
+
+fn draw_workload(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Talk> {
+    let mut talks = Vec::new();
+    for (client, rooms) in topology.clients.iter().enumerate() {
+        for &room in rooms {
+            let len = match dice.range(0, 9) {
+                0 => dice.range(1_500, 16_000),
+                1..3 => dice.range(120, 1_500),
+                _ => dice.range(24, 120),
+            };
+            // What is said is to take seconds at the worst rates, not minutes.
+            let lines = match len {
+                ..=120 => dice.range(20, 50),
+                121..=1_500 => dice.range(5, 15),
+                _ => dice.range(1, 3),
+            };
+            let from_ms = dice.range(0, span_ms / 4);
+            // Some people type, some paste.
+            let every_ms = if dice.chance(800) {
+                (span_ms - from_ms) / lines
+            } else {
+                dice.range(0, 5)
+            };
+            talks.push(Talk {
+                client,
+                room,
+                from_ms,
+                every_ms,
+                lines,
+                len: len as usize,
+                is_monotonous: dice.chance(150),
+            });
+        }
+    }
+    talks
+}
+
+/// Each class in half of the plans; of those that are in, the rate is drawn.
+fn draw_rates(dice: &mut Dice) -> Rates {
+    let mut on = |low, high| {
+        let value = dice.range(low, high);
+        if dice.chance(500) { value } else { 0 }
+    };
+    Rates {
+        loss_permille: on(10, 300),
+        jitter_ms: on(5, 150),
+        duplicate_permille: on(10, 200),
+        duplicate_later_ms: on(10, 8_000),
+        corrupt_permille: on(5, 50),
+        truncate_permille: on(5, 50),
+        latency_ms: dice.range(1, 150),
+    }
+}
+
+fn draw_faults(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
+    let last = clients as u64 - 1;
+    let mut faults = Vec::new();
+    for class in 0..6 {
+        if dice.chance(500) {
+            continue;
+        }
+        for _ in 0..dice.range(1, 3) {
+            let client = dice.range(0, last) as usize;
+            let for_ms = dice.range(200, 15_000);
+            let fault = match class {
+                0 => Fault::Cut {
+                    client,
+                    way: [Way::Up, Way::Down, Way::Both][dice.range(0, 2) as usize],
+                    for_ms,
+                },
+                1 => Fault::Burst {
+                    client,
+                    loss_permille: dice.range(500, 950),
+                    for_ms,
+                },
+                2 => Fault::NewAddress {
+                    client,
+                    dead_ms: dice.range(0, 12_000),
+                },
+                3 => Fault::Die {
+                    client,
+                    back_after_ms: dice.chance(700).then_some(for_ms),
+                },
+                4 => Fault::SlowStore {
+                    by_ms: dice.range(10, 2_000),
+                    for_ms,
+                },
+                _ => Fault::FailingStore {
+                    permille: dice.range(50, 900),
+                    for_ms,
+                },
+            };
+            faults.push((dice.range(0, span_ms), fault));
+        }
+    }
+    if dice.chance(200) {
+        faults.push((dice.range(0, span_ms), Fault::NewLog));
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_file() {
+        let plan = Plan::draw(16);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(plan, serde_json::from_str(&text).unwrap());
+    }
+
+    #[test]
+    fn a_seed_is_a_plan_and_another_seed_is_another() {
+        assert_eq!(Plan::draw(1), Plan::draw(1));
+        assert_ne!(Plan::draw(1), Plan::draw(2));
+    }
+
+    #[test]
+    fn each_class_of_faults_is_in_about_half_of_the_plans() {
+        let plans: Vec<Plan> = (0..1000).map(Plan::draw).collect();
+        let share = |has: &dyn Fn(&Plan) -> bool| plans.iter().filter(|p| has(p)).count();
+        let fault = |is: fn(&Fault) -> bool| share(&|p| p.faults.iter().any(|(_, f)| is(f)));
+        for count in [
+            share(&|p| p.rates.loss_permille > 0),
+            share(&|p| p.rates.jitter_ms > 0),
+            share(&|p| p.rates.duplicate_permille > 0),
+            share(&|p| p.rates.corrupt_permille > 0),
+            share(&|p| p.rates.truncate_permille > 0),
+            fault(|f| matches!(f, Fault::Cut { .. })),
+            fault(|f| matches!(f, Fault::Burst { .. })),
+            fault(|f| matches!(f, Fault::NewAddress { .. })),
+            fault(|f| matches!(f, Fault::Die { .. })),
+            fault(|f| matches!(f, Fault::SlowStore { .. })),
+            fault(|f| matches!(f, Fault::FailingStore { .. })),
+        ] {
+            assert!((430..570).contains(&count), "{count}");
+        }
+    }
+}

@@ -1,0 +1,715 @@
+//! The core level: the real machines in a simulated world.
+//!
+//! One heap of events in a total order, one virtual clock, real bytes between real machines. The
+//! world honours the machines' drain order, so a run is a function of its plan: the [trace
+//! hash](World::trace) says whether two runs were the same run.
+
+mod faults;
+mod net;
+mod node;
+mod store;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tertulia::broker::{Broker, BrokerConfig, BrokerEvent};
+use tertulia::chat::{LogId, RoomName};
+use tertulia::client::ClientEvent;
+use tertulia::rng::{Seed, SeededRng};
+use tertulia::secure::BrokerIdentity;
+use tertulia::time::Timestamp;
+use tertulia::transmit::{Path, Transmit};
+
+pub use net::{Captured, Datagram, Fates, Net, broker_address};
+pub use node::{Node, Running};
+pub use store::SimStore;
+
+use crate::check::Checkers;
+use crate::fate::{Direction, mix};
+use crate::history::{History, Life, Observation, Typed, Violation};
+use crate::plan::Plan;
+
+/// The wall clock, in ms of Unix time, when a run begins.
+pub const WALL_START_MS: u64 = 1_700_000_000_000;
+/// How long after the end of all faults everything has to be settled (DLV-8).
+pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
+/// How long a run goes on when everything is settled: late duplicates are still to come.
+const AFTERWARDS: Duration = Duration::from_secs(10);
+/// More events than this in one moment are a busy loop.
+const SPIN_MAX: u32 = 100_000;
+/// More time-outs than this in one moment are one, too.
+const TIMEOUTS_MAX: u32 = 1_000;
+
+/// Something that is going to happen.
+enum Event {
+    Arrive(Datagram),
+    /// The store's oldest request is done; in which of the broker's lives it was asked.
+    Stored(u64),
+    Journaled(Life, u64),
+    Say(usize, u64),
+    Fault(usize),
+    FaultEnds(usize),
+}
+
+/// A run, and all who take part in it.
+pub struct World {
+    /// The plan.
+    pub plan: Plan,
+    /// What has happened.
+    pub history: History,
+    /// Everything that happened, in order.
+    pub observations: Vec<(Timestamp, Observation)>,
+    /// What the broker told its owner.
+    pub broker_events: Vec<(Timestamp, BrokerEvent)>,
+    /// The network.
+    pub net: Net,
+    /// The store.
+    pub store: SimStore,
+    /// The broker.
+    pub broker: Broker,
+    /// The people.
+    pub nodes: Vec<Node>,
+    now: Timestamp,
+    queue: BTreeMap<(Timestamp, u64), Event>,
+    next_event: u64,
+    identity: BrokerIdentity,
+    /// How often the broker has started.
+    broker_life: u64,
+    checkers: Checkers,
+    violation: Option<Violation>,
+    trace: u64,
+    is_traced: bool,
+    /// Events, and time-outs in a row, at this moment.
+    spinning: (u32, u32),
+    /// How many lines were shown to anybody.
+    lines_shown: u64,
+    /// How many lines were typed.
+    lines_typed: u64,
+    /// When everything was settled.
+    settled_at: Option<Timestamp>,
+}
+
+/// The seed of a machine.
+fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
+    let role = role.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+    let mut out = [0; 32];
+    for (index, part) in out.chunks_mut(8).enumerate() {
+        let word = mix(mix(seed, role), mix(number, index as u64));
+        part.copy_from_slice(&word.to_be_bytes());
+    }
+    out
+}
+
+/// The name of a plan's room.
+///
+/// # Panics
+///
+/// Never: `room0` and its like are names.
+#[must_use]
+pub fn room_name(room: usize) -> RoomName {
+    RoomName::new(&format!("room{room}")).expect("a valid name")
+}
+
+impl World {
+    /// A world in which nothing has happened yet.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let seed = plan.seed;
+        let mut rng = SeededRng::new(seed_of(seed, "broker identity", 0));
+        let identity = BrokerIdentity::generate(&mut rng);
+        let nodes = plan.topology.clients.iter().enumerate();
+        let nodes = nodes.map(|(client, rooms)| {
+            let rooms = rooms.iter().map(|room| room_name(*room)).collect();
+            Node::new(seed, client, rooms, plan.topology.history)
+        });
+        let nodes: Vec<Node> = nodes.collect();
+        let keys = nodes.iter().map(|n| (n.identity.account(), n.identity.device()));
+        let history = History {
+            keys: keys.collect(),
+            ..History::default()
+        };
+        let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
+        let mut world = Self {
+            history,
+            observations: Vec::new(),
+            broker_events: Vec::new(),
+            net: Net::new(&plan),
+            store,
+            broker,
+            nodes,
+            now: Timestamp::ZERO,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            identity,
+            broker_life: 0,
+            checkers: Checkers::default(),
+            violation: None,
+            trace: 0,
+            is_traced: false,
+            spinning: (0, 0),
+            lines_shown: 0,
+            lines_typed: 0,
+            settled_at: None,
+            plan,
+        };
+        world.history.current = Some(world.store.memory().log_id());
+        world.schedule_plan();
+        for client in 0..world.nodes.len() {
+            // Who is in no room is not there at all: shrinking leaves people out like that.
+            if !world.nodes[client].rooms.is_empty() {
+                world.start_node(client);
+            }
+        }
+        world
+    }
+
+    fn schedule_plan(&mut self) {
+        let plan = self.plan.clone();
+        for (index, (at_ms, _)) in plan.faults.iter().enumerate() {
+            self.schedule(Timestamp::from_millis(*at_ms), Event::Fault(index));
+        }
+        for (index, talk) in plan.workload.iter().enumerate() {
+            if talk.lines > 0 {
+                let at = Timestamp::from_millis(talk.from_ms);
+                self.schedule(at, Event::Say(index, 0));
+            }
+        }
+    }
+
+    // ---- getters
+
+    /// The virtual clock.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The hash over everything that has happened.
+    #[must_use]
+    pub const fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// The first rule that was broken.
+    #[must_use]
+    pub const fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// How many lines were typed, and how many shown.
+    #[must_use]
+    pub const fn lines(&self) -> (u64, u64) {
+        (self.lines_typed, self.lines_shown)
+    }
+
+    /// How long after the healing everything was settled.
+    #[must_use]
+    pub fn settled_after(&self) -> Option<Duration> {
+        let healed = Timestamp::from_millis(self.plan.heals_at_ms());
+        self.settled_at.map(|at| at.saturating_since(healed))
+    }
+
+    /// The machine of a client that lives.
+    ///
+    /// # Panics
+    ///
+    /// If it does not live.
+    #[must_use]
+    pub fn client(&self, client: usize) -> &tertulia::client::Client {
+        let running = self.nodes[client].running.as_ref();
+        &running.expect("the node lives").client
+    }
+
+    /// Whether every living node has an outcome for all it typed, and has shown all there is.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let log = self.store.memory().log_id();
+        self.nodes.iter().all(|node| {
+            let Some(running) = &node.running else {
+                return true;
+            };
+            running.client.waiting() == 0
+                && node.rooms.iter().all(|room| {
+                    let shown = running.shown.get(room).copied();
+                    let shown = shown.max(self.history.base(running.life, room));
+                    shown == Some(self.history.log(log, room).len() as u64)
+                })
+        })
+    }
+
+    // ---- running
+
+    /// Prints everything that happens to stderr.
+    pub const fn print_trace(&mut self) {
+        self.is_traced = true;
+    }
+
+    /// Runs the whole plan: its faults, the healing, and the demand for liveness.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        let heals_at = Timestamp::from_millis(self.plan.heals_at_ms());
+        self.run_until(heals_at)?;
+        let bound = heals_at + LIVENESS_BOUND;
+        while !self.is_settled() && self.now < bound {
+            self.step(bound)?;
+        }
+        self.settled_at = self.is_settled().then_some(self.now);
+        self.run_for(AFTERWARDS)?;
+        self.finish()
+    }
+
+    /// Asks the checkers for what is missing in the end.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn finish(&mut self) -> Result<(), Violation> {
+        if let Err(violation) = self.checkers.at_end(&self.history, self.now) {
+            self.violation.get_or_insert(violation);
+        }
+        self.verdict()
+    }
+
+    /// Runs for so long.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
+        self.run_until(self.now + time)
+    }
+
+    /// Runs until then.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run_until(&mut self, end: Timestamp) -> Result<(), Violation> {
+        while self.now < end {
+            self.step(end)?;
+        }
+        self.verdict()
+    }
+
+    /// Lets the next thing happen; at the latest it is `end` then.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn step(&mut self, end: Timestamp) -> Result<(), Violation> {
+        let event_at = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let timeout = self.next_timeout();
+        // What has arrived is processed before time-outs of the same moment (PROBE-3).
+        let timeout = timeout.filter(|(at, _)| event_at.is_none_or(|event| *at < event));
+        let next = timeout.map(|(at, _)| at).or(event_at);
+        let Some(next) = next.filter(|at| *at <= end) else {
+            self.now = end;
+            return self.verdict();
+        };
+        let next = next.max(self.now);
+        let (events, timeouts) = match next == self.now {
+            true => self.spinning,
+            false => (0, 0),
+        };
+        self.spinning = (events + 1, timeout.map_or(0, |_| timeouts + 1));
+        self.now = next;
+        if self.spinning.0 > SPIN_MAX {
+            self.violate("no_spin", format!("{SPIN_MAX} events at one moment"));
+        } else if let Some((_, who)) = timeout {
+            self.on_timeout(who);
+        } else if let Some((_, event)) = self.queue.pop_first() {
+            self.on_event(event);
+        }
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Result<(), Violation> {
+        self.violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// The next time-out, and whose: `None` is the broker.
+    fn next_timeout(&self) -> Option<(Timestamp, Option<usize>)> {
+        let broker = self.broker.poll_timeout().map(|d| (d.at, None));
+        let nodes = self.nodes.iter().enumerate().filter_map(|(index, node)| {
+            let deadline = node.running.as_ref()?.client.poll_timeout()?;
+            Some((deadline.at, Some(index)))
+        });
+        broker.into_iter().chain(nodes).min()
+    }
+
+    fn on_timeout(&mut self, who: Option<usize>) {
+        self.record(1, who.map_or(u64::MAX, |client| client as u64), &[]);
+        if self.spinning.1 > TIMEOUTS_MAX {
+            let reason = match who {
+                None => format!("broker: {:?}", self.broker.poll_timeout()),
+                Some(client) => format!("{client}: {:?}", self.client(client).poll_timeout()),
+            };
+            self.violate("no_spin", format!("a busy loop of {reason}"));
+            return;
+        }
+        match who {
+            None => {
+                self.broker.handle_timeout(self.now);
+                self.drain_broker();
+            }
+            Some(client) => self.with_client(client, |client, now| client.handle_timeout(now)),
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Arrive(datagram) => self.deliver(datagram),
+            Event::Stored(life) => {
+                if life == self.broker_life {
+                    self.complete_storage();
+                }
+            }
+            Event::Journaled(life, id) => {
+                self.record(4, life.client as u64, &id.to_be_bytes());
+                let running = self.nodes[life.client].running.as_ref();
+                if running.is_some_and(|running| running.life == life) {
+                    self.with_client(life.client, |client, now| client.handle_journaled(id, now));
+                }
+            }
+            Event::Say(talk, line) => self.say_next(talk, line),
+            Event::Fault(index) => self.fault(index, true),
+            Event::FaultEnds(index) => self.fault(index, false),
+        }
+    }
+
+    /// Hands a datagram to whoever is at its address now.
+    pub fn deliver(&mut self, datagram: Datagram) {
+        let Datagram { from, to, bytes } = datagram;
+        let data = BytesMut::from(&bytes[..]);
+        if to == broker_address() {
+            self.record(2, u64::MAX, &bytes);
+            self.broker.handle_datagram(Path::new(from), data, self.now);
+            self.drain_broker();
+        } else if let Some(client) = self.net.client_at(to) {
+            self.record(2, client as u64, &bytes);
+            self.with_client(client, |client, now| {
+                client.handle_datagram(Path::new(from), data, now);
+            });
+        }
+    }
+
+    fn complete_storage(&mut self) {
+        let Some((completion, observations)) = self.store.complete() else {
+            return;
+        };
+        self.record(3, completion.id, &[]);
+        for observation in observations {
+            self.observe(observation);
+        }
+        self.broker.handle_storage(completion, self.now);
+        self.drain_broker();
+    }
+
+    fn schedule(&mut self, at: Timestamp, event: Event) {
+        self.queue.insert((at, self.next_event), event);
+        self.next_event += 1;
+    }
+
+    // ---- the machines' outputs
+
+    fn drain_broker(&mut self) {
+        let mut out = Vec::new();
+        while let Some(transmit) = self.broker.poll_transmit(self.now, &mut out) {
+            self.transmit(None, transmit, &out);
+            out.clear();
+        }
+        while let Some(request) = self.broker.poll_storage() {
+            let at = self.store.submit(request, self.now);
+            self.schedule(at, Event::Stored(self.broker_life));
+        }
+        while let Some(event) = self.broker.poll_event() {
+            self.broker_events.push((self.now, event));
+        }
+    }
+
+    /// Does something with a client that lives, and drains it.
+    fn with_client<T: Default>(
+        &mut self,
+        client: usize,
+        what: impl FnOnce(&mut tertulia::client::Client, Timestamp) -> T,
+    ) -> T {
+        let Some(running) = &mut self.nodes[client].running else {
+            return T::default();
+        };
+        let result = what(&mut running.client, self.now);
+        while self.drain_client(client) {}
+        result
+    }
+
+    /// Drains a client once. Returns whether that led to more input.
+    fn drain_client(&mut self, index: usize) -> bool {
+        let mut out = Vec::new();
+        let mut went_on = false;
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(transmit) = running.client.poll_transmit(self.now, &mut out) else {
+                break;
+            };
+            self.transmit(Some(index), transmit, &out);
+            out.clear();
+        }
+        let journal_time = Duration::from_millis(self.plan.journal_ms);
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(request) = running.client.poll_journal() else {
+                break;
+            };
+            running.note(&request);
+            if journal_time.is_zero() {
+                running.client.handle_journaled(request.id, self.now);
+                went_on = true;
+            } else {
+                let at = running.journal_busy_until.max(self.now + journal_time);
+                running.journal_busy_until = at;
+                let life = running.life;
+                self.schedule(at, Event::Journaled(life, request.id));
+            }
+        }
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(event) = running.client.poll_event() else {
+                break;
+            };
+            went_on |= self.on_client_event(index, event);
+        }
+        went_on
+    }
+
+    fn transmit(&mut self, client: Option<usize>, transmit: Transmit, bytes: &[u8]) {
+        let to = transmit.path.remote;
+        for datagram in transmit.datagrams(bytes) {
+            let (client, direction) = match client {
+                Some(client) => (client, Direction::Up),
+                None => match self.net.client_at(to) {
+                    Some(client) => (client, Direction::Down),
+                    None => {
+                        self.net.fates.sent += 1;
+                        self.net.fates.astray += 1;
+                        continue;
+                    }
+                },
+            };
+            self.record(5, client as u64, datagram);
+            let arrivals = self.net.send(client, direction, to, datagram, self.now);
+            for (at, datagram) in arrivals {
+                self.schedule(at, Event::Arrive(datagram));
+            }
+        }
+    }
+
+    /// Takes what a client tells. Returns whether that led to an answer.
+    fn on_client_event(&mut self, index: usize, event: ClientEvent) -> bool {
+        let node = &mut self.nodes[index];
+        let Some(running) = &mut node.running else {
+            return false;
+        };
+        let life = running.life;
+        let observation = match event {
+            ClientEvent::FirstContact(key) => {
+                node.known = Some(key);
+                running.client.set_identity(node.identity.clone(), self.now);
+                return true;
+            }
+            ClientEvent::Online | ClientEvent::Offline => return false,
+            ClientEvent::Joined { room } => Observation::Joined(life, room),
+            ClientEvent::JoinRefused { room, code, .. } => {
+                self.violate(
+                    "no_broken_rules",
+                    format!("client {index} is not let into {}: {code}", room.as_str()),
+                );
+                return false;
+            }
+            ClientEvent::Fork { room } => {
+                running.shown.remove(&room);
+                Observation::Fork(life, room)
+            }
+            ClientEvent::Line { room, line } => {
+                let log = running.received.get_mut(&room).and_then(VecDeque::pop_front);
+                let log = log.unwrap_or_else(|| self.store.memory().log_id());
+                running.shown.insert(room.clone(), line.seq);
+                self.lines_shown += 1;
+                Observation::Shown {
+                    life,
+                    room,
+                    log,
+                    line,
+                }
+            }
+            ClientEvent::Notice { room, event, name } => {
+                Observation::Noticed(life, room, event, name.as_str().to_owned())
+            }
+            ClientEvent::Stored { handle, room, seq } => {
+                Observation::Stored(life, room, handle, seq)
+            }
+            ClientEvent::NotStored { handle, room, .. } => {
+                Observation::NotStored(life, room, handle)
+            }
+            ClientEvent::Ended(reason) => {
+                node.running = None;
+                Observation::Ended(life, reason)
+            }
+        };
+        self.observe(observation);
+        false
+    }
+
+    // ---- people
+
+    /// Starts a client's node, if it does not run.
+    pub fn start_node(&mut self, client: usize) {
+        if self.nodes[client].running.is_some() {
+            return;
+        }
+        let life = self.nodes[client].start(self.plan.seed, self.now);
+        self.observe(Observation::Born(life));
+        let rooms = self.nodes[client].rooms.clone();
+        self.history.alive.insert(client, (life, rooms));
+        self.with_client(client, |_, _| ());
+    }
+
+    /// Stops a client's node, without a word.
+    pub fn stop_node(&mut self, client: usize) {
+        if let Some(running) = self.nodes[client].running.take() {
+            self.observe(Observation::Died(running.life));
+        }
+    }
+
+    /// Tells a client's node to leave.
+    pub fn leave(&mut self, client: usize) {
+        self.with_client(client, |client, now| client.leave(now));
+    }
+
+    fn say_next(&mut self, index: usize, line: u64) {
+        let talk = self.plan.workload[index].clone();
+        if line + 1 < talk.lines {
+            let at = self.now + Duration::from_millis(talk.every_ms);
+            self.schedule(at, Event::Say(index, line + 1));
+        }
+        let number = if talk.is_monotonous { 0 } else { line };
+        let mut text = format!("client {} says {index}.{number}", talk.client);
+        while text.len() < talk.len {
+            text.push_str(" and so on");
+        }
+        text.truncate(talk.len.max(16));
+        self.say(talk.client, &room_name(talk.room), text.as_bytes());
+    }
+
+    /// A client types a line, if its node lives. Returns its handle.
+    pub fn say(&mut self, client: usize, room: &RoomName, text: &[u8]) -> Option<u64> {
+        let wall_ms = WALL_START_MS + self.now.as_millis();
+        let node = &mut self.nodes[client];
+        let life = node.running.as_ref()?.life;
+        let typed_at_ms = node.typed_at_ms(wall_ms);
+        let running = node.running.as_mut()?;
+        let handle = running
+            .client
+            .publish(room, text, typed_at_ms, self.now)
+            .ok()?;
+        self.lines_typed += 1;
+        let typed = Typed {
+            life,
+            room: room.clone(),
+            handle,
+            typed_at_ms,
+            body: Bytes::copy_from_slice(text),
+            index: node.next_index(room),
+        };
+        self.observe(Observation::Typed(typed));
+        self.with_client(client, |_, _| ());
+        Some(handle)
+    }
+
+    /// Stops the broker, and starts it again with an empty store and a new log.
+    pub fn restart_broker(&mut self) {
+        self.broker_life += 1;
+        let (broker, store) =
+            start_broker(&self.plan, &self.identity, self.broker_life, self.now);
+        (self.broker, self.store) = (broker, store);
+        self.history.current = Some(self.store.memory().log_id());
+        self.observe(Observation::NewLog);
+    }
+
+    /// Gives `client`, whose node does not run, another client's name, keys and rooms: the same
+    /// device in a second place.
+    pub fn share_device(&mut self, client: usize, of: usize) {
+        let (name, identity) = (self.nodes[of].name.clone(), self.nodes[of].identity.clone());
+        self.history.keys[client] = (identity.account(), identity.device());
+        let rooms = self.nodes[of].rooms.clone();
+        let node = &mut self.nodes[client];
+        (node.name, node.identity, node.rooms) = (name, identity, rooms);
+    }
+
+    /// Makes the broker's key another one, from its next start on.
+    pub fn change_broker_key(&mut self) {
+        let number = self.broker_life + 1;
+        let mut rng = SeededRng::new(seed_of(self.plan.seed, "broker identity", number));
+        self.identity = BrokerIdentity::generate(&mut rng);
+    }
+
+    // ---- the record
+
+    fn observe(&mut self, observation: Observation) {
+        if self.is_traced {
+            eprintln!("{} {observation:?}", self.now);
+        }
+        self.history.note(&observation);
+        let text = format!("{observation:?}");
+        self.record(6, 0, text.as_bytes());
+        let checked = self.checkers.on(&observation, &self.history, self.now);
+        self.observations.push((self.now, observation));
+        if let Err(violation) = checked {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
+    fn violate(&mut self, checker: &'static str, detail: String) {
+        self.violation.get_or_insert(Violation {
+            checker,
+            detail,
+            at: self.now,
+        });
+    }
+
+    /// Adds an event to the trace.
+    fn record(&mut self, kind: u64, whom: u64, bytes: &[u8]) {
+        let mut trace = mix(self.trace, self.now.as_nanos());
+        trace = mix(trace, mix(kind, whom));
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            trace = mix(trace, u64::from_be_bytes(word));
+        }
+        self.trace = trace;
+        if self.is_traced {
+            let name = ["", "timeout", "arrive", "stored", "journaled", "send", ""];
+            let name = name[kind as usize];
+            if !name.is_empty() {
+                eprintln!("{} {name} {} {}", self.now, whom as i64, bytes.len());
+            }
+        }
+    }
+}
+
+fn start_broker(
+    plan: &Plan,
+    identity: &BrokerIdentity,
+    life: u64,
+    now: Timestamp,
+) -> (Broker, SimStore) {
+    let mut rng = SeededRng::new(seed_of(plan.seed, "log", life));
+    let log = LogId(rng.bytes());
+    let config = BrokerConfig {
+        grace: Duration::from_millis(plan.grace_ms),
+    };
+    let seed = seed_of(plan.seed, "broker", life);
+    let mut broker = Broker::new(config, identity.clone(), log, seed);
+    broker.set_wall_clock(WALL_START_MS + now.as_millis(), now);
+    let latency = Duration::from_millis(plan.store_ms);
+    (broker, SimStore::new(log, latency, plan.seed))
+}

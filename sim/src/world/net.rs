@@ -1,0 +1,224 @@
+//! The adversarial network: real bytes, and a fate for each datagram.
+
+use std::net::SocketAddr;
+
+use tertulia::time::Timestamp;
+
+use crate::fate::{Dice, Direction, fate, mix};
+use crate::plan::{Plan, Rates};
+
+/// Where the broker listens.
+#[must_use]
+pub fn broker_address() -> SocketAddr {
+    ([10, 0, 0, 1], 7000).into()
+}
+
+/// The `index`th address of a client.
+fn client_address(client: usize, index: u16) -> SocketAddr {
+    let [.., high, low] = client.to_be_bytes();
+    ([10, 1, high, low], 40_000 + index).into()
+}
+
+/// A datagram under way.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// From whom.
+    pub from: SocketAddr,
+    /// To whom.
+    pub to: SocketAddr,
+    /// What arrives.
+    pub bytes: Vec<u8>,
+}
+
+/// A datagram as somebody on the way saw it, before anything befell it.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// When it was sent.
+    pub at: Timestamp,
+    /// The client at one end.
+    pub client: usize,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The datagram.
+    pub datagram: Datagram,
+}
+
+/// What befell the datagrams of a run, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// Sent.
+    pub sent: u64,
+    /// Of those, lost because the way was cut.
+    pub cut: u64,
+    /// Lost in a burst.
+    pub burst: u64,
+    /// Lost by the plan's rate.
+    pub lost: u64,
+    /// Sent to an address that nobody has any more.
+    pub astray: u64,
+    /// Of those that arrived: twice.
+    pub duplicated: u64,
+    /// Of those that arrived: corrupted.
+    pub corrupted: u64,
+    /// Of those that arrived: cut short.
+    pub truncated: u64,
+}
+
+impl Fates {
+    /// Adds another run's numbers.
+    pub const fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.cut += other.cut;
+        self.burst += other.burst;
+        self.lost += other.lost;
+        self.astray += other.astray;
+        self.duplicated += other.duplicated;
+        self.corrupted += other.corrupted;
+        self.truncated += other.truncated;
+    }
+
+    /// The datagrams that were exposed to the plan's loss.
+    #[must_use]
+    pub const fn exposed(&self) -> u64 {
+        self.sent - self.cut - self.burst - self.astray
+    }
+
+    /// The share of those exposed to the plan's loss that were lost by it, in thousandths.
+    #[must_use]
+    pub fn loss_permille(&self) -> f64 {
+        self.lost as f64 * 1000.0 / self.exposed().max(1) as f64
+    }
+}
+
+/// One client's way to the broker.
+struct Way {
+    address_index: u16,
+    /// How many faults cut the way up, and down.
+    cuts: [u32; 2],
+    /// The loss of the bursts under way, in thousandths.
+    bursts: Vec<u64>,
+    /// How many datagrams went up, and down.
+    numbers: [u64; 2],
+}
+
+/// The network between all clients and the broker.
+pub struct Net {
+    seed: u64,
+    rates: Rates,
+    ways: Vec<Way>,
+    /// What befell the datagrams so far.
+    pub fates: Fates,
+    /// Every datagram sent, if somebody listens.
+    pub captured: Option<Vec<Captured>>,
+}
+
+impl Net {
+    /// The plan's network, on which nothing has been sent.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let ways = plan.topology.clients.iter().map(|_| Way {
+            address_index: 0,
+            cuts: [0; 2],
+            bursts: Vec::new(),
+            numbers: [0; 2],
+        });
+        Self {
+            seed: plan.seed,
+            rates: plan.rates,
+            ways: ways.collect(),
+            fates: Fates::default(),
+            captured: None,
+        }
+    }
+
+    /// A client's present address.
+    #[must_use]
+    pub fn address(&self, client: usize) -> SocketAddr {
+        client_address(client, self.ways[client].address_index)
+    }
+
+    /// The client that has an address.
+    #[must_use]
+    pub fn client_at(&self, address: SocketAddr) -> Option<usize> {
+        (0..self.ways.len()).find(|client| self.address(*client) == address)
+    }
+
+    /// Gives a client another address; the old one is dead.
+    pub fn move_client(&mut self, client: usize) {
+        self.ways[client].address_index += 1;
+    }
+
+    /// Cuts a direction, or lifts one cut.
+    pub fn cut(&mut self, client: usize, direction: Direction, on: bool) {
+        let cuts = &mut self.ways[client].cuts[direction as usize];
+        if on {
+            *cuts += 1;
+        } else {
+            *cuts -= 1;
+        }
+    }
+
+    /// Begins a burst of losses, or ends it.
+    pub fn burst(&mut self, client: usize, loss_permille: u64, on: bool) {
+        let bursts = &mut self.ways[client].bursts;
+        if on {
+            bursts.push(loss_permille);
+        } else if let Some(index) = bursts.iter().position(|loss| *loss == loss_permille) {
+            bursts.remove(index);
+        }
+    }
+
+    /// Sends a datagram from or to a client. Returns what arrives, and when.
+    pub fn send(
+        &mut self,
+        client: usize,
+        direction: Direction,
+        to: SocketAddr,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Vec<(Timestamp, Datagram)> {
+        let from = match direction {
+            Direction::Up => self.address(client),
+            Direction::Down => broker_address(),
+        };
+        if let Some(captured) = &mut self.captured {
+            captured.push(Captured {
+                at: now,
+                client,
+                direction,
+                datagram: Datagram {
+                    from,
+                    to,
+                    bytes: bytes.to_vec(),
+                },
+            });
+        }
+        let way = &mut self.ways[client];
+        let number = way.numbers[direction as usize];
+        way.numbers[direction as usize] += 1;
+        self.fates.sent += 1;
+        if way.cuts[direction as usize] > 0 {
+            self.fates.cut += 1;
+            return Vec::new();
+        }
+        let mut dice = Dice::new(mix(self.seed ^ 0xb0257, mix(client as u64 * 2, number)));
+        if way.bursts.iter().any(|loss| dice.chance(*loss)) {
+            self.fates.burst += 1;
+            return Vec::new();
+        }
+        let fate = fate(self.seed, client, direction, number, &self.rates);
+        if fate.is_lost {
+            self.fates.lost += 1;
+            return Vec::new();
+        }
+        self.fates.duplicated += u64::from(fate.delays.len() > 1);
+        self.fates.corrupted += u64::from(!fate.flips.is_empty());
+        self.fates.truncated += u64::from(fate.cut_to_permille.is_some());
+        let arrives = |(copy, delay): (usize, &std::time::Duration)| {
+            // Only the first copy is damaged: a duplicate is another chance.
+            let bytes = if copy == 0 { fate.apply(bytes) } else { bytes.to_vec() };
+            (now + *delay, Datagram { from, to, bytes })
+        };
+        fate.delays.iter().enumerate().map(arrives).collect()
+    }
+}

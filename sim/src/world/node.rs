@@ -1,0 +1,124 @@
+//! One simulated person: keys that last, a node that may die, and what was typed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tertulia::chat::{LogId, Name, RoomName};
+use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest};
+use tertulia::rng::SeededRng;
+use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::time::Timestamp;
+use tertulia::transmit::Path;
+
+use super::net::broker_address;
+use super::seed_of;
+use crate::history::Life;
+
+/// A person with a node.
+pub struct Node {
+    /// Under which name.
+    pub name: Name,
+    /// The keys.
+    pub identity: NodeIdentity,
+    /// The broker's key, once known (SEC-9).
+    pub known: Option<PublicKey>,
+    /// The program, while it runs.
+    pub running: Option<Running>,
+    /// In which rooms.
+    pub rooms: Vec<RoomName>,
+    /// How many lines from before it asks for.
+    pub history: u64,
+    client: usize,
+    lives: usize,
+    last_typed_at_ms: u64,
+    typed: BTreeMap<RoomName, usize>,
+}
+
+/// A node's program.
+pub struct Running {
+    /// Which life it is.
+    pub life: Life,
+    /// The machine.
+    pub client: Client,
+    /// Of which history each journaled line is, until it is shown.
+    pub received: BTreeMap<RoomName, VecDeque<LogId>>,
+    /// The last line shown, by room.
+    pub shown: BTreeMap<RoomName, u64>,
+    /// When the journal has done what it was asked.
+    pub journal_busy_until: Timestamp,
+}
+
+impl Node {
+    /// Somebody who has never been anywhere.
+    ///
+    /// # Panics
+    ///
+    /// Never: `node0` and its like are names.
+    #[must_use]
+    pub fn new(seed: u64, client: usize, rooms: Vec<RoomName>, history: u64) -> Self {
+        let mut rng = SeededRng::new(seed_of(seed, "identity", client as u64));
+        Self {
+            name: Name::new(&format!("node{client}")).expect("a valid name"),
+            identity: NodeIdentity::generate(&mut rng),
+            known: None,
+            running: None,
+            rooms,
+            history,
+            client,
+            lives: 0,
+            last_typed_at_ms: 0,
+            typed: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the program.
+    pub fn start(&mut self, seed: u64, now: Timestamp) -> Life {
+        let life = Life {
+            client: self.client,
+            life: self.lives,
+        };
+        self.lives += 1;
+        let config = ClientConfig {
+            paths: vec![Path::new(broker_address())],
+            name: self.name.clone(),
+            known: self.known.map(|key| (key, self.identity.clone())),
+        };
+        let number = (self.client * 1000 + life.life) as u64;
+        let mut client = Client::new(config, seed_of(seed, "client", number), now);
+        for room in &self.rooms {
+            client.join(room, self.history, now);
+        }
+        self.running = Some(Running {
+            life,
+            client,
+            received: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            journal_busy_until: Timestamp::ZERO,
+        });
+        life
+    }
+
+    /// A time of typing that this device has not used yet.
+    pub fn typed_at_ms(&mut self, wall_ms: u64) -> u64 {
+        self.last_typed_at_ms = wall_ms.max(self.last_typed_at_ms + 1);
+        self.last_typed_at_ms
+    }
+
+    /// The next line's place among all that was typed into a room.
+    pub fn next_index(&mut self, room: &RoomName) -> usize {
+        let typed = self.typed.entry(room.clone()).or_default();
+        *typed += 1;
+        *typed - 1
+    }
+}
+
+impl Running {
+    /// Notes what the journal was asked for.
+    pub fn note(&mut self, request: &JournalRequest) {
+        if let JournalEntry::Received { room, log, .. } = &request.entry {
+            self.received
+                .entry(room.clone())
+                .or_default()
+                .push_back(*log);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The core level: many drawn plans, every promise of SPEC.md section 2 checked on each.
+
+use std::env;
+use std::ops::Range;
+use std::time::Instant;
+
+use sim::failure::{Failure, mutant_from_environment};
+use sim::plan::Plan;
+use sim::run::{Figures, Outcome, for_each_seed, run};
+
+/// How many seeds every run of the tests takes.
+const SEEDS: u64 = 500;
+
+/// `SIM_SEEDS` from `SIM_FIRST_SEED` on; the same ones each time unless told otherwise.
+fn seeds() -> Range<u64> {
+    let number = |name, default| match env::var(name) {
+        Ok(value) => value.parse().expect("a number"),
+        Err(_) => default,
+    };
+    let first = number("SIM_FIRST_SEED", 0);
+    first..first + number("SIM_SEEDS", SEEDS)
+}
+
+/// DLV-1 to DLV-8: nothing lost, nothing twice, one order, FIFO, no phantoms, honest states,
+/// everything delivered in the end; and no panic and no ERROR line anywhere.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how fast the simulation is, is measured in real time")]
+fn every_promise_holds_under_every_drawn_plan() {
+    let mutant = mutant_from_environment();
+    let begun = Instant::now();
+    let outcomes = for_each_seed(seeds(), |seed| run(&Plan::draw(seed), mutant));
+    let wall = begun.elapsed();
+    let mut figures = Figures::default();
+    for (_, outcome) in &outcomes {
+        figures.add(outcome);
+    }
+    println!("{figures}");
+    println!(
+        "{:.0} simulated seconds per wall minute",
+        figures.simulated.as_secs_f64() / wall.as_secs_f64() * 60.0
+    );
+    let failed = outcomes.iter().filter(|(_, outcome)| outcome.violation.is_some());
+    let failed: Vec<&(u64, Outcome)> = failed.collect();
+    for (seed, outcome) in failed.iter().take(3) {
+        let violation = outcome.violation.clone().expect("it failed");
+        let failure = Failure::new(&Plan::draw(*seed), mutant, violation, outcome.trace);
+        println!("{}", failure.expect("the plan can be written"));
+    }
+    assert!(failed.is_empty(), "{} of {} failed", failed.len(), outcomes.len());
+    assert_honest_load(&figures, &outcomes);
+}
+
+/// Simulated seconds are not idle ones, and the network does what the plans say.
+fn assert_honest_load(figures: &Figures, outcomes: &[(u64, Outcome)]) {
+    assert!(figures.median_typed() >= 100, "{}", figures.median_typed());
+    let mut expected = 0.0;
+    for (seed, Outcome { fates, .. }) in outcomes {
+        let planned = Plan::draw(*seed).rates.loss_permille as f64;
+        let exposed = fates.exposed() as f64;
+        expected += planned * exposed / 1000.0;
+        // Two points, and what chance does in a short run: four standard deviations.
+        let chance = 4.0 * (planned * (1000.0 - planned) / exposed.max(1.0)).sqrt();
+        let off = (fates.loss_permille() - planned).abs();
+        assert!(off <= 20.0 + chance, "seed {seed}: {off} off {planned}");
+    }
+    let off = (figures.fates.lost as f64 - expected).abs() / figures.fates.exposed() as f64;
+    assert!(off <= 0.02, "{off}");
+}
+
+#[test]
+fn the_same_seed_twice_is_the_same_run() {
+    let both = for_each_seed(0..50, |seed| {
+        let plan = Plan::draw(seed);
+        (run(&plan, None), run(&plan, None))
+    });
+    for (seed, (one, other)) in both {
+        assert_eq!(one, other, "seed {seed}");
+        assert_ne!(one.trace, 0);
+    }
+}
