@@ -46,9 +46,15 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
         });
         let checker = checker_of(mutant);
         let killed = |by: &dyn Fn(&str) -> bool| {
-            outcomes.iter().filter(|(_, name)| name.is_some_and(by)).count()
+            outcomes
+                .iter()
+                .filter(|(_, name)| name.is_some_and(by))
+                .count()
         };
-        let (own, others) = (killed(&|name| name == checker), killed(&|name| name != checker));
+        let (own, others) = (
+            killed(&|name| name == checker),
+            killed(&|name| name != checker),
+        );
         let first = outcomes.iter().find(|(_, name)| *name == Some(checker));
         let first = first.map_or("never".to_owned(), |(seed, _)| seed.to_string());
         println!(
@@ -61,5 +67,8 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
             survivors.push(mutant);
         }
     }
-    assert!(survivors.is_empty(), "not found by their checkers: {survivors:?}");
+    assert!(
+        survivors.is_empty(),
+        "not found by their checkers: {survivors:?}"
+    );
 }

@@ -23,7 +23,9 @@ fn quiet(clients: usize) -> World {
 }
 
 fn run(world: &mut World, seconds: u64) {
-    world.run_for(Duration::from_secs(seconds)).expect("no rule is broken");
+    world
+        .run_for(Duration::from_secs(seconds))
+        .expect("no rule is broken");
 }
 
 /// Everything outstanding must be settled now, on top of what the checkers ask.
@@ -33,7 +35,9 @@ fn finish(world: &mut World) {
 }
 
 fn say(world: &mut World, client: usize, text: &str) {
-    world.say(client, &room_name(0), text.as_bytes()).expect("the node takes it");
+    world
+        .say(client, &room_name(0), text.as_bytes())
+        .expect("the node takes it");
 }
 
 const fn cut(client: usize) -> Fault {
@@ -72,13 +76,18 @@ fn notices(world: &World, client: usize, name: &str) -> Vec<(Timestamp, NoticeEv
 fn stored(world: &World) -> Vec<String> {
     let room = room_name(0);
     let lines = world.store.memory().lines(&room);
-    lines.filter(|line| line.n > 0).map(|line| line.text().into_owned()).collect()
+    lines
+        .filter(|line| line.n > 0)
+        .map(|line| line.text().into_owned())
+        .collect()
 }
 
 /// The pattern bytes of the HELLOs that a client has sent, without repetitions (HSD-2).
 fn patterns(world: &World, client: usize) -> Vec<u8> {
     let captured = world.net.captured.as_deref().unwrap_or_default();
-    let sent = captured.iter().filter(|c| c.client == client && c.direction == Direction::Up);
+    let sent = captured
+        .iter()
+        .filter(|c| c.client == client && c.direction == Direction::Up);
     let mut patterns: Vec<u8> = sent
         .filter(|c| c.datagram.bytes.first() == Some(&1))
         .map(|c| c.datagram.bytes[2])
@@ -108,7 +117,8 @@ fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
     assert_eq!(stored(&world), waited);
     let forks = |client| {
         let all = world.observations.iter();
-        all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client)).count()
+        all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client))
+            .count()
     };
     assert_eq!((forks(0), forks(1)), (1, 1));
     for client in [0, 1] {
@@ -144,9 +154,7 @@ fn a_device_that_signs_in_elsewhere_replaces_itself_unnoticed() {
     world.share_device(2, 0);
     world.start_node(2);
     run(&mut world, 10);
-    let replaced = |o: &Observation| {
-        matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0)
-    };
+    let replaced = |o: &Observation| matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0);
     assert!(world.observations.iter().any(|(_, o)| replaced(o)));
     assert_eq!(notices(&world, 1, "node0"), []);
     assert_eq!(world.broker.people(), 2);
@@ -219,7 +227,13 @@ fn a_newcomer_with_history_gets_the_past_and_the_present_without_a_seam() {
     let mut plan = Plan::quiet(1, 3);
     plan.topology.history = 100_000;
     plan.store_ms = 20;
-    plan.faults = vec![(0, Fault::Die { client: 1, back_after_ms: Some(20_000) })];
+    plan.faults = vec![(
+        0,
+        Fault::Die {
+            client: 1,
+            back_after_ms: Some(20_000),
+        },
+    )];
     let mut world = World::new(plan);
     run(&mut world, 3);
     for line in 0..2000 {
@@ -230,7 +244,9 @@ fn a_newcomer_with_history_gets_the_past_and_the_present_without_a_seam() {
     }
     for line in 0..100 {
         say(&mut world, 0, &format!("present {line}"));
-        world.run_for(Duration::from_millis(50)).expect("no rule is broken");
+        world
+            .run_for(Duration::from_millis(50))
+            .expect("no rule is broken");
     }
     run(&mut world, 60);
     assert_eq!(shown(&world, 1).len(), 2100);
@@ -307,7 +323,10 @@ fn everything_ever_sent_to_a_broker_means_nothing_to_its_next_incarnation() {
     }
     run(&mut world, 60);
     assert_eq!(state(&world), before);
-    assert_eq!((world.broker.people(), world.broker.link_counts()), (0, (0, 0)));
+    assert_eq!(
+        (world.broker.people(), world.broker.link_counts()),
+        (0, (0, 0))
+    );
     assert!(stored(&world).is_empty());
 }
 
@@ -340,7 +359,9 @@ fn a_broker_with_another_key_stops_the_node_for_good() {
     world.change_broker_key();
     world.restart_broker();
     say(&mut world, 0, "not for a stranger");
-    let violation = world.run_for(Duration::from_secs(60)).expect_err("the node ends");
+    let violation = world
+        .run_for(Duration::from_secs(60))
+        .expect_err("the node ends");
     assert_eq!(violation.checker, "no_broken_rules");
     let ended = world.observations.iter().find_map(|(_, o)| match o {
         Observation::Ended(_, reason) => Some(reason.clone()),
@@ -467,7 +488,9 @@ fn notices_take_the_same_place_among_the_lines_for_everybody() {
     let mut world = World::new(plan);
     for line in 0..100 {
         say(&mut world, line % 2, &format!("line {line}"));
-        world.run_for(Duration::from_millis(200)).expect("no rule is broken");
+        world
+            .run_for(Duration::from_millis(200))
+            .expect("no rule is broken");
         if line == 80 {
             world.leave(5);
         }
@@ -475,12 +498,24 @@ fn notices_take_the_same_place_among_the_lines_for_everybody() {
     run(&mut world, 30);
     let conversations: Vec<Vec<String>> = (0..5).map(|c| conversation(&world, c)).collect();
     let longest = conversations.iter().max_by_key(|c| c.len()).expect("five");
-    assert!(longest.iter().filter(|item| item.ends_with("Joined")).count() >= 5);
+    assert!(
+        longest
+            .iter()
+            .filter(|item| item.ends_with("Joined"))
+            .count()
+            >= 5
+    );
     assert!(longest.contains(&"node5 Left".to_owned()), "{longest:?}");
     for conversation in &conversations {
         // From one's own notice on; what came before it is not for the newcomer.
-        let from = conversation.iter().position(|item| item.ends_with("Joined")).expect("one's own");
-        assert!(longest.ends_with(&conversation[from..]), "{conversation:?} of {longest:?}");
+        let from = conversation
+            .iter()
+            .position(|item| item.ends_with("Joined"))
+            .expect("one's own");
+        assert!(
+            longest.ends_with(&conversation[from..]),
+            "{conversation:?} of {longest:?}"
+        );
     }
     finish(&mut world);
 }
@@ -499,7 +534,10 @@ fn who_leaves_out_of_contact_stays_until_everything_is_stored() {
     assert!(world.nodes[0].running.is_none());
     assert_eq!(shown(&world, 1), ["my last words"]);
     let notices = notices(&world, 1, "node0");
-    assert_eq!(notices.last().map(|(_, event)| *event), Some(NoticeEvent::Left));
+    assert_eq!(
+        notices.last().map(|(_, event)| *event),
+        Some(NoticeEvent::Left)
+    );
     finish(&mut world);
 }
 
@@ -521,7 +559,10 @@ fn no_datagram_shows_a_name_a_room_or_a_text() {
     assert!(captured.len() > 100);
     for secret in ["node0", "node1", "node2", "room0", "confidential"] {
         let is_shown = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
-        assert!(!captured.iter().any(|c| is_shown(&c.datagram.bytes)), "{secret}");
+        assert!(
+            !captured.iter().any(|c| is_shown(&c.datagram.bytes)),
+            "{secret}"
+        );
     }
     finish(&mut world);
 }

@@ -209,21 +209,23 @@ impl RoomLog {
                 now_ms,
             )
         });
-        let base_of = |wanted: Resume| {
-            self.base_at(wanted.seq)
-                .filter(|base| wanted.log == log && wanted.hash == base.hash)
-        };
-        let fresh = || {
-            self.base_at(tail_before.saturating_sub(history))
-                .unwrap_or(LineBase::START)
-        };
-        let (resume, base) = match resume {
+        let fresh = || tail_before.saturating_sub(history);
+        let (resume, seq) = match resume {
             None => (ResumeOutcome::Fresh, fresh()),
-            Some(wanted) => match base_of(wanted) {
-                Some(base) => (ResumeOutcome::Resumed, base),
-                None => (ResumeOutcome::Fork, fresh()),
-            },
+            Some(wanted)
+                if wanted.log == log && self.base_at(wanted.base.seq) == Some(wanted.base) =>
+            {
+                (ResumeOutcome::Resumed, wanted.base.seq)
+            }
+            Some(wanted) => {
+                // What was said since, by the clock: the numbers mean nothing in another history.
+                let seen =
+                    |stored: &StoredLine| stored.line.stored_at_ms <= wanted.base.stored_at_ms;
+                let since = self.lines.partition_point(seen) as u64;
+                (ResumeOutcome::Fork, since.min(tail_before))
+            }
         };
+        let base = self.base_at(seq).unwrap_or(LineBase::START);
         let last = self.publications.get(&author.device).and_then(|known| {
             let (digest, _) = known.last()?;
             Some(LastPublication {

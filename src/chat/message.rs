@@ -8,9 +8,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomHash, RoomId,
-};
+use super::{Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomId};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -66,10 +64,8 @@ pub enum ControlFromBroker {
 pub struct Resume {
     /// The history that it saw.
     pub log: LogId,
-    /// The last line that it has.
-    pub seq: u64,
-    /// The room hash after that line.
-    pub hash: RoomHash,
+    /// The last line that it has; in another history, the time at which to go on (RUM-10).
+    pub base: LineBase,
 }
 
 /// What became of a resume.
@@ -295,10 +291,11 @@ impl RoomFromNode {
                 put_varint(&mut out, *history);
                 put_varint(&mut out, *presence);
                 out.push(u8::from(resume.is_some()));
-                if let Some(Resume { log, seq, hash }) = resume {
+                if let Some(Resume { log, base }) = resume {
                     out.extend_from_slice(&log.0);
-                    put_varint(&mut out, *seq);
-                    out.extend_from_slice(hash);
+                    put_varint(&mut out, base.seq);
+                    out.extend_from_slice(&base.stored_at_ms.to_be_bytes());
+                    out.extend_from_slice(&base.hash);
                 }
             }
             Self::Publish(Publication {
@@ -335,8 +332,11 @@ impl RoomFromNode {
                     0 => None,
                     1 => Some(Resume {
                         log: LogId(r.array()?),
-                        seq: r.varint()?,
-                        hash: r.array()?,
+                        base: LineBase {
+                            seq: r.varint()?,
+                            stored_at_ms: r.u64()?,
+                            hash: r.array()?,
+                        },
                     }),
                     _ => return Err(DecodeError::Invalid("resume flag")),
                 },

@@ -63,10 +63,14 @@ fn messages_survive_the_wire() {
     ] {
         assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
+    let base = LineBase {
+        seq: 40,
+        stored_at_ms: 1_700_000_000_000,
+        hash: [5; 32],
+    };
     let resume = Some(Resume {
         log: LogId([1; 16]),
-        seq: 40,
-        hash: [5; 32],
+        base,
     });
     for resume in [None, resume] {
         let join = RoomFromNode::Join {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use super::VERSION;
 use super::address::{ChatUrl, HostPort};
@@ -174,34 +174,38 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
 
 /// The arguments of this process. The error is how it is to end, when it has been said why.
 pub(super) fn broker() -> Result<BrokerArgs, Code> {
-    parse(BrokerArgs::command().try_get_matches(), check_broker)
+    parse(BrokerArgs::command().try_get_matches(), check_broker).map_err(print)
 }
 
 /// The arguments of this process. The error is how it is to end, when it has been said why.
 pub(super) fn node() -> Result<NodeArgs, Code> {
-    parse(NodeArgs::command().try_get_matches(), check_node)
+    parse(NodeArgs::command().try_get_matches(), check_node).map_err(print)
 }
 
-fn parse<A: FromArgMatches + clap::CommandFactory>(
+fn parse<A: FromArgMatches + CommandFactory>(
     matches: Result<ArgMatches, clap::Error>,
     check: impl FnOnce(&A, &ArgMatches) -> Result<(), String>,
-) -> Result<A, Code> {
-    let parsed = matches.and_then(|matches| {
-        let args = A::from_arg_matches(&matches)?;
-        check(&args, &matches)
-            .map_err(|message| A::command().error(ErrorKind::ArgumentConflict, message))?;
-        Ok(args)
-    });
-    parsed.map_err(|error| {
-        // Help that nobody reads is no failure.
-        let _ = error.print();
-        // clap would end with 2 (CLI-6).
-        if error.use_stderr() {
-            Code::Usage
-        } else {
-            Code::Done
-        }
-    })
+) -> Result<A, clap::Error> {
+    let matches = matches?;
+    let args = A::from_arg_matches(&matches)?;
+    check(&args, &matches)
+        .map_err(|message| A::command().error(ErrorKind::ArgumentConflict, message))?;
+    Ok(args)
+}
+
+fn print(error: clap::Error) -> Code {
+    // Help that nobody reads is no failure.
+    let _ = error.print();
+    code(&error)
+}
+
+/// clap itself would end with 2 (CLI-6).
+fn code(error: &clap::Error) -> Code {
+    if error.use_stderr() {
+        Code::Usage
+    } else {
+        Code::Done
+    }
 }
 
 /// BRK-6.
@@ -237,15 +241,14 @@ mod tests {
 
     fn broker(args: &[&str]) -> Result<BrokerArgs, Code> {
         let args = ["chat-broker"].iter().chain(args);
-        parse(
-            BrokerArgs::command().try_get_matches_from(args),
-            check_broker,
-        )
+        let matches = BrokerArgs::command().try_get_matches_from(args);
+        parse(matches, check_broker).map_err(|error| code(&error))
     }
 
     fn node(args: &[&str]) -> Result<NodeArgs, Code> {
         let args = ["chat-node"].iter().chain(args);
-        parse(NodeArgs::command().try_get_matches_from(args), check_node)
+        let matches = NodeArgs::command().try_get_matches_from(args);
+        parse(matches, check_node).map_err(|error| code(&error))
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The programs: `chat-broker` and `chat-node` (SPEC.md section 12).
 //!
-//! Everything that a person or a script meets is here: arguments and exit codes ([`args`],
-//! [`exit`]), what is kept in files ([`files`], [`keyfile`], [`known_hosts`], [`profile`]), what is
-//! read and shown ([`input`], [`screen`], [`status`], [`logging`]), and the two programs that put it
-//! together around a [driver](crate::driver) ([`broker`], [`node`]).
+//! Everything that a person or a script meets is here: arguments and exit codes (`args`,
+//! `exit`), what is kept in files (`files`, `keyfile`, `known_hosts`, `profile`), what is
+//! read and shown (`input`, `screen`, `status`, `logging`), and the two programs that put it
+//! together around a [driver](crate::driver) (`broker`, `node`).
 //!
 //! This module is no interface for others: it is a part of the library only so that the two
 //! binaries share it.

@@ -22,7 +22,10 @@ const CLEAR_LINE: &str = "\r\x1b[K";
 enum Show {
     Line(String),
     Note(String),
-    Prompt(Option<&'static str>),
+    Prompt(&'static str),
+    /// The prompt was answered: the terminal itself went on to the next line.
+    Answered,
+    NoPrompt,
 }
 
 /// The way to a thread that shows things: writing to a terminal or a pipe can take its time.
@@ -91,13 +94,18 @@ impl Screen {
     /// Asks for a line; at a terminal only.
     pub(super) async fn prompt(&self, prompt: &'static str) {
         if self.is_interactive {
-            self.show(Show::Prompt(Some(prompt))).await;
+            self.show(Show::Prompt(prompt)).await;
         }
+    }
+
+    /// A line was typed where the prompt was.
+    pub(super) async fn answered(&self) {
+        self.show(Show::Answered).await;
     }
 
     /// Asks for nothing any more.
     pub(super) async fn end_prompt(&self) {
-        self.show(Show::Prompt(None)).await;
+        self.show(Show::NoPrompt).await;
     }
 
     async fn show(&self, show: Show) {
@@ -154,11 +162,17 @@ impl<O: Write, E: Write> Painter<O, E> {
                 }
                 Ok(())
             }
-            Show::Prompt(Some(prompt)) => {
-                self.prompt = Some(prompt);
+            Show::Prompt(prompt) => {
+                if self.prompt.replace(prompt) == Some(prompt) {
+                    return Ok(());
+                }
                 self.show_prompt()
             }
-            Show::Prompt(None) => {
+            Show::Answered => {
+                self.prompt = None;
+                Ok(())
+            }
+            Show::NoPrompt => {
                 self.make_room()?;
                 self.prompt = None;
                 self.out.flush()
@@ -208,9 +222,20 @@ mod tests {
     #[test]
     fn off_a_terminal_there_are_lines_and_nothing_else() {
         let note = Show::Note("note".to_owned());
-        let shows = vec![line("a: 1"), note, line("b: 2"), Show::Prompt(None)];
+        let shows = vec![line("a: 1"), note, line("b: 2"), Show::NoPrompt];
         let (out, err) = shown(CLEAR_LINE, false, shows);
         assert_eq!(out, "a: 1\nb: 2\n");
+        assert_eq!(err, "note\n");
+    }
+
+    /// CLI-2.
+    #[test]
+    fn a_prompt_is_shown_once_for_each_answer() {
+        let prompt = || Show::Prompt("YOU: ");
+        let note = Show::Note("note".to_owned());
+        let shows = vec![prompt(), prompt(), Show::Answered, note, prompt()];
+        let (out, err) = shown(CLEAR_LINE, true, shows);
+        assert_eq!(out, "YOU: YOU: ");
         assert_eq!(err, "note\n");
     }
 
@@ -220,10 +245,10 @@ mod tests {
         let shows = || {
             let note = Show::Note("note".to_owned());
             vec![
-                Show::Prompt(Some("YOU: ")),
+                Show::Prompt("YOU: "),
                 line("a: 1"),
                 note,
-                Show::Prompt(None),
+                Show::NoPrompt,
                 line("Leaving chat!"),
             ]
         };

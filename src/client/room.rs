@@ -111,11 +111,7 @@ impl Room {
     }
 
     pub(super) fn join_message(&self) -> Bytes {
-        let resume = self.cursor.map(|(log, base)| Resume {
-            log,
-            seq: base.seq,
-            hash: base.hash,
-        });
+        let resume = self.cursor.map(|(log, base)| Resume { log, base });
         RoomFromNode::Join {
             room: self.name.as_str().to_owned(),
             history: self.history,

@@ -118,6 +118,8 @@ fn a_broker_that_lost_its_history_gets_what_still_waits_once() {
         2
     );
     assert_eq!(count(&pump, 0, is_stored), 3);
+    // Bob came back later than the lines did, and has them all the same.
+    assert_eq!(pump.heard(1), ["ada: before", "ada: one", "ada: two"]);
     pump.say(0, "three");
     pump.run_ms(500);
     assert_eq!(pump.heard(1).last().map(String::as_str), Some("ada: three"));

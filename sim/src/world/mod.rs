@@ -92,7 +92,9 @@ pub struct World {
 
 /// The seed of a machine.
 fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
-    let role = role.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+    let role = role
+        .bytes()
+        .fold(0, |hash, byte| mix(hash, u64::from(byte)));
     let mut out = [0; 32];
     for (index, part) in out.chunks_mut(8).enumerate() {
         let word = mix(mix(seed, role), mix(number, index as u64));
@@ -124,7 +126,9 @@ impl World {
             Node::new(seed, client, rooms, plan.topology.history)
         });
         let nodes: Vec<Node> = nodes.collect();
-        let keys = nodes.iter().map(|n| (n.identity.account(), n.identity.device()));
+        let keys = nodes
+            .iter()
+            .map(|n| (n.identity.account(), n.identity.device()));
         let history = History {
             keys: keys.collect(),
             ..History::default()
@@ -530,7 +534,10 @@ impl World {
                 Observation::Fork(life, room)
             }
             ClientEvent::Line { room, line } => {
-                let log = running.received.get_mut(&room).and_then(VecDeque::pop_front);
+                let log = running
+                    .received
+                    .get_mut(&room)
+                    .and_then(VecDeque::pop_front);
                 let log = log.unwrap_or_else(|| self.store.memory().log_id());
                 running.shown.insert(room.clone(), line.seq);
                 self.lines_shown += 1;
@@ -628,8 +635,7 @@ impl World {
     /// Stops the broker, and starts it again with an empty store and a new log.
     pub fn restart_broker(&mut self) {
         self.broker_life += 1;
-        let (broker, store) =
-            start_broker(&self.plan, &self.identity, self.broker_life, self.now);
+        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
         (self.broker, self.store) = (broker, store);
         self.history.current = Some(self.store.memory().log_id());
         self.observe(Observation::NewLog);

@@ -216,7 +216,11 @@ impl Net {
         self.fates.truncated += u64::from(fate.cut_to_permille.is_some());
         let arrives = |(copy, delay): (usize, &std::time::Duration)| {
             // Only the first copy is damaged: a duplicate is another chance.
-            let bytes = if copy == 0 { fate.apply(bytes) } else { bytes.to_vec() };
+            let bytes = if copy == 0 {
+                fate.apply(bytes)
+            } else {
+                bytes.to_vec()
+            };
             (now + *delay, Datagram { from, to, bytes })
         };
         fate.delays.iter().enumerate().map(arrives).collect()

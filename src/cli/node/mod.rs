@@ -137,11 +137,11 @@ impl Terminal {
                 }
             };
             self.lines_taken += 1;
+            self.screen.answered().await;
             let text = String::from_utf8_lossy(&line);
             match Name::new(text.trim()) {
                 Ok(name) => return Ok(Some(name)),
                 Err(error) if is_interactive => {
-                    self.screen.end_prompt().await;
                     self.screen.note(error.to_string()).await;
                 }
                 Err(error) => {

@@ -25,7 +25,7 @@ use crate::rng::SeededRng;
 use crate::secure::PublicKey;
 
 /// After this long without a first contact, the node says so.
-const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(2);
+const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(3);
 /// How often a line that did not fit into the outbox is tried again.
 const OUTBOX_TRIED_EVERY: Duration = Duration::from_millis(20);
 
@@ -98,8 +98,7 @@ impl<'a> Session<'a> {
         if let (Some(remembered), Some(given)) = (remembered, given)
             && remembered.key != given
         {
-            let keys = (remembered.key, given);
-            let text = words::changed_key(&host, keys, hosts.path(), Some(remembered));
+            let text = words::contradicting_url(&host, given, hosts.path(), remembered);
             return Err(Failure::new(Code::Refused, text));
         }
         let key = remembered.map(|remembered| remembered.key).or(given);
@@ -239,6 +238,7 @@ impl<'a> Session<'a> {
 
     async fn on_input(&mut self, input: Input) {
         self.terminal.lines_taken += 1;
+        self.terminal.screen.answered().await;
         match input {
             // CLI-4
             Input::TooLong => self.refuse("the line is longer than 16384 bytes").await,
@@ -310,8 +310,8 @@ impl<'a> Session<'a> {
             }
             ClientEvent::Fork { room } => {
                 let note = format!(
-                    "-- the broker has lost the history of {room}, or restored an older one: \
-                     lines may be missing here or there --"
+                    "-- the broker has another history of {room} than before (lost, or restored \
+                     from a backup): earlier lines may be gone there --"
                 );
                 self.note(note).await;
             }
@@ -406,6 +406,10 @@ impl<'a> Session<'a> {
             gave_up: false,
         });
         self.terminal.screen.end_prompt().await;
+        if self.waiting > 0 && self.terminal.screen.is_interactive() {
+            let note = words::draining(self.waiting, self.args.drain);
+            self.note(note).await;
+        }
         if self.is_seated {
             self.command(NodeCommand::Leave).await;
         }

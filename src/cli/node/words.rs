@@ -1,5 +1,7 @@
 //! What a node says, in words.
 
+use std::time::Duration;
+
 use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::known_hosts::Remembered;
@@ -48,6 +50,12 @@ pub(super) fn no_contact(waiting: usize) -> String {
     }
 }
 
+/// While leaving waits (NOD-4).
+pub(super) fn draining(waiting: usize, drain: Duration) -> String {
+    let (lines, drain) = (lines(waiting), humantime::format_duration(drain));
+    format!("-- waiting up to {drain} for {lines}; Ctrl-C leaves at once --")
+}
+
 /// What leaving gave up on (NOD-4).
 pub(super) fn unconfirmed(count: usize) -> String {
     let were = if count == 1 { "was" } else { "were" };
@@ -81,6 +89,26 @@ pub(super) fn changed_key(
          {remedy}; if not, do not connect.",
         known.fingerprint(),
         shown.fingerprint(),
+    )
+}
+
+/// CLI-7, before anybody was asked: the URL has another key than the file of known hosts.
+pub(super) fn contradicting_url(
+    host: &HostPort,
+    given: PublicKey,
+    file: &std::path::Path,
+    Remembered { key, line }: Remembered,
+) -> String {
+    format!(
+        "THE URL HAS ANOTHER KEY FOR {host} THAN THE ONE THAT IS KNOWN\n\
+         \x20 known   {}  (line {line} of {})\n\
+         \x20 in URL  {}\n\
+         Either the broker was set up anew, or one of the two is a forgery.\n\
+         Ask whoever runs the broker which key it has: it says so when it starts.\n\
+         If it is the one of the URL, delete that line and start again; if not, do not use the URL.",
+        key.fingerprint(),
+        file.display(),
+        given.fingerprint(),
     )
 }
 
@@ -148,6 +176,13 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(changed_key(&host, (known, shown), file, None).contains("the URL"));
+        let remembered = Remembered {
+            key: known,
+            line: 3,
+        };
+        let text = contradicting_url(&host, shown, file, remembered);
+        assert!(text.contains("line 3 of /data/known_hosts"), "{text}");
+        assert!(text.contains(&shown.fingerprint()), "{text}");
     }
 
     /// NOD-3, NOD-4.
@@ -155,6 +190,10 @@ mod tests {
     fn one_line_is_not_two_lines() {
         assert_eq!(unconfirmed(1), "1 line was not confirmed by the broker");
         assert_eq!(unconfirmed(2), "2 lines were not confirmed by the broker");
+        assert_eq!(
+            draining(1, Duration::from_secs(10)),
+            "-- waiting up to 10s for 1 line; Ctrl-C leaves at once --"
+        );
         assert_eq!(
             no_contact(2),
             "-- no contact, 2 lines waiting, they will send themselves --"
