@@ -141,6 +141,7 @@ fn an_outage_and_a_new_address_delay_lines_and_make_no_noise() {
         node.shows("ada: typed in a tunnel");
     }
     bob.has_shown_exactly(&["SERVER: bob Joined!", "ada: typed in a tunnel"]);
+    broker.counts(2);
     let counted = "People in chat: 0\nPeople in chat: 1\nPeople in chat: 2\n";
     assert_eq!(broker.counted(), counted);
 }

@@ -44,6 +44,7 @@ fn a_node_that_sleeps_within_the_grace_makes_no_noise_and_misses_nothing() {
     let joined = "SERVER: bob Joined!";
     bob.has_shown_exactly(&[&[joined], &lines[..]].concat());
     ada.has_shown_exactly(&[&["SERVER: ada Joined!", joined], &lines[..]].concat());
+    broker.counts(2);
     let counted = "People in chat: 0\nPeople in chat: 1\nPeople in chat: 2\n";
     assert_eq!(broker.counted(), counted);
 }

@@ -41,6 +41,7 @@ fn a_captured_conversation_can_be_neither_read_nor_said_again() {
         assert!(!holds(&capture, words), "{words:?} can be read");
     }
 
+    broker.counts(2);
     let before = (ada.stdout.text(), bob.stdout.text(), broker.counted());
     relay.replay();
     replay_into(broker.address, &capture);
