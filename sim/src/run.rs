@@ -50,14 +50,14 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
     let watched = watched(|| {
         let mut world = World::new(plan.clone());
         if is_traced {
-            world.print_trace();
+            world.record.print();
         }
         let violation = world.run().err();
         at = world.now();
         let (lines_typed, lines_shown) = world.lines();
         Outcome {
             violation,
-            trace: world.trace(),
+            trace: world.record.trace(),
             simulated: world.now().saturating_since(Timestamp::ZERO),
             lines_typed,
             lines_shown,

@@ -25,6 +25,7 @@ fn time_to_join(world: &mut World, life: usize, since: Timestamp) -> Duration {
     loop {
         let joined = |o: &Observation| matches!(o, Observation::Joined(who, _) if *who == life);
         if world
+            .record
             .observations
             .iter()
             .any(|(_, observation)| joined(observation))

@@ -9,7 +9,7 @@ use sim::plan::{Fault, Plan, Way};
 use sim::world::{World, room_name};
 use tertulia::broker::{BrokerEvent, RECENT_LINES_MAX};
 use tertulia::chat::NoticeEvent;
-use tertulia::client::EndReason;
+use tertulia::client::{EndReason, PUBLISH_WINDOW};
 use tertulia::time::Timestamp;
 
 /// When everybody has come who comes at the beginning.
@@ -50,25 +50,33 @@ const fn cut(client: usize) -> Fault {
 
 /// The messages that a client has been shown, as text.
 fn shown(world: &World, client: usize) -> Vec<String> {
-    let texts = world.observations.iter().filter_map(|(_, o)| match o {
-        Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
-            Some(line.text().into_owned())
-        }
-        _ => None,
-    });
+    let texts = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(_, o)| match o {
+            Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
+                Some(line.text().into_owned())
+            }
+            _ => None,
+        });
     texts.collect()
 }
 
 /// The notices about `name` that a client has been shown since all had come.
 fn notices(world: &World, client: usize, name: &str) -> Vec<(Timestamp, NoticeEvent)> {
-    let notices = world.observations.iter().filter_map(|(at, o)| match o {
-        Observation::Noticed(life, _, event, who)
-            if life.client == client && who == name && *at > ALL_THERE =>
-        {
-            Some((*at, *event))
-        }
-        _ => None,
-    });
+    let notices = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(at, o)| match o {
+            Observation::Noticed(life, _, event, who)
+                if life.client == client && who == name && *at > ALL_THERE =>
+            {
+                Some((*at, *event))
+            }
+            _ => None,
+        });
     notices.collect()
 }
 
@@ -99,10 +107,7 @@ fn patterns(world: &World, client: usize) -> Vec<u8> {
 /// RUM-10, PUB-7, DLV-2.
 #[test]
 fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
-    let mut plan = Plan::quiet(1, 2);
-    plan.topology.history = 10;
-    let mut world = World::new(plan);
-    run(&mut world, 3);
+    let mut world = quiet(2);
     say(&mut world, 0, "into the old log");
     run(&mut world, 2);
     world.apply(&cut(0), true);
@@ -116,7 +121,7 @@ fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
     let waited = ["waiting one", "waiting two", "waiting three"];
     assert_eq!(stored(&world), waited);
     let forks = |client| {
-        let all = world.observations.iter();
+        let all = world.record.observations.iter();
         all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client))
             .count()
     };
@@ -155,7 +160,7 @@ fn a_device_that_signs_in_elsewhere_replaces_itself_unnoticed() {
     world.start_node(2);
     run(&mut world, 10);
     let replaced = |o: &Observation| matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0);
-    assert!(world.observations.iter().any(|(_, o)| replaced(o)));
+    assert!(world.record.observations.iter().any(|(_, o)| replaced(o)));
     assert_eq!(notices(&world, 1, "node0"), []);
     assert_eq!(world.broker.people(), 2);
 }
@@ -363,7 +368,7 @@ fn a_broker_with_another_key_stops_the_node_for_good() {
         .run_for(Duration::from_secs(60))
         .expect_err("the node ends");
     assert_eq!(violation.checker, "no_broken_rules");
-    let ended = world.observations.iter().find_map(|(_, o)| match o {
+    let ended = world.record.observations.iter().find_map(|(_, o)| match o {
         Observation::Ended(_, reason) => Some(reason.clone()),
         _ => None,
     });
@@ -389,7 +394,7 @@ fn a_line_is_shown_to_nobody_and_called_stored_by_nobody_while_the_store_has_it(
         Observation::Stored(..) => true,
         _ => false,
     };
-    assert!(!world.observations.iter().any(|(_, o)| is_told(o)));
+    assert!(!world.record.observations.iter().any(|(_, o)| is_told(o)));
     run(&mut world, 1);
     assert_eq!(shown(&world, 0), ["patience"]);
     assert_eq!(shown(&world, 1), ["patience"]);
@@ -459,15 +464,19 @@ fn a_member_that_catches_up_survives_a_store_that_fails() {
 
 /// What a client is shown of lines and notices, in order.
 fn conversation(world: &World, client: usize) -> Vec<String> {
-    let items = world.observations.iter().filter_map(|(_, o)| match o {
-        Observation::Shown { life, line, .. } if life.client == client => {
-            Some(format!("{} {}", line.seq, line.text()))
-        }
-        Observation::Noticed(life, _, event, who) if life.client == client => {
-            Some(format!("{who} {event:?}"))
-        }
-        _ => None,
-    });
+    let items = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(_, o)| match o {
+            Observation::Shown { life, line, .. } if life.client == client => {
+                Some(format!("{} {}", line.seq, line.text()))
+            }
+            Observation::Noticed(life, _, event, who) if life.client == client => {
+                Some(format!("{who} {event:?}"))
+            }
+            _ => None,
+        });
     items.collect()
 }
 
@@ -564,5 +573,116 @@ fn no_datagram_shows_a_name_a_room_or_a_text() {
             "{secret}"
         );
     }
+    finish(&mut world);
+}
+
+/// PUB-8, PUB-2: one failure in a full window leaves gaps behind it, and each of them is answered.
+/// Taking each answer for news had the whole window sent again for every one of them.
+#[test]
+fn a_store_that_is_slow_and_fails_is_not_flooded_with_repetitions() {
+    let mut plan = Plan::quiet(11, 2);
+    plan.store_ms = 20;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    let failing = Fault::FailingStore {
+        permille: 100,
+        for_ms: 0,
+    };
+    let slow = Fault::SlowStore {
+        by_ms: 2_000,
+        for_ms: 0,
+    };
+    world.apply(&slow, true);
+    world.apply(&failing, true);
+    for line in 0..200 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    for _ in 0..300 {
+        world
+            .run_for(Duration::from_millis(100))
+            .expect("no rule is broken");
+        // A window of the one who talks, and whatever else there is to ask.
+        assert!(
+            world.store.pending() <= PUBLISH_WINDOW + 2,
+            "{}",
+            world.store.pending()
+        );
+    }
+    world.apply(&slow, false);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), 200);
+    finish(&mut world);
+}
+
+/// BRK-3, BRK-5: a store that fails at once was asked again at once, for ever.
+#[test]
+fn a_store_that_fails_reads_at_once_does_not_keep_the_broker_spinning() {
+    let mut plan = Plan::quiet(12, 2);
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    world.apply(&cut(1), true);
+    for line in 0..RECENT_LINES_MAX + 500 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    run(&mut world, 30);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&cut(1), false);
+    while shown(&world, 1).is_empty() {
+        world
+            .run_for(Duration::from_millis(10))
+            .expect("no rule is broken");
+    }
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(shown(&world, 1).len() < RECENT_LINES_MAX);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), RECENT_LINES_MAX + 500);
+    finish(&mut world);
+}
+
+/// BRK-5, DLV-8: each attempt uses up a channel, and there are 63 of them.
+#[test]
+fn a_node_that_was_put_off_more_often_than_there_are_channels_still_gets_in() {
+    let mut world = World::new(Plan::quiet(13, 2));
+    while !world.client(0).is_online() {
+        world
+            .run_for(Duration::from_millis(1))
+            .expect("no rule is broken");
+    }
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 90);
+    world.apply(&failing, false);
+    run(&mut world, 10);
+    assert_eq!(world.broker.people(), 2);
+    finish(&mut world);
+}
+
+/// BRK-3: with nobody far away, asking again at once is asking thousands of times a second.
+#[test]
+fn while_the_store_fails_signing_in_is_tried_now_and_then() {
+    let mut plan = Plan::quiet(14, 1);
+    plan.rates.latency_ms = 0;
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(world.net.fates.sent < 200, "{:?}", world.net.fates);
+    world.apply(&failing, false);
+    run(&mut world, 3);
+    assert_eq!(world.broker.people(), 1);
     finish(&mut world);
 }

@@ -28,7 +28,7 @@ struct RoomLog {
     /// The room hash after each line.
     hashes: Vec<[u8; 32]>,
     authors: BTreeMap<(AccountKey, DeviceKey), u64>,
-    /// Every account that ever joined, with the line that says so.
+    /// The accounts that are members, with the line that made them so.
     members: BTreeMap<AccountKey, u64>,
     publications: BTreeMap<DeviceKey, Vec<(Digest, Recorded)>>,
 }
@@ -94,6 +94,21 @@ impl MemoryStore {
                     .room(&room)
                     .enter(log, &author, resume, history, now_ms);
                 StorageOutcome::Entered(Box::new(entered))
+            }
+            StorageOp::Leave {
+                room,
+                account,
+                device,
+                name,
+                now_ms,
+            } => {
+                let whom = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                let line = self.room(&room).leave(&whom, now_ms);
+                StorageOutcome::Departed(line.map(Box::new))
             }
             StorageOp::Append {
                 room,
@@ -242,6 +257,19 @@ impl RoomLog {
             tail_seq: self.tail_seq(),
             last: last.unwrap_or(LastPublication::NONE),
         }
+    }
+
+    /// RUM-12.
+    fn leave(&mut self, whom: &Whom<'_>, now_ms: u64) -> Option<StoredLine> {
+        self.members.remove(&whom.account)?;
+        let body = whom.name.as_str().to_owned().into();
+        let left = Publication {
+            n: 0,
+            typed_at_ms: now_ms,
+            kind: Kind::Left,
+            body,
+        };
+        Some(self.append(whom, left, now_ms))
     }
 
     /// How a member is announced, even from a device that has published nothing here.
