@@ -492,7 +492,7 @@ impl World {
                 running.client.set_identity(node.identity.clone(), self.now);
                 return true;
             }
-            // Plans do not ask, and leave no rooms.
+            // Nobody leaves a single room, or asks who is there, in these plans.
             ClientEvent::Online
             | ClientEvent::Offline
             | ClientEvent::RoomLeft { .. }
