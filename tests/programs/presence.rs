@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::Scene;
+use crate::support::relay::{Faults, Relay};
 
 /// PRS-1, CLI-1.
 #[test]
@@ -47,4 +48,24 @@ fn a_node_that_sleeps_within_the_grace_makes_no_noise_and_misses_nothing() {
     broker.counts(2);
     let counted = "People in chat: 0\nPeople in chat: 1\nPeople in chat: 2\n";
     assert_eq!(broker.counted(), counted);
+}
+
+/// LIF-1, NOD-3: a link on which nothing is said is kept, and nobody is told otherwise.
+#[test]
+fn nodes_with_nothing_to_say_stay_in_contact() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let relay = Relay::start(broker.address, Faults::default(), 9);
+    let ada = scene.join(relay.address, "ada");
+    let mut bob = scene.join(relay.address, "bob");
+    ada.shows("SERVER: bob Joined!");
+    // One keepalive of each node, and its acknowledgement: 15 s.
+    let said = relay.capture().len();
+    relay.was_given(said + 4);
+    bob.type_line("quiet, isn't it?");
+    ada.shows("bob: quiet, isn't it?");
+    for node in [&ada, &bob] {
+        let stderr = node.stderr.text();
+        assert!(!stderr.contains("no contact"), "{stderr}");
+    }
 }

@@ -130,13 +130,22 @@ impl Relay {
 
     /// Waits until outages have lost this many datagrams.
     pub(crate) fn has_swallowed(&self, datagrams: u64) {
+        self.wait_until(|state| state.swallowed >= datagrams);
+    }
+
+    /// Waits until it was given this many datagrams.
+    pub(crate) fn was_given(&self, datagrams: usize) {
+        self.wait_until(|state| state.capture.len() >= datagrams);
+    }
+
+    fn wait_until(&self, done: impl Fn(&State) -> bool) {
         let state = self.shared.lock();
         let (_state, waited) = self
             .shared
             .due
-            .wait_timeout_while(state, PATIENCE, |state| state.swallowed < datagrams)
+            .wait_timeout_while(state, PATIENCE, |state| !done(state))
             .expect("no thread of the relay panics");
-        assert!(!waited.timed_out(), "nobody sent {datagrams} datagrams");
+        assert!(!waited.timed_out(), "too few datagrams came");
     }
 
     /// Gives every node a new address toward the broker, as a router that has forgotten them.
