@@ -97,3 +97,12 @@ fn names_that_could_deceive_are_refused_with_a_sentence() {
     }
     assert_eq!(broker.counted(), "People in chat: 0\n");
 }
+
+/// CLI-1, CLI-3: a command is answered to who gave it, on stderr.
+#[test]
+fn known_commands_are_obeyed_and_heard_by_nobody() {
+    let (shown, ada) = overheard(b"/who\n/help\n");
+    assert_eq!(shown, "");
+    ada.says("bob");
+    ada.says("/leave");
+}
