@@ -208,6 +208,11 @@ impl Pump {
         clients.chain(flying).chain(broker).min()
     }
 
+    /// How many datagrams were sent so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// What everybody waits for, to explain a busy loop.
     fn deadlines(&self) -> String {
         let clients = self.nodes.iter().map(|node| node.client.poll_timeout());

@@ -430,3 +430,18 @@ fn one_can_ask_who_is_here_and_which_rooms_there_are() {
     };
     assert_eq!(count(&pump, 0, |e| *e == rooms), 1);
 }
+
+/// LIF-1, LIF-2: nodes with nothing to say stay in contact for hours, at next to no cost.
+#[test]
+fn idle_nodes_stay_in_contact_for_hours() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let sent = pump.sent();
+    pump.run_ms(3 * 3_600_000);
+    let offline = |e: &ClientEvent| matches!(e, ClientEvent::Offline);
+    assert_eq!((count(&pump, 0, offline), count(&pump, 1, offline)), (0, 0));
+    let per_minute = (pump.sent() - sent) / (3 * 60);
+    assert!(per_minute <= 2 * 2 * 5, "{per_minute} datagrams a minute");
+    pump.say(0, "still here");
+    pump.run_ms(LATENCY_MS * 3);
+    assert_eq!(pump.heard(1), ["ada: still here"]);
+}

@@ -4,7 +4,6 @@
 //! until the node leaves, or the name turns out to be taken and another one is asked for.
 
 mod command;
-mod connect;
 mod session;
 mod words;
 

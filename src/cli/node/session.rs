@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::command::{Command, HELP};
-use super::connect::{Ways, find_ways};
 use super::{FAREWELL, LINE_PROMPT, Outcome, Terminal, Typed, words};
 use crate::chat::{Name, NoticeEvent, RoomName, check_body};
 use crate::cli::address::HostPort;
@@ -21,7 +20,9 @@ use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, PublishError};
-use crate::driver::{Clock, Driver, Ends, NodeCommand, memory_journal, system_seed};
+use crate::driver::{
+    Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
+};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
 
@@ -108,7 +109,10 @@ impl<'a> Session<'a> {
             .transpose()?;
         let known = key.zip(profile.as_ref().map(|profile| profile.identity.clone()));
 
-        let Ways { sockets, paths } = find_ways(&host).await?;
+        let ways = find_ways(&host.host, host.port).await;
+        let Ways { sockets, paths } = ways.map_err(|error| {
+            Failure::new(Code::Unavailable, format!("cannot reach {host}: {error}"))
+        })?;
         let clock = Clock::system();
         let mut rng = SeededRng::new(system_seed().map_err(|error| {
             let message = format!("the system has no randomness: {error}");
