@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::connect::fresh_cid;
 use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
@@ -59,6 +60,13 @@ impl Up {
         self.finishing
             .as_ref()
             .map(|finishing| finishing.schedule.next())
+    }
+
+    /// Sends FINISH from a new address without waiting for its turn.
+    pub(super) const fn restart_schedule(&mut self, now: Timestamp) {
+        if let Some(finishing) = &mut self.finishing {
+            finishing.schedule = Schedule::new(now);
+        }
     }
 
     /// Opens the next channel for `room`.
@@ -117,6 +125,10 @@ impl Client {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
                 // LIF-2
                 LinkEvent::Silent => self.shake_hands(now),
+                // CID-2: nothing has to be routed here, so any fresh one will do.
+                LinkEvent::CidRetired { .. } => {
+                    up.link.issue_cid(fresh_cid(&mut self.rng).into());
+                }
                 LinkEvent::Closed {
                     by_peer,
                     code,

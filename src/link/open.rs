@@ -6,21 +6,24 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
+use super::cids::Cids;
 use super::congestion::{Congestion as _, NewReno};
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
 use super::pacer::Pacer;
+use super::path::Paths;
 use super::received::ReceivedPackets;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
-use super::sent::{Fate, Losses, SentPacket, SentPackets};
+use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
 use crate::rng::{Seed, SeededRng};
 use crate::secure::Opened;
 use crate::time::Timestamp;
+use crate::transmit::Path;
 use crate::wire::{Ack, Frame, decode_frames};
 
 /// What a packet means for the link as a whole.
@@ -28,8 +31,20 @@ use crate::wire::{Ack, Frame, decode_frames};
 pub(super) enum Verdict {
     /// It goes on.
     GoesOn,
+    /// It goes on, over another path (PTH-3).
+    Moved(Path),
     /// The peer has ended it.
     Closed { code: CloseCode, reason: String },
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) path: Path,
+    /// The datagram's length, in bytes.
+    pub(super) len: usize,
+    /// Whether its number is the highest so far.
+    pub(super) is_newest: bool,
 }
 
 /// The state of a link that is neither closing nor closed.
@@ -47,6 +62,12 @@ pub(super) struct Open {
     /// The packets sent that elicit acknowledgements.
     pub(super) flight: FlightMeter,
     pub(super) grease: Grease,
+    pub(super) paths: Paths,
+    pub(super) cids: Cids,
+    /// What a PATH_CHALLENGE wants to have sent back (PTH-3).
+    pub(super) path_response: Option<[u8; 8]>,
+    /// When the link came to the path that it is on.
+    moved_at: Timestamp,
     /// Probes that have fired and are not sent yet.
     pub(super) probes_due: u8,
     /// Whether a PING is to be sent if nothing else is (LIF-1).
@@ -81,6 +102,10 @@ impl Open {
             pacer: Pacer::default(),
             flight: FlightMeter::default(),
             grease: Grease::new(SeededRng::new(seed)),
+            paths: Paths::new(config.path),
+            cids: Cids::new(config.local_cid),
+            path_response: None,
+            moved_at: now,
             probes_due: 0,
             ping_due: false,
             is_app_limited: true,
@@ -159,7 +184,8 @@ impl Open {
     pub(super) fn handle_packet(
         &mut self,
         opened: Opened,
-        envelope: &Envelope,
+        arrival: Arrival,
+        envelope: &mut Envelope,
         events: &mut VecDeque<LinkEvent>,
         stats: &mut Stats,
         now: Timestamp,
@@ -169,7 +195,17 @@ impl Open {
         }
         self.last_heard = now;
         self.silence_told = false;
+        if self.side == Side::Broker {
+            let Arrival {
+                path,
+                len,
+                is_newest,
+            } = arrival;
+            let timeout = self.probe_timeout();
+            self.paths.on_packet(path, len, is_newest, timeout, now);
+        }
         let mut is_eliciting = false;
+        let mut moved_to = None;
         for frame in decode_frames(opened.payload) {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();
@@ -205,6 +241,18 @@ impl Open {
                         .on_fragment(channel, number, fragment, deliver)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
                 }
+                Frame::NewCid { sequence, cid } => {
+                    let len = envelope.remote_cid_len();
+                    self.cids.on_new(sequence, cid, len)?;
+                }
+                Frame::RetireCid { sequence } => {
+                    let retired = self.cids.on_retired(sequence)?;
+                    events.extend(retired.map(|cid| LinkEvent::CidRetired { cid }));
+                }
+                Frame::PathChallenge(data) => self.on_path_challenge(data)?,
+                Frame::PathResponse(data) => {
+                    moved_to = self.paths.on_response(arrival.path, data).or(moved_to);
+                }
                 Frame::Close { code, reason } => {
                     let code = code.into();
                     return Ok(Verdict::Closed { code, reason });
@@ -213,8 +261,57 @@ impl Open {
         }
         self.received
             .on_packet(opened.number, is_eliciting, &self.rtt, now);
+        if moved_to.is_some() {
+            self.on_moved(envelope, stats, now);
+        }
         self.rearm(now);
-        Ok(Verdict::GoesOn)
+        Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))
+    }
+
+    /// The broker asks whether this node is where its packets come from (PTH-3).
+    fn on_path_challenge(&mut self, data: [u8; 8]) -> Result<(), Violation> {
+        match self.side {
+            Side::Node => {
+                self.path_response = Some(data);
+                Ok(())
+            }
+            Side::Broker => Err(Violation::ChallengeByNode),
+        }
+    }
+
+    /// This side has a new address (PTH-6).
+    pub(super) fn handle_address_change(
+        &mut self,
+        envelope: &mut Envelope,
+        stats: &mut Stats,
+        now: Timestamp,
+    ) {
+        self.on_moved(envelope, stats, now);
+        self.ping_due = true;
+        self.rearm(now);
+    }
+
+    /// The link is on a new path: nothing is known about it, nothing is in flight there, and nobody
+    /// who saw the link before is to recognize it (PTH-3, CID-2).
+    fn on_moved(&mut self, envelope: &mut Envelope, stats: &mut Stats, now: Timestamp) {
+        let Self {
+            sent,
+            senders,
+            cids,
+            ..
+        } = self;
+        stats.packets_lost += sent.abandon(|packet| requeue(senders, cids, packet));
+        if let Some(cid) = self.cids.take_spare() {
+            envelope.set_remote_cid(cid);
+        }
+        self.rtt = Rtt::new();
+        self.congestion = NewReno::new();
+        self.pacer = Pacer::default();
+        self.paced_until = None;
+        self.ladder.on_ack(None);
+        self.probes_due = 0;
+        self.moved_at = now;
+        stats.moves += 1;
     }
 
     /// Acts on the timers that have gone off. Says whether the link is over (LIF-2).
@@ -237,6 +334,7 @@ impl Open {
                     events.push_back(LinkEvent::Silent);
                 }
                 Reason::Idle => return true,
+                Reason::Path => self.paths.handle_timeout(now),
                 Reason::Closing => {}
             }
         }
@@ -250,7 +348,7 @@ impl Open {
         if self.ladder.is_past_foot() {
             let age = self.probe_timeout() * 2;
             let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
-                requeue(&mut self.senders, packet);
+                requeue(&mut self.senders, &mut self.cids, packet);
             });
             self.on_losses(losses, stats, now);
         }
@@ -282,6 +380,7 @@ impl Open {
         timers.set(Reason::Probe, probe);
         timers.set(Reason::Pacing, self.paced_until);
         timers.set(Reason::Silence, silence);
+        timers.set(Reason::Path, self.paths.due());
         timers.set(Reason::Idle, Some(self.last_heard + self.idle_timeout));
         let keepalive = self.keepalive_due();
         self.timers.set(Reason::Keepalive, keepalive);
@@ -356,7 +455,8 @@ impl Open {
                 }
             });
         }
-        if let Some(sent_at) = largest_sent_at {
+        // A sample that began on another path says nothing about this one (PTH-3).
+        if let Some(sent_at) = largest_sent_at.filter(|sent_at| *sent_at >= self.moved_at) {
             let delay = Duration::from_micros(ack.delay_us);
             self.rtt
                 .on_sample(now.saturating_since(sent_at), delay, now);
@@ -371,9 +471,9 @@ impl Open {
 
     /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
     fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        let losses = self
-            .sent
-            .detect_losses(&self.rtt, now, |packet| requeue(&mut self.senders, packet));
+        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
+            requeue(&mut self.senders, &mut self.cids, packet);
+        });
         self.on_losses(losses, stats, now);
     }
 
@@ -389,9 +489,15 @@ impl Open {
 }
 
 /// Queues again what a lost packet held (LOSS-2).
-fn requeue(senders: &mut SendChannels, packet: &SentPacket) {
+fn requeue(senders: &mut SendChannels, cids: &mut Cids, packet: &SentPacket) {
     for piece in packet.pieces.iter() {
         senders.on_lost(piece);
+    }
+    for control in &packet.controls {
+        match control {
+            Control::NewCid(sequence) => cids.set_offering(*sequence, true),
+            Control::RetireCid => cids.set_retiring(true),
+        }
     }
 }
 
