@@ -28,7 +28,7 @@ fn every_input_of_the_corpus_holds_what_the_fuzz_target_checks() {
 /// A corpus in which nothing decodes would prove nothing.
 #[test]
 fn the_corpus_holds_every_kind_of_datagram_and_frame() {
-    let mut kinds = [false; 17];
+    let mut kinds = [false; 19];
     for input in corpus() {
         let datagram = roundtrip::with_right_crc(&input);
         if UnknownHello::decode(&datagram).is_ok_and(|hello| hello.version != 1) {
@@ -58,9 +58,11 @@ fn the_corpus_holds_every_kind_of_datagram_and_frame() {
                 Frame::RetireCid { .. } => 14,
                 Frame::PathChallenge(_) => 15,
                 Frame::PathResponse(_) => 16,
+                Frame::CreditLink { .. } => 17,
+                Frame::CreditChannel { .. } => 18,
             };
             kinds[kind] = true;
         }
     }
-    assert_eq!(kinds, [true; 17]);
+    assert_eq!(kinds, [true; 19]);
 }

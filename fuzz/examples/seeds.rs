@@ -142,6 +142,14 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 data: Bytes::from_static(b"its end..."),
             },
         ),
+        ("credit-link", Frame::CreditLink { limit: 524_288 }),
+        (
+            "credit-channel",
+            Frame::CreditChannel {
+                channel: 63,
+                limit: 1 << 40,
+            },
+        ),
         (
             "new-cid",
             Frame::NewCid {

@@ -69,14 +69,11 @@ impl Up {
         }
     }
 
-    /// Opens the next channel for `room`.
-    fn open_channel(&mut self, room: &RoomName) -> Option<u8> {
+    /// The next channel that is not used yet.
+    fn unused_channel(&self) -> Option<u8> {
         let last = self.channels.keys().next_back().copied().unwrap_or(0);
-        let channel = last
-            .checked_add(1)
-            .filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)?;
-        self.channels.insert(channel, room.clone());
-        Some(channel)
+        last.checked_add(1)
+            .filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)
     }
 }
 
@@ -400,10 +397,11 @@ impl Client {
 fn join(up: &mut Up, room: &mut Room, now: Timestamp) {
     let message = room.join_message();
     // With the channels of this link used up (by joins that were refused), the next link will do.
-    let Some(channel) = up.open_channel(&room.name) else {
+    let Some(channel) = up.unused_channel() else {
         return;
     };
     if up.link.send(channel, message, now).is_ok() {
+        up.channels.insert(channel, room.name.clone());
         room.seat = Seat::Asked(channel);
     }
 }

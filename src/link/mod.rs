@@ -61,7 +61,10 @@ use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::Cid;
 
-pub use channel::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX};
+pub use channel::{
+    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CREDIT_CHANNEL, CREDIT_LINK,
+    MESSAGE_COST,
+};
 pub use cids::CIDS_SPARE_MAX;
 use close::Closing;
 use envelope::Envelope;
@@ -232,7 +235,8 @@ impl Link {
         self.open().map_or(0, |open| open.unacked_messages(channel))
     }
 
-    /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4).
+    /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4,
+    /// CRD-2).
     #[must_use]
     pub fn can_send(&self, channel: u8, len: usize) -> bool {
         self.open()
@@ -322,7 +326,8 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If the link is closed, the message too long, or the channel full or not the broker's to use.
+    /// If the link is closed, the message too long, or the channel full, without credit, or not
+    /// the broker's to use.
     /// Then nothing was queued.
     pub fn send(&mut self, channel: u8, message: Bytes, now: Timestamp) -> Result<(), SendError> {
         match &mut self.state {
@@ -398,9 +403,16 @@ impl Link {
         Some(transmit)
     }
 
-    /// The next thing that happened, oldest first.
+    /// The next thing that happened, oldest first. Taking a message gives its sender credit for
+    /// another one (CRD-3): an owner that has no room just stops asking.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let State::Open(open) = &mut self.state
+            && let Some(LinkEvent::Message { channel, data }) = &event
+        {
+            open.on_taken(*channel, data.len());
+        }
+        event
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next, and why; `None` once the link is

@@ -26,6 +26,9 @@ use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{Ack, Frame, decode_frames};
 
+/// With fewer events than this waiting, a message may stay in the datagram that it came in.
+const EVENTS_FEW: usize = 16;
+
 /// What a packet means for the link as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -52,7 +55,7 @@ pub(super) struct Arrival {
 pub(super) struct Open {
     pub(super) side: Side,
     pub(super) senders: SendChannels,
-    receivers: ReceiveChannels,
+    pub(super) receivers: ReceiveChannels,
     pub(super) sent: SentPackets,
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
@@ -217,9 +220,7 @@ impl Open {
                     number,
                     data,
                 } => {
-                    let channel = self.check_channel(channel)?;
-                    let deliver = deliver_to(events, channel);
-                    let novelty = self.receivers.on_message(channel, number, data, deliver)?;
+                    let novelty = self.on_message(channel, number, data, events)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
                 }
                 Frame::Frag {
@@ -229,17 +230,18 @@ impl Open {
                     offset,
                     data,
                 } => {
-                    let channel = self.check_channel(channel)?;
                     let fragment = Fragment {
                         total: total as usize,
                         offset: offset as usize,
                         data,
                     };
-                    let deliver = deliver_to(events, channel);
-                    let novelty = self
-                        .receivers
-                        .on_fragment(channel, number, fragment, deliver)?;
+                    let novelty = self.on_fragment(channel, number, fragment, events)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                }
+                Frame::CreditLink { limit } => self.senders.on_link_credit(limit),
+                Frame::CreditChannel { channel, limit } => {
+                    let channel = in_range(channel)?;
+                    self.senders.on_channel_credit(channel, limit);
                 }
                 Frame::NewCid { sequence, cid } => {
                     let len = envelope.remote_cid_len();
@@ -266,6 +268,38 @@ impl Open {
         }
         self.rearm(now);
         Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))
+    }
+
+    /// A whole message came.
+    fn on_message(
+        &mut self,
+        channel: u64,
+        number: u64,
+        data: Bytes,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<Novelty, Violation> {
+        let channel = self.check_channel(channel)?;
+        let deliver = deliver_to(events, channel);
+        self.receivers.on_message(channel, number, data, deliver)
+    }
+
+    /// A part of a message came.
+    fn on_fragment(
+        &mut self,
+        channel: u64,
+        number: u64,
+        fragment: Fragment,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<Novelty, Violation> {
+        let channel = self.check_channel(channel)?;
+        let deliver = deliver_to(events, channel);
+        self.receivers
+            .on_fragment(channel, number, fragment, deliver)
+    }
+
+    /// The owner took a message (CRD-3).
+    pub(super) fn on_taken(&mut self, channel: u8, len: usize) {
+        self.receivers.on_taken(channel, len);
     }
 
     /// The broker asks whether this node is where its packets come from (PTH-3).
@@ -297,10 +331,11 @@ impl Open {
         let Self {
             sent,
             senders,
+            receivers,
             cids,
             ..
         } = self;
-        stats.packets_lost += sent.abandon(|packet| requeue(senders, cids, packet));
+        stats.packets_lost += sent.abandon(|packet| requeue(senders, receivers, cids, packet));
         if let Some(cid) = self.cids.take_spare() {
             envelope.set_remote_cid(cid);
         }
@@ -348,12 +383,24 @@ impl Open {
         if self.ladder.is_past_foot() {
             let age = self.probe_timeout() * 2;
             let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
-                requeue(&mut self.senders, &mut self.cids, packet);
+                requeue(
+                    &mut self.senders,
+                    &mut self.receivers,
+                    &mut self.cids,
+                    packet,
+                );
             });
             self.on_losses(losses, stats, now);
         }
         self.ladder.on_fired(now);
         self.probes_due += 1;
+    }
+
+    /// Lets a probe repeat what is in flight about the link itself (PROBE-2).
+    pub(super) fn repeat_controls(&mut self) {
+        for packet in self.sent.iter_in_flight() {
+            requeue_controls(&mut self.receivers, &mut self.cids, packet);
+        }
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.
@@ -400,10 +447,7 @@ impl Open {
 
     /// A channel that the peer may send on (CHN-2).
     fn check_channel(&self, channel: u64) -> Result<u8, Violation> {
-        let channel = u8::try_from(channel)
-            .ok()
-            .filter(|channel| *channel < CHANNELS_MAX)
-            .ok_or(Violation::ChannelOutOfRange)?;
+        let channel = in_range(channel)?;
         let is_open = match self.side {
             Side::Node => channel == CONTROL || self.senders.is_used(channel),
             Side::Broker => true,
@@ -472,7 +516,12 @@ impl Open {
     /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
     fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
         let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
-            requeue(&mut self.senders, &mut self.cids, packet);
+            requeue(
+                &mut self.senders,
+                &mut self.receivers,
+                &mut self.cids,
+                packet,
+            );
         });
         self.on_losses(losses, stats, now);
     }
@@ -489,18 +538,44 @@ impl Open {
 }
 
 /// Queues again what a lost packet held (LOSS-2).
-fn requeue(senders: &mut SendChannels, cids: &mut Cids, packet: &SentPacket) {
+fn requeue(
+    senders: &mut SendChannels,
+    receivers: &mut ReceiveChannels,
+    cids: &mut Cids,
+    packet: &SentPacket,
+) {
     for piece in packet.pieces.iter() {
         senders.on_lost(piece);
     }
+    requeue_controls(receivers, cids, packet);
+}
+
+fn requeue_controls(receivers: &mut ReceiveChannels, cids: &mut Cids, packet: &SentPacket) {
     for control in &packet.controls {
-        match control {
-            Control::NewCid(sequence) => cids.set_offering(*sequence, true),
+        match *control {
+            Control::NewCid(sequence) => cids.set_offering(sequence, true),
             Control::RetireCid => cids.set_retiring(true),
+            Control::Credit(channel) => receivers.on_credit_lost(channel),
         }
     }
 }
 
+/// A channel that there is (CHN-2).
+fn in_range(channel: u64) -> Result<u8, Violation> {
+    u8::try_from(channel)
+        .ok()
+        .filter(|channel| *channel < CHANNELS_MAX)
+        .ok_or(Violation::ChannelOutOfRange)
+}
+
+/// Puts messages where the owner will take them. Those of an owner that is slow to do so are copied
+/// out of their datagrams, so that a byte never keeps a kilobyte alive (CRD-2).
 fn deliver_to(events: &mut VecDeque<LinkEvent>, channel: u8) -> impl FnMut(Bytes) {
-    move |data| events.push_back(LinkEvent::Message { channel, data })
+    move |data| {
+        let data = match events.len() < EVENTS_FEW {
+            true => data,
+            false => Bytes::copy_from_slice(&data),
+        };
+        events.push_back(LinkEvent::Message { channel, data });
+    }
 }

@@ -152,6 +152,9 @@ pub enum Violation {
     /// CHN-5.
     #[error("message in too many fragments")]
     TooManyFragments,
+    /// CRD-2.
+    #[error("more than the credit given")]
+    CreditExceeded,
     /// CID-1.
     #[error("connection id of another length")]
     CidLength,
@@ -175,6 +178,9 @@ pub enum SendError {
     /// The channel has as much unacknowledged as it may (CHN-4): try again when some of it is.
     #[error("channel full")]
     ChannelFull,
+    /// The peer's owner has yet to take what it was sent (CRD-2): try again when it has.
+    #[error("no credit")]
+    NoCredit,
     /// The message is longer than 65,536 bytes (CHN-5).
     #[error("message too long")]
     TooLong,

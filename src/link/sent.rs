@@ -43,6 +43,8 @@ pub(super) enum Control {
     /// NEW_CID with this sequence.
     NewCid(u64),
     RetireCid,
+    /// Credit of this channel, or of the link.
+    Credit(Option<u8>),
 }
 
 /// What has become of a packet, as far as is known.

@@ -122,7 +122,9 @@ impl Open {
 
     /// Whether anything waits that does not go out only when something else does.
     fn has_pending(&self) -> bool {
-        self.senders.has_pending() || self.cids.retirement().is_some()
+        self.senders.has_pending()
+            || self.cids.retirement().is_some()
+            || self.receivers.credit_due().is_some()
     }
 
     /// Appends a datagram for a path that is to prove itself, and returns that path. It holds a
@@ -177,6 +179,9 @@ impl Open {
 
     fn put_eliciting(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
         let is_probe = self.probes_due > 0;
+        if is_probe {
+            self.repeat_controls();
+        }
         self.put_controls(end, content, out);
         let pieces = &mut content.pieces;
         if is_probe && !bug!(GiveUpRetransmitting) {
@@ -215,6 +220,13 @@ impl Open {
         {
             self.cids.set_retiring(false);
             content.controls.push(Control::RetireCid);
+            content.is_eliciting = true;
+        }
+        while let Some((channel, frame)) = self.receivers.credit_due()
+            && put_if_fits(&frame, end, out)
+        {
+            self.receivers.on_credit_sent(channel);
+            content.controls.push(Control::Credit(channel));
             content.is_eliciting = true;
         }
     }

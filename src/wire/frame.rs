@@ -15,6 +15,8 @@ const PING: u8 = 0x01;
 const ACK: u8 = 0x02;
 const MSG: u8 = 0x04;
 const FRAG: u8 = 0x05;
+const CREDIT_LINK: u8 = 0x07;
+const CREDIT_CHANNEL: u8 = 0x08;
 const NEW_CID: u8 = 0x09;
 const RETIRE_CID: u8 = 0x0a;
 const PATH_CHALLENGE: u8 = 0x0b;
@@ -54,6 +56,18 @@ pub enum Frame {
         offset: u64,
         /// The piece; neither empty nor the whole message (FRM-4).
         data: Bytes,
+    },
+    /// What the messages of all channels but the control channel may cost in total (CRD-3).
+    CreditLink {
+        /// The total, from the beginning of the link on.
+        limit: u64,
+    },
+    /// What the messages of a channel may cost in total (CRD-3).
+    CreditChannel {
+        /// The channel.
+        channel: u64,
+        /// The total, from the beginning of the link on.
+        limit: u64,
     },
     /// A further connection id under which the sender can be reached (CID-1).
     NewCid {
@@ -120,6 +134,15 @@ impl Frame {
                 offset,
                 data,
             } => put_frag(out, *channel, *number, *total, *offset, data),
+            Self::CreditLink { limit } => {
+                out.push(CREDIT_LINK);
+                put_varint(out, *limit);
+            }
+            Self::CreditChannel { channel, limit } => {
+                out.push(CREDIT_CHANNEL);
+                put_varint(out, *channel);
+                put_varint(out, *limit);
+            }
             Self::NewCid { sequence, cid } => {
                 assert!(!cid.as_bytes().is_empty(), "an empty connection id");
                 out.push(NEW_CID);
@@ -166,6 +189,13 @@ impl Frame {
                 data: payload.slice_ref(reader.sized()?),
             },
             FRAG => Self::decode_frag(payload, &mut reader)?,
+            CREDIT_LINK => Self::CreditLink {
+                limit: reader.varint()?,
+            },
+            CREDIT_CHANNEL => Self::CreditChannel {
+                channel: reader.varint()?,
+                limit: reader.varint()?,
+            },
             NEW_CID => Self::NewCid {
                 sequence: reader.varint()?,
                 cid: Cid::decode(reader.sized()?)?,

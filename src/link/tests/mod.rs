@@ -5,6 +5,7 @@
 
 mod acks;
 mod congestion;
+mod credit;
 mod delivery;
 mod hostile;
 mod latency;
@@ -116,6 +117,8 @@ struct End {
     /// The trains sent: how many datagrams each.
     trains: Vec<usize>,
     dropped: Vec<DropReason>,
+    /// While set, the owner takes no events.
+    is_stalled: bool,
 }
 
 struct Pair {
@@ -155,6 +158,7 @@ impl Pair {
             raw: Vec::new(),
             trains: Vec::new(),
             dropped: Vec::new(),
+            is_stalled: false,
         };
         Self {
             now,
@@ -311,7 +315,9 @@ impl Pair {
     fn drain(&mut self, side: Side) {
         let now = self.now;
         let end = self.end(side);
-        while let Some(event) = end.link.poll_event() {
+        while !end.is_stalled
+            && let Some(event) = end.link.poll_event()
+        {
             assert!(end.ended.is_none(), "an event after the last: {event:?}");
             match event {
                 LinkEvent::Message { channel, data } => end.messages.push((now, channel, data)),

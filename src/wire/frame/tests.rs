@@ -54,6 +54,17 @@ fn frames_look_as_the_specification_says() {
         (msg(b"whole"), b"\x04\x01\x02\x05whole"),
         (frag, b"\x05\x01\x02\x80\x01\x00\x00\x40\x64\x05piece"),
         (
+            Frame::CreditLink { limit: 524_288 },
+            b"\x07\x80\x08\x00\x00",
+        ),
+        (
+            Frame::CreditChannel {
+                channel: 1,
+                limit: 100,
+            },
+            b"\x08\x01\x40\x64",
+        ),
+        (
             Frame::NewCid {
                 sequence: 2,
                 cid: Cid::from(*b"brokerid"),
@@ -87,7 +98,7 @@ fn a_packet_without_a_frame_is_malformed() {
 fn unknown_types_below_0x40_are_malformed() {
     let known = [PAD, PING, ACK, MSG, FRAG, CLOSE];
     let moving = [NEW_CID, RETIRE_CID, PATH_CHALLENGE, PATH_RESPONSE];
-    let known = [&known[..], &moving].concat();
+    let known = [&known[..], &moving, &[CREDIT_LINK, CREDIT_CHANNEL]].concat();
     for kind in (0..SKIPPABLE).filter(|kind| !known.contains(kind)) {
         assert_eq!(decode(&[kind, 0]), Err(DecodeError::UnknownType(kind)));
     }
@@ -187,6 +198,8 @@ fn pad_ack_and_close_elicit_no_acks_and_all_else_does() {
         (&[ACK, 0, 0, 0, 0], false),
         (&[MSG, 0, 0, 0], true),
         (&[FRAG, 0, 0, 2, 0, 1, 0], true),
+        (&[CREDIT_LINK, 0], true),
+        (&[CREDIT_CHANNEL, 0, 0], true),
         (&[NEW_CID, 0, 1, 0], true),
         (&[RETIRE_CID, 0], true),
         (&[PATH_CHALLENGE, 0, 0, 0, 0, 0, 0, 0, 0], true),
@@ -268,6 +281,9 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             sequence,
             cid: Cid::new(&cid).unwrap(),
         }),
+        any_number().prop_map(|limit| Frame::CreditLink { limit }),
+        (any_number(), any_number())
+            .prop_map(|(channel, limit)| Frame::CreditChannel { channel, limit }),
         any_number().prop_map(|sequence| Frame::RetireCid { sequence }),
         any::<[u8; 8]>().prop_map(Frame::PathChallenge),
         any::<[u8; 8]>().prop_map(Frame::PathResponse),
