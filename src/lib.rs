@@ -40,6 +40,9 @@
 
 pub mod broker;
 pub mod chat;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod client;
 #[cfg(feature = "driver")]
 pub mod driver;

@@ -150,7 +150,9 @@ fn write(plan: &Plan, path: &str) -> io::Result<()> {
 /// If it asks for one that does not exist.
 #[must_use]
 pub fn mutant_from_environment() -> Option<Mutant> {
-    let name = env::var("SIM_MUTANT").ok().filter(|name| !name.is_empty())?;
+    let name = env::var("SIM_MUTANT")
+        .ok()
+        .filter(|name| !name.is_empty())?;
     let known = Mutant::ALL.into_iter().find(|m| format!("{m:?}") == name);
     Some(known.unwrap_or_else(|| panic!("no mutant is called {name}: {:?}", Mutant::ALL)))
 }
@@ -173,7 +175,10 @@ pub fn shrink(plan: &Plan, mutant: Option<Mutant>, checker: &str) -> Plan {
 }
 
 fn breaks(outcome: &Outcome, checker: &str) -> bool {
-    outcome.violation.as_ref().is_some_and(|violation| violation.checker == checker)
+    outcome
+        .violation
+        .as_ref()
+        .is_some_and(|violation| violation.checker == checker)
 }
 
 /// Plans that are a little smaller, the most promising first.

@@ -10,6 +10,8 @@ pub mod failure;
 pub mod fate;
 pub mod history;
 pub mod plan;
+pub mod record;
 pub mod run;
+pub mod turmoil_world;
 pub mod watch;
 pub mod world;

@@ -4,9 +4,15 @@
 //! or not, half of the time, because a run that always has everything hides what happens when one
 //! thing is missing.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tertulia::chat::RoomName;
+use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
+use crate::world::room_name;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +61,20 @@ pub struct Talk {
     pub len: usize,
     /// Whether all lines have the same text.
     pub is_monotonous: bool,
+}
+
+impl Talk {
+    /// The text of a line, if this is the plan's talk with number `index`.
+    #[must_use]
+    pub fn text(&self, index: usize, line: u64) -> Bytes {
+        let line = if self.is_monotonous { 0 } else { line };
+        let mut text = format!("client {} says {index}.{line}", self.client);
+        while text.len() < self.len {
+            text.push_str(" and so on");
+        }
+        text.truncate(self.len.max(24));
+        text.into()
+    }
 }
 
 /// What happens to any datagram, whatever else goes wrong.
@@ -235,11 +255,20 @@ impl Plan {
         self.workload.iter().map(|talk| talk.lines).sum()
     }
 
-    /// One more than the highest room number.
+    /// When a client says what in which room.
     #[must_use]
-    pub fn rooms(&self) -> usize {
-        let joined = self.topology.clients.iter().flatten();
-        joined.max().map_or(0, |room| room + 1)
+    pub fn script(&self, client: usize) -> VecDeque<(Timestamp, RoomName, Bytes)> {
+        let talks = self.workload.iter().enumerate();
+        let talks = talks.filter(|(_, talk)| talk.client == client);
+        let lines = talks.flat_map(|(index, talk)| {
+            (0..talk.lines).map(move |line| {
+                let at = Timestamp::from_millis(talk.from_ms + line * talk.every_ms);
+                (at, room_name(talk.room), talk.text(index, line))
+            })
+        });
+        let mut script: Vec<_> = lines.collect();
+        script.sort_by_key(|(at, ..)| *at);
+        script.into()
     }
 }
 

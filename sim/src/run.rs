@@ -50,14 +50,14 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
     let watched = watched(|| {
         let mut world = World::new(plan.clone());
         if is_traced {
-            world.print_trace();
+            world.record.print();
         }
         let violation = world.run().err();
         at = world.now();
         let (lines_typed, lines_shown) = world.lines();
         Outcome {
             violation,
-            trace: world.trace(),
+            trace: world.record.trace(),
             simulated: world.now().saturating_since(Timestamp::ZERO),
             lines_typed,
             lines_shown,
@@ -102,7 +102,9 @@ pub fn for_each_seed<T: Send>(seeds: Range<u64>, what: impl Fn(u64) -> T + Sync)
     };
     let mut all: Vec<(u64, T)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let done = workers.into_iter().map(|w| w.join().expect("a worker does not panic"));
+        let done = workers
+            .into_iter()
+            .map(|w| w.join().expect("a worker does not panic"));
         done.flatten().collect()
     });
     all.sort_by_key(|(seed, _)| *seed);

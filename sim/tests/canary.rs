@@ -36,8 +36,13 @@ fn replay(command: &str) -> String {
         let is_cargos = name.starts_with("CARGO_PKG_")
             || name.starts_with("CARGO_MANIFEST_")
             || name.starts_with("CARGO_BIN_")
-            || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"]
-                .contains(&name.as_str());
+            || [
+                "CARGO_CRATE_NAME",
+                "CARGO_PRIMARY_PACKAGE",
+                "CARGO_TARGET_TMPDIR",
+                "OUT_DIR",
+            ]
+            .contains(&name.as_str());
         if is_cargos || name.starts_with("SIM_") {
             shell.env_remove(name);
         }
@@ -62,7 +67,10 @@ fn a_plan_that_must_fail_fails_and_its_command_repeats_it() {
 
     let repeated = replay(&failure.replay_command());
     assert!(repeated.contains(&said), "{repeated}");
-    assert!(repeated.contains(&format!("trace={:016x}", outcome.trace)), "{repeated}");
+    assert!(
+        repeated.contains(&format!("trace={:016x}", outcome.trace)),
+        "{repeated}"
+    );
     let minimal = replay(&failure.minimal_command());
     assert!(minimal.contains("violation=liveness("), "{minimal}");
 }

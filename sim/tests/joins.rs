@@ -24,7 +24,12 @@ fn time_to_join(world: &mut World, life: usize, since: Timestamp) -> Duration {
     let end = since + Duration::from_secs(600);
     loop {
         let joined = |o: &Observation| matches!(o, Observation::Joined(who, _) if *who == life);
-        if world.observations.iter().any(|(_, observation)| joined(observation)) {
+        if world
+            .record
+            .observations
+            .iter()
+            .any(|(_, observation)| joined(observation))
+        {
             return world.now().saturating_since(since);
         }
         assert!(world.now() < end, "not in after ten minutes");

@@ -36,9 +36,11 @@ fn plan_for(mutant: Mutant, seed: u64) -> Plan {
 
 #[test]
 fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
-    println!("| mutant | checker | first killed by seed | killed by it | by others | survived |");
-    println!("|---|---|---|---|---|---|");
-    let mut survivors = Vec::new();
+    println!(
+        "| mutant | checker | first killed by seed | killed by it | by others | survived | seeds needed |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let (mut survivors, mut most_needed) = (Vec::new(), 0.0_f64);
     for mutant in Mutant::ALL {
         let outcomes = for_each_seed(0..SEEDS, |seed| {
             let outcome = run(&plan_for(mutant, seed), Some(mutant));
@@ -46,20 +48,38 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
         });
         let checker = checker_of(mutant);
         let killed = |by: &dyn Fn(&str) -> bool| {
-            outcomes.iter().filter(|(_, name)| name.is_some_and(by)).count()
+            outcomes
+                .iter()
+                .filter(|(_, name)| name.is_some_and(by))
+                .count()
         };
-        let (own, others) = (killed(&|name| name == checker), killed(&|name| name != checker));
+        let (own, others) = (
+            killed(&|name| name == checker),
+            killed(&|name| name != checker),
+        );
         let first = outcomes.iter().find(|(_, name)| *name == Some(checker));
         let first = first.map_or("never".to_owned(), |(seed, _)| seed.to_string());
         println!(
-            "| {mutant:?} | {checker} | {first} | {} % | {} % | {} % |",
+            "| {mutant:?} | {checker} | {first} | {} % | {} % | {} % | {:.0} |",
             own * 100 / outcomes.len(),
             others * 100 / outcomes.len(),
-            (outcomes.len() - own - others) * 100 / outcomes.len()
+            (outcomes.len() - own - others) * 100 / outcomes.len(),
+            seeds_needed(own as f64 / outcomes.len() as f64)
         );
+        most_needed = most_needed.max(seeds_needed(own as f64 / outcomes.len() as f64));
         if own == 0 {
             survivors.push(mutant);
         }
     }
-    assert!(survivors.is_empty(), "not found by their checkers: {survivors:?}");
+    assert!(
+        survivors.is_empty(),
+        "not found by their checkers: {survivors:?}"
+    );
+    // `tests/seeds.rs` runs so many.
+    assert!(most_needed <= 500.0, "{most_needed} seeds are needed");
+}
+
+/// How many seeds find a fault with 99.9 % certainty that one seed finds with probability `rate`.
+fn seeds_needed(rate: f64) -> f64 {
+    (0.001_f64.ln() / (1.0 - rate).max(f64::MIN_POSITIVE).ln()).ceil()
 }

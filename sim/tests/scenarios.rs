@@ -9,7 +9,7 @@ use sim::plan::{Fault, Plan, Way};
 use sim::world::{World, room_name};
 use tertulia::broker::{BrokerEvent, RECENT_LINES_MAX};
 use tertulia::chat::NoticeEvent;
-use tertulia::client::EndReason;
+use tertulia::client::{EndReason, PUBLISH_WINDOW};
 use tertulia::time::Timestamp;
 
 /// When everybody has come who comes at the beginning.
@@ -23,7 +23,9 @@ fn quiet(clients: usize) -> World {
 }
 
 fn run(world: &mut World, seconds: u64) {
-    world.run_for(Duration::from_secs(seconds)).expect("no rule is broken");
+    world
+        .run_for(Duration::from_secs(seconds))
+        .expect("no rule is broken");
 }
 
 /// Everything outstanding must be settled now, on top of what the checkers ask.
@@ -33,7 +35,9 @@ fn finish(world: &mut World) {
 }
 
 fn say(world: &mut World, client: usize, text: &str) {
-    world.say(client, &room_name(0), text.as_bytes()).expect("the node takes it");
+    world
+        .say(client, &room_name(0), text.as_bytes())
+        .expect("the node takes it");
 }
 
 const fn cut(client: usize) -> Fault {
@@ -46,25 +50,33 @@ const fn cut(client: usize) -> Fault {
 
 /// The messages that a client has been shown, as text.
 fn shown(world: &World, client: usize) -> Vec<String> {
-    let texts = world.observations.iter().filter_map(|(_, o)| match o {
-        Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
-            Some(line.text().into_owned())
-        }
-        _ => None,
-    });
+    let texts = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(_, o)| match o {
+            Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
+                Some(line.text().into_owned())
+            }
+            _ => None,
+        });
     texts.collect()
 }
 
 /// The notices about `name` that a client has been shown since all had come.
 fn notices(world: &World, client: usize, name: &str) -> Vec<(Timestamp, NoticeEvent)> {
-    let notices = world.observations.iter().filter_map(|(at, o)| match o {
-        Observation::Noticed(life, _, event, who)
-            if life.client == client && who == name && *at > ALL_THERE =>
-        {
-            Some((*at, *event))
-        }
-        _ => None,
-    });
+    let notices = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(at, o)| match o {
+            Observation::Noticed(life, _, event, who)
+                if life.client == client && who == name && *at > ALL_THERE =>
+            {
+                Some((*at, *event))
+            }
+            _ => None,
+        });
     notices.collect()
 }
 
@@ -72,13 +84,18 @@ fn notices(world: &World, client: usize, name: &str) -> Vec<(Timestamp, NoticeEv
 fn stored(world: &World) -> Vec<String> {
     let room = room_name(0);
     let lines = world.store.memory().lines(&room);
-    lines.filter(|line| line.n > 0).map(|line| line.text().into_owned()).collect()
+    lines
+        .filter(|line| line.n > 0)
+        .map(|line| line.text().into_owned())
+        .collect()
 }
 
 /// The pattern bytes of the HELLOs that a client has sent, without repetitions (HSD-2).
 fn patterns(world: &World, client: usize) -> Vec<u8> {
     let captured = world.net.captured.as_deref().unwrap_or_default();
-    let sent = captured.iter().filter(|c| c.client == client && c.direction == Direction::Up);
+    let sent = captured
+        .iter()
+        .filter(|c| c.client == client && c.direction == Direction::Up);
     let mut patterns: Vec<u8> = sent
         .filter(|c| c.datagram.bytes.first() == Some(&1))
         .map(|c| c.datagram.bytes[2])
@@ -90,10 +107,7 @@ fn patterns(world: &World, client: usize) -> Vec<u8> {
 /// RUM-10, PUB-7, DLV-2.
 #[test]
 fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
-    let mut plan = Plan::quiet(1, 2);
-    plan.topology.history = 10;
-    let mut world = World::new(plan);
-    run(&mut world, 3);
+    let mut world = quiet(2);
     say(&mut world, 0, "into the old log");
     run(&mut world, 2);
     world.apply(&cut(0), true);
@@ -107,8 +121,9 @@ fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
     let waited = ["waiting one", "waiting two", "waiting three"];
     assert_eq!(stored(&world), waited);
     let forks = |client| {
-        let all = world.observations.iter();
-        all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client)).count()
+        let all = world.record.observations.iter();
+        all.filter(|(_, o)| matches!(o, Observation::Fork(life, _) if life.client == client))
+            .count()
     };
     assert_eq!((forks(0), forks(1)), (1, 1));
     for client in [0, 1] {
@@ -144,10 +159,8 @@ fn a_device_that_signs_in_elsewhere_replaces_itself_unnoticed() {
     world.share_device(2, 0);
     world.start_node(2);
     run(&mut world, 10);
-    let replaced = |o: &Observation| {
-        matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0)
-    };
-    assert!(world.observations.iter().any(|(_, o)| replaced(o)));
+    let replaced = |o: &Observation| matches!(o, Observation::Ended(life, EndReason::Replaced) if life.client == 0);
+    assert!(world.record.observations.iter().any(|(_, o)| replaced(o)));
     assert_eq!(notices(&world, 1, "node0"), []);
     assert_eq!(world.broker.people(), 2);
 }
@@ -219,7 +232,13 @@ fn a_newcomer_with_history_gets_the_past_and_the_present_without_a_seam() {
     let mut plan = Plan::quiet(1, 3);
     plan.topology.history = 100_000;
     plan.store_ms = 20;
-    plan.faults = vec![(0, Fault::Die { client: 1, back_after_ms: Some(20_000) })];
+    plan.faults = vec![(
+        0,
+        Fault::Die {
+            client: 1,
+            back_after_ms: Some(20_000),
+        },
+    )];
     let mut world = World::new(plan);
     run(&mut world, 3);
     for line in 0..2000 {
@@ -230,7 +249,9 @@ fn a_newcomer_with_history_gets_the_past_and_the_present_without_a_seam() {
     }
     for line in 0..100 {
         say(&mut world, 0, &format!("present {line}"));
-        world.run_for(Duration::from_millis(50)).expect("no rule is broken");
+        world
+            .run_for(Duration::from_millis(50))
+            .expect("no rule is broken");
     }
     run(&mut world, 60);
     assert_eq!(shown(&world, 1).len(), 2100);
@@ -307,7 +328,10 @@ fn everything_ever_sent_to_a_broker_means_nothing_to_its_next_incarnation() {
     }
     run(&mut world, 60);
     assert_eq!(state(&world), before);
-    assert_eq!((world.broker.people(), world.broker.link_counts()), (0, (0, 0)));
+    assert_eq!(
+        (world.broker.people(), world.broker.link_counts()),
+        (0, (0, 0))
+    );
     assert!(stored(&world).is_empty());
 }
 
@@ -340,9 +364,11 @@ fn a_broker_with_another_key_stops_the_node_for_good() {
     world.change_broker_key();
     world.restart_broker();
     say(&mut world, 0, "not for a stranger");
-    let violation = world.run_for(Duration::from_secs(60)).expect_err("the node ends");
+    let violation = world
+        .run_for(Duration::from_secs(60))
+        .expect_err("the node ends");
     assert_eq!(violation.checker, "no_broken_rules");
-    let ended = world.observations.iter().find_map(|(_, o)| match o {
+    let ended = world.record.observations.iter().find_map(|(_, o)| match o {
         Observation::Ended(_, reason) => Some(reason.clone()),
         _ => None,
     });
@@ -368,7 +394,7 @@ fn a_line_is_shown_to_nobody_and_called_stored_by_nobody_while_the_store_has_it(
         Observation::Stored(..) => true,
         _ => false,
     };
-    assert!(!world.observations.iter().any(|(_, o)| is_told(o)));
+    assert!(!world.record.observations.iter().any(|(_, o)| is_told(o)));
     run(&mut world, 1);
     assert_eq!(shown(&world, 0), ["patience"]);
     assert_eq!(shown(&world, 1), ["patience"]);
@@ -438,15 +464,19 @@ fn a_member_that_catches_up_survives_a_store_that_fails() {
 
 /// What a client is shown of lines and notices, in order.
 fn conversation(world: &World, client: usize) -> Vec<String> {
-    let items = world.observations.iter().filter_map(|(_, o)| match o {
-        Observation::Shown { life, line, .. } if life.client == client => {
-            Some(format!("{} {}", line.seq, line.text()))
-        }
-        Observation::Noticed(life, _, event, who) if life.client == client => {
-            Some(format!("{who} {event:?}"))
-        }
-        _ => None,
-    });
+    let items = world
+        .record
+        .observations
+        .iter()
+        .filter_map(|(_, o)| match o {
+            Observation::Shown { life, line, .. } if life.client == client => {
+                Some(format!("{} {}", line.seq, line.text()))
+            }
+            Observation::Noticed(life, _, event, who) if life.client == client => {
+                Some(format!("{who} {event:?}"))
+            }
+            _ => None,
+        });
     items.collect()
 }
 
@@ -467,7 +497,9 @@ fn notices_take_the_same_place_among_the_lines_for_everybody() {
     let mut world = World::new(plan);
     for line in 0..100 {
         say(&mut world, line % 2, &format!("line {line}"));
-        world.run_for(Duration::from_millis(200)).expect("no rule is broken");
+        world
+            .run_for(Duration::from_millis(200))
+            .expect("no rule is broken");
         if line == 80 {
             world.leave(5);
         }
@@ -475,12 +507,24 @@ fn notices_take_the_same_place_among_the_lines_for_everybody() {
     run(&mut world, 30);
     let conversations: Vec<Vec<String>> = (0..5).map(|c| conversation(&world, c)).collect();
     let longest = conversations.iter().max_by_key(|c| c.len()).expect("five");
-    assert!(longest.iter().filter(|item| item.ends_with("Joined")).count() >= 5);
+    assert!(
+        longest
+            .iter()
+            .filter(|item| item.ends_with("Joined"))
+            .count()
+            >= 5
+    );
     assert!(longest.contains(&"node5 Left".to_owned()), "{longest:?}");
     for conversation in &conversations {
         // From one's own notice on; what came before it is not for the newcomer.
-        let from = conversation.iter().position(|item| item.ends_with("Joined")).expect("one's own");
-        assert!(longest.ends_with(&conversation[from..]), "{conversation:?} of {longest:?}");
+        let from = conversation
+            .iter()
+            .position(|item| item.ends_with("Joined"))
+            .expect("one's own");
+        assert!(
+            longest.ends_with(&conversation[from..]),
+            "{conversation:?} of {longest:?}"
+        );
     }
     finish(&mut world);
 }
@@ -499,7 +543,10 @@ fn who_leaves_out_of_contact_stays_until_everything_is_stored() {
     assert!(world.nodes[0].running.is_none());
     assert_eq!(shown(&world, 1), ["my last words"]);
     let notices = notices(&world, 1, "node0");
-    assert_eq!(notices.last().map(|(_, event)| *event), Some(NoticeEvent::Left));
+    assert_eq!(
+        notices.last().map(|(_, event)| *event),
+        Some(NoticeEvent::Left)
+    );
     finish(&mut world);
 }
 
@@ -521,7 +568,121 @@ fn no_datagram_shows_a_name_a_room_or_a_text() {
     assert!(captured.len() > 100);
     for secret in ["node0", "node1", "node2", "room0", "confidential"] {
         let is_shown = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
-        assert!(!captured.iter().any(|c| is_shown(&c.datagram.bytes)), "{secret}");
+        assert!(
+            !captured.iter().any(|c| is_shown(&c.datagram.bytes)),
+            "{secret}"
+        );
     }
+    finish(&mut world);
+}
+
+/// PUB-8, PUB-2: one failure in a full window leaves gaps behind it, and each of them is answered.
+/// Taking each answer for news had the whole window sent again for every one of them.
+#[test]
+fn a_store_that_is_slow_and_fails_is_not_flooded_with_repetitions() {
+    let mut plan = Plan::quiet(11, 2);
+    plan.store_ms = 20;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    let failing = Fault::FailingStore {
+        permille: 100,
+        for_ms: 0,
+    };
+    let slow = Fault::SlowStore {
+        by_ms: 2_000,
+        for_ms: 0,
+    };
+    world.apply(&slow, true);
+    world.apply(&failing, true);
+    for line in 0..200 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    for _ in 0..300 {
+        world
+            .run_for(Duration::from_millis(100))
+            .expect("no rule is broken");
+        // A window of the one who talks, and whatever else there is to ask.
+        assert!(
+            world.store.pending() <= PUBLISH_WINDOW + 2,
+            "{}",
+            world.store.pending()
+        );
+    }
+    world.apply(&slow, false);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), 200);
+    finish(&mut world);
+}
+
+/// BRK-3, BRK-5: a store that fails at once was asked again at once, for ever.
+#[test]
+fn a_store_that_fails_reads_at_once_does_not_keep_the_broker_spinning() {
+    let mut plan = Plan::quiet(12, 2);
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    world.apply(&cut(1), true);
+    for line in 0..RECENT_LINES_MAX + 500 {
+        say(&mut world, 0, &format!("line {line}"));
+    }
+    run(&mut world, 30);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&cut(1), false);
+    while shown(&world, 1).is_empty() {
+        world
+            .run_for(Duration::from_millis(10))
+            .expect("no rule is broken");
+    }
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(shown(&world, 1).len() < RECENT_LINES_MAX);
+    world.apply(&failing, false);
+    run(&mut world, 30);
+    assert_eq!(shown(&world, 1).len(), RECENT_LINES_MAX + 500);
+    finish(&mut world);
+}
+
+/// BRK-5, DLV-8: each attempt uses up a channel, and there are 63 of them.
+#[test]
+fn a_node_that_was_put_off_more_often_than_there_are_channels_still_gets_in() {
+    let mut world = World::new(Plan::quiet(13, 2));
+    while !world.client(0).is_online() {
+        world
+            .run_for(Duration::from_millis(1))
+            .expect("no rule is broken");
+    }
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 90);
+    world.apply(&failing, false);
+    run(&mut world, 10);
+    assert_eq!(world.broker.people(), 2);
+    finish(&mut world);
+}
+
+/// BRK-3: with nobody far away, asking again at once is asking thousands of times a second.
+#[test]
+fn while_the_store_fails_signing_in_is_tried_now_and_then() {
+    let mut plan = Plan::quiet(14, 1);
+    plan.rates.latency_ms = 0;
+    plan.store_ms = 0;
+    let mut world = World::new(plan);
+    let failing = Fault::FailingStore {
+        permille: 1000,
+        for_ms: 0,
+    };
+    world.apply(&failing, true);
+    run(&mut world, 10);
+    assert!(world.net.fates.sent < 200, "{:?}", world.net.fates);
+    world.apply(&failing, false);
+    run(&mut world, 3);
+    assert_eq!(world.broker.people(), 1);
     finish(&mut world);
 }

@@ -24,7 +24,10 @@ fn seeds() -> Range<u64> {
 /// DLV-1 to DLV-8: nothing lost, nothing twice, one order, FIFO, no phantoms, honest states,
 /// everything delivered in the end; and no panic and no ERROR line anywhere.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "how fast the simulation is, is measured in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how fast the simulation is, is measured in real time"
+)]
 fn every_promise_holds_under_every_drawn_plan() {
     let mutant = mutant_from_environment();
     let begun = Instant::now();
@@ -39,14 +42,21 @@ fn every_promise_holds_under_every_drawn_plan() {
         "{:.0} simulated seconds per wall minute",
         figures.simulated.as_secs_f64() / wall.as_secs_f64() * 60.0
     );
-    let failed = outcomes.iter().filter(|(_, outcome)| outcome.violation.is_some());
+    let failed = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.violation.is_some());
     let failed: Vec<&(u64, Outcome)> = failed.collect();
     for (seed, outcome) in failed.iter().take(3) {
         let violation = outcome.violation.clone().expect("it failed");
         let failure = Failure::new(&Plan::draw(*seed), mutant, violation, outcome.trace);
         println!("{}", failure.expect("the plan can be written"));
     }
-    assert!(failed.is_empty(), "{} of {} failed", failed.len(), outcomes.len());
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed",
+        failed.len(),
+        outcomes.len()
+    );
     assert_honest_load(&figures, &outcomes);
 }
 

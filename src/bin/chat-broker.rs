@@ -1,2 +1,7 @@
-//! chat-broker
-fn main() {}
+//! The broker. What it does is in `tertulia::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tertulia::cli::chat_broker()
+}

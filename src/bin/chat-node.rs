@@ -1,2 +1,7 @@
-//! chat-node
-fn main() {}
+//! The node. What it does is in `tertulia::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tertulia::cli::chat_node()
+}

@@ -28,7 +28,7 @@ struct RoomLog {
     /// The room hash after each line.
     hashes: Vec<[u8; 32]>,
     authors: BTreeMap<(AccountKey, DeviceKey), u64>,
-    /// Every account that ever joined, with the line that says so.
+    /// The accounts that are members, with the line that made them so.
     members: BTreeMap<AccountKey, u64>,
     publications: BTreeMap<DeviceKey, Vec<(Digest, Recorded)>>,
 }
@@ -94,6 +94,21 @@ impl MemoryStore {
                     .room(&room)
                     .enter(log, &author, resume, history, now_ms);
                 StorageOutcome::Entered(Box::new(entered))
+            }
+            StorageOp::Leave {
+                room,
+                account,
+                device,
+                name,
+                now_ms,
+            } => {
+                let whom = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                let line = self.room(&room).leave(&whom, now_ms);
+                StorageOutcome::Departed(line.map(Box::new))
             }
             StorageOp::Append {
                 room,
@@ -209,21 +224,23 @@ impl RoomLog {
                 now_ms,
             )
         });
-        let base_of = |wanted: Resume| {
-            self.base_at(wanted.seq)
-                .filter(|base| wanted.log == log && wanted.hash == base.hash)
-        };
-        let fresh = || {
-            self.base_at(tail_before.saturating_sub(history))
-                .unwrap_or(LineBase::START)
-        };
-        let (resume, base) = match resume {
+        let fresh = || tail_before.saturating_sub(history);
+        let (resume, seq) = match resume {
             None => (ResumeOutcome::Fresh, fresh()),
-            Some(wanted) => match base_of(wanted) {
-                Some(base) => (ResumeOutcome::Resumed, base),
-                None => (ResumeOutcome::Fork, fresh()),
-            },
+            Some(wanted)
+                if wanted.log == log && self.base_at(wanted.base.seq) == Some(wanted.base) =>
+            {
+                (ResumeOutcome::Resumed, wanted.base.seq)
+            }
+            Some(wanted) => {
+                // What was said since, by the clock: the numbers mean nothing in another history.
+                let seen =
+                    |stored: &StoredLine| stored.line.stored_at_ms <= wanted.base.stored_at_ms;
+                let since = self.lines.partition_point(seen) as u64;
+                (ResumeOutcome::Fork, since.min(tail_before))
+            }
         };
+        let base = self.base_at(seq).unwrap_or(LineBase::START);
         let last = self.publications.get(&author.device).and_then(|known| {
             let (digest, _) = known.last()?;
             Some(LastPublication {
@@ -240,6 +257,19 @@ impl RoomLog {
             tail_seq: self.tail_seq(),
             last: last.unwrap_or(LastPublication::NONE),
         }
+    }
+
+    /// RUM-12.
+    fn leave(&mut self, whom: &Whom<'_>, now_ms: u64) -> Option<StoredLine> {
+        self.members.remove(&whom.account)?;
+        let body = whom.name.as_str().to_owned().into();
+        let left = Publication {
+            n: 0,
+            typed_at_ms: now_ms,
+            kind: Kind::Left,
+            body,
+        };
+        Some(self.append(whom, left, now_ms))
     }
 
     /// How a member is announced, even from a device that has published nothing here.

@@ -132,8 +132,7 @@ fn a_resume_goes_on_where_it_was_and_a_fork_is_told() {
 
     let right = Resume {
         log: LOG,
-        seq: place.seq,
-        hash: place.hash,
+        base: place,
     };
     let resumed = enter(&mut store, 1, Some(right), 0);
     assert_eq!(
@@ -146,14 +145,55 @@ fn a_resume_goes_on_where_it_was_and_a_fork_is_told() {
             ..right
         },
         Resume {
-            hash: [1; 32],
+            base: LineBase {
+                hash: [1; 32],
+                ..place
+            },
             ..right
         },
-        Resume { seq: 99, ..right },
+        Resume {
+            base: LineBase { seq: 99, ..place },
+            ..right
+        },
     ] {
         let forked = enter(&mut store, 1, Some(wrong), 1);
-        assert_eq!((forked.resume, forked.base), (ResumeOutcome::Fork, place));
+        assert_eq!(forked.resume, ResumeOutcome::Fork);
     }
+}
+
+/// RUM-10: in another history a node gets what was said since the last line that it has.
+#[test]
+fn a_fork_goes_on_by_the_clock() {
+    let mut store = MemoryStore::new(LOG);
+    for (n, now_ms) in [(1, 100), (2, 200), (3, 300)] {
+        publish_at(&mut store, 1, n, "x", now_ms, None);
+    }
+    let mut base_after_fork = |stored_at_ms| {
+        let base = LineBase {
+            seq: 77,
+            stored_at_ms,
+            hash: [1; 32],
+        };
+        enter(
+            &mut store,
+            1,
+            Some(Resume {
+                log: LogId([8; 16]),
+                base,
+            }),
+            0,
+        )
+        .base
+        .seq
+    };
+    assert_eq!(base_after_fork(0), 0);
+    assert_eq!(base_after_fork(199), 1);
+    assert_eq!(base_after_fork(200), 2);
+    assert_eq!(
+        base_after_fork(9_999),
+        4,
+        "the line that made it a member is not news to it"
+    );
 }
 
 /// PUB-2: the outcome of a publication is the same for ever.

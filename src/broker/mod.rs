@@ -20,6 +20,7 @@ mod handshake;
 mod memory;
 mod room;
 mod seating;
+mod sending;
 mod session;
 mod storage;
 
@@ -126,6 +127,8 @@ pub enum Reason {
     HalfOpen,
     /// Somebody's grace runs out (PRS-1).
     Grace,
+    /// A read that failed is repeated (BRK-5).
+    ReadAgain,
 }
 
 /// Names a link for as long as the broker runs.
@@ -151,6 +154,10 @@ enum Pending {
         link: LinkId,
         channel: u8,
         room: RoomName,
+    },
+    Leave {
+        room: RoomName,
+        account: AccountKey,
     },
 }
 
@@ -185,6 +192,8 @@ pub struct Broker {
     is_ready: BTreeSet<LinkId>,
     /// Links whose read the store had no room for; they ask again when it has (LIM-7).
     starved: BTreeSet<LinkId>,
+    /// Seats whose read has failed, by when it is repeated (BRK-5).
+    read_again: BTreeSet<(Timestamp, LinkId, u8)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
@@ -219,6 +228,7 @@ impl Broker {
             ready: VecDeque::new(),
             is_ready: BTreeSet::new(),
             starved: BTreeSet::new(),
+            read_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -277,6 +287,7 @@ impl Broker {
     /// Does what has come due. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
+        self.repeat_reads(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let due: Vec<LinkId> = self
             .deadlines
@@ -382,7 +393,9 @@ impl Broker {
             .map(|(at, link)| (*at, Reason::Link(*link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
-        let all = [link, half_open, grace].into_iter().flatten();
+        let read_again = self.read_again.first();
+        let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
+        let all = [link, half_open, grace, read_again].into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
             .map(|(at, reason)| Deadline { at, reason })
     }

@@ -1,23 +1,31 @@
 //! Sessions and their seats in rooms: what nodes ask for, what the store answers, and what the
 //! links are given to send (SPEC.md sections 9 and 10).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
+use super::feed::Feed;
 use super::room::Room;
-use super::session::{Cursor, Place, Seat, SeatStage, Session, Stage};
+use super::session::{Cursor, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
-use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX, ROOMS_MAX};
-use crate::broker::feed::{Feed, FeedItem};
+use super::{Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Joined, Kind, Name, Publication, Recorded, Refusal, Resume,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
+    ControlFromBroker, ControlFromNode, Joined, Kind, LISTED_BYTES_MAX, LISTED_MAX, Name,
+    Publication, Recorded, Refusal, Resume, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId,
+    RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
+use crate::secure::AccountKey;
 use crate::time::Timestamp;
 
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
 /// a window before a GAP (PUB-8).
 const PUBLISHING_MAX: usize = 256;
+
+/// How long after a read that failed the same is read again: a store that fails fast must not keep
+/// the broker busy (BRK-3, BRK-5).
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A rule that the node broke; its link is closed with these words (LIF-4).
 type Broken = &'static str;
@@ -76,6 +84,8 @@ impl Broker {
                     presence,
                     resume,
                 }) => self.on_join(id, channel, &room, history, presence, resume, now),
+                Ok(RoomFromNode::Leave) => self.on_leave(id, channel, now),
+                Ok(RoomFromNode::Who) => self.on_who(id, channel),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
                 }
@@ -127,6 +137,14 @@ impl Broker {
                 self.end_session(id, true, now);
                 Ok(())
             }
+            (ControlFromNode::ListRooms, Stage::Named(_)) => {
+                let rooms = self.list_rooms();
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.control.push_back(rooms.encode());
+                }
+                Ok(())
+            }
+            (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
             // Said before signing in there is nothing to leave.
             (ControlFromNode::Bye, Stage::Unnamed) => {
                 session.control.push_back(ControlFromBroker::ByeOk.encode());
@@ -262,7 +280,7 @@ impl Broker {
             Err(_) => (RoomName::default(), Some(Refusal::RoomInvalid)),
         };
         let stage = if refusal.is_some() {
-            SeatStage::Refused
+            SeatStage::Closed
         } else {
             SeatStage::Entering { presence }
         };
@@ -311,7 +329,7 @@ impl Broker {
             .get_mut(&id)
             .and_then(|s| s.seats.get_mut(&channel));
         if let Some(seat) = seat {
-            seat.stage = SeatStage::Refused;
+            seat.stage = SeatStage::Closed;
             refuse_join(seat, Refusal::RetryLater);
         }
         self.mark_ready(id);
@@ -382,6 +400,114 @@ impl Broker {
         self.on_arrival(name, entered.author, now);
     }
 
+    // ---- leaving, and asking who is there
+
+    /// RUM-12
+    fn on_leave(&mut self, id: LinkId, channel: u8, now: Timestamp) -> Result<(), Broken> {
+        let now_ms = self.wall_ms(now);
+        let Some(session) = self.sessions.get(&id) else {
+            return Ok(());
+        };
+        let Some(name) = session.name().cloned() else {
+            return Ok(());
+        };
+        let seat = session
+            .seats
+            .get(&channel)
+            .ok_or("leaving before joining")?;
+        let SeatStage::In(_) = seat.stage else {
+            return Err("leaving without being in");
+        };
+        let (account, device, room) = (session.account, session.device, seat.room.clone());
+        let op = StorageOp::Leave {
+            room: room.clone(),
+            account,
+            device,
+            name,
+            now_ms,
+        };
+        let pending = Pending::Leave {
+            room: room.clone(),
+            account,
+        };
+        if self.ask(op, pending).is_some() {
+            if let Some(room) = self.rooms.get_mut(&room) {
+                room.asking += 1;
+            }
+        } else if let Some(session) = self.sessions.get_mut(&id) {
+            // LIM-7: the node comes back and asks again.
+            session
+                .link
+                .close(CloseCode::Overloaded, "the store is too busy", now);
+        }
+        Ok(())
+    }
+
+    /// The account is no member any more: all its sessions are shown out.
+    fn on_departed(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
+        let readers = self
+            .rooms
+            .get(name)
+            .map(|room| room.readers.clone())
+            .unwrap_or_default();
+        for (link, channel) in readers {
+            let Some(session) = self.sessions.get_mut(&link) else {
+                continue;
+            };
+            if session.account != account {
+                continue;
+            }
+            let last_heard = session.link.last_heard();
+            if let Some(seat) = session.seats.get_mut(&channel) {
+                seat.stage = SeatStage::Closed;
+                seat.reply(&RoomFromBroker::Left);
+            }
+            if let Some(room) = self.rooms.get_mut(name) {
+                room.readers.remove(&(link, channel));
+            }
+            self.on_departure(name, account, true, last_heard, now);
+            self.after_input(link, now);
+        }
+    }
+
+    /// RUM-13
+    fn on_who(&mut self, id: LinkId, channel: u8) -> Result<(), Broken> {
+        let session = self.sessions.get_mut(&id);
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+            return Err("a question before joining");
+        };
+        let SeatStage::In(_) = seat.stage else {
+            return Err("a question without being in");
+        };
+        let Some(room) = self.rooms.get(&seat.room) else {
+            return Ok(());
+        };
+        let names = room
+            .present
+            .values()
+            .map(|presence| presence.author.name.as_str().to_owned());
+        let names = listed(names, String::len);
+        let total = room.present.len() as u64;
+        seat.reply(&RoomFromBroker::Roster { total, names });
+        Ok(())
+    }
+
+    /// SGN-6
+    fn list_rooms(&self) -> ControlFromBroker {
+        let used = || {
+            self.rooms
+                .iter()
+                .filter(|(_, room)| !room.present.is_empty())
+        };
+        let rooms =
+            used().map(|(name, room)| (room.present.len() as u64, name.as_str().to_owned()));
+        let rooms = listed(rooms, |(_, name)| name.len());
+        ControlFromBroker::Rooms {
+            total: used().count() as u64,
+            rooms,
+        }
+    }
+
     // ---- publishing
 
     fn on_publish(
@@ -408,7 +534,7 @@ impl Broker {
         match seat.stage {
             SeatStage::In(_) => {}
             SeatStage::Entering { .. } => return Err("a publication before JOINED"),
-            SeatStage::Refused => return Err("a publication in a room that was refused"),
+            SeatStage::Closed => return Err("a publication in a room that is closed"),
         }
         if seat.publishing >= PUBLISHING_MAX {
             return Err("too many publications at once");
@@ -515,19 +641,28 @@ impl Broker {
                 self.done_asking(&room);
                 self.after_input(link, now);
             }
+            Pending::Leave { room, account } => {
+                if let StorageOutcome::Departed(line) = outcome {
+                    if let Some(line) = line {
+                        self.on_stored(&room, &line);
+                    }
+                    self.on_departed(&room, account, now);
+                }
+                self.done_asking(&room);
+            }
             Pending::Read {
                 link,
                 channel,
                 room,
             } => {
-                self.on_lines(link, channel, outcome);
+                self.on_lines(link, channel, outcome, now);
                 self.done_asking(&room);
                 self.after_input(link, now);
             }
         }
     }
 
-    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome) {
+    fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome, now: Timestamp) {
         let seat = self
             .sessions
             .get_mut(&id)
@@ -542,197 +677,45 @@ impl Broker {
         let Place::Replay { fetched, reading } = &mut cursor.place else {
             return;
         };
-        *reading = false;
         if let StorageOutcome::Lines(lines) = outcome {
+            *reading = false;
             fetched.extend(lines);
+        } else {
+            // Still reading, as far as anybody else is concerned (BRK-5).
+            self.read_again
+                .insert((now + READ_AGAIN_AFTER, id, channel));
         }
     }
 
-    // ---- giving links what to send
-
-    /// Hands the link what it can take of what its session is due (BRK-2). The link's own windows
-    /// bound the work (BRK-3).
-    pub(super) fn pump(&mut self, id: LinkId, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        while let Some(message) = session.control.front() {
-            if !session.link.can_send(0, message.len()) {
-                break;
-            }
-            let Some(message) = session.control.pop_front() else {
-                break;
-            };
-            // `can_send` has just said yes; a link that closes meanwhile needs nothing more.
-            let _ = session.link.send(0, message, now);
-        }
-        let channels: Vec<u8> = session.seats.keys().copied().collect();
-        for channel in channels {
-            self.pump_seat(id, channel, now);
-        }
-    }
-
-    fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let Session { link, seats, .. } = session;
-        let Some(seat) = seats.get_mut(&channel) else {
-            return;
-        };
-        while let Some(message) = seat.replies.front() {
-            if !link.can_send(channel, message.len()) {
+    /// Has the reads repeated that failed and are due again (BRK-5).
+    pub(super) fn repeat_reads(&mut self, now: Timestamp) {
+        while let Some(&(at, id, channel)) = self.read_again.first() {
+            if at > now {
                 return;
             }
-            let Some(message) = seat.replies.pop_front() else {
-                break;
-            };
-            let _ = link.send(channel, message, now);
-        }
-        let SeatStage::In(_) = seat.stage else { return };
-        let Some(room) = self.rooms.get_mut(&seat.room) else {
-            return;
-        };
-        let Some(feed) = &room.feed else { return };
-        loop {
-            let (item, introduction) = match next_item(seat, feed) {
-                Next::Item(item, introduction) => (item, introduction),
-                Next::Nothing => return,
-                Next::Read(from) => {
-                    let name = seat.room.clone();
-                    self.read_for(id, channel, name, from);
-                    return;
-                }
-            };
-            let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
-            // Both or neither, so that an introduction is never wasted.
-            if !link.can_send(channel, introduction_len + item.message.len()) {
-                return;
-            }
-            if let Some(introduction) = introduction {
-                if link.send(channel, introduction, now).is_err() {
-                    return;
-                }
-                seat.note_introduced(item.author.number);
-                if !link.can_send(channel, item.message.len()) {
-                    return;
-                }
-            }
-            if link.send(channel, item.message.clone(), now).is_err() {
-                return;
-            }
-            advance(seat, &item);
-        }
-    }
-
-    /// Asks the store for the lines that a seat needs next.
-    fn read_for(&mut self, id: LinkId, channel: u8, room: RoomName, from: u64) {
-        let (lines_max, bytes_max) = (READ_LINES_MAX, READ_BYTES_MAX);
-        let op = StorageOp::Read {
-            room: room.clone(),
-            from,
-            lines_max,
-            bytes_max,
-        };
-        if self
-            .ask(
-                op,
-                Pending::Read {
-                    link: id,
-                    channel,
-                    room: room.clone(),
-                },
-            )
-            .is_none()
-        {
-            self.starved.insert(id);
-            return;
-        }
-        if let Some(room) = self.rooms.get_mut(&room) {
-            room.asking += 1;
-        }
-        let seat = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
-        if let Some(Seat {
-            stage: SeatStage::In(cursor),
-            ..
-        }) = seat
-            && let Place::Replay { reading, .. } = &mut cursor.place
-        {
-            *reading = true;
-        }
-    }
-}
-
-/// What a seat gets next.
-enum Next {
-    /// This, after the introduction if there is one.
-    Item(FeedItem, Option<Bytes>),
-    /// Nothing now.
-    Nothing,
-    /// Lines from this one on must be read from the store first.
-    Read(u64),
-}
-
-/// Finds out what `seat` gets next, moving between feed and store as need be.
-fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
-    loop {
-        let SeatStage::In(cursor) = &mut seat.stage else {
-            return Next::Nothing;
-        };
-        match &mut cursor.place {
-            Place::Live(index) => match feed.get(*index) {
-                Ok(Some(item)) if item.presence.is_some_and(|p| p <= cursor.presence_floor) => {
-                    *index += 1;
-                }
-                Ok(Some(item)) => {
-                    let item = item.clone();
-                    let introduction = seat.introduction(&item.author);
-                    return Next::Item(item, introduction);
-                }
-                Ok(None) => return Next::Nothing,
-                Err(_gone) => {
-                    cursor.place = Place::Replay {
-                        fetched: Default::default(),
-                        reading: false,
-                    };
-                }
-            },
-            Place::Replay { fetched, reading } => {
-                if let Some(stored) = fetched.front() {
-                    let item = FeedItem::line(stored);
-                    let introduction = seat.introduction(&item.author);
-                    return Next::Item(item, introduction);
-                }
-                if feed.covers(cursor.next_seq) {
-                    cursor.place = Place::Live(feed.index_of(cursor.next_seq));
-                } else if *reading {
-                    return Next::Nothing;
-                } else {
-                    return Next::Read(cursor.next_seq);
-                }
+            self.read_again.pop_first();
+            let session = self.sessions.get_mut(&id);
+            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel))
+                && let SeatStage::In(cursor) = &mut seat.stage
+                && let Place::Replay { reading, .. } = &mut cursor.place
+            {
+                *reading = false;
+                self.mark_ready(id);
             }
         }
     }
 }
 
-/// The link has taken `item`.
-fn advance(seat: &mut Seat, item: &FeedItem) {
-    let SeatStage::In(cursor) = &mut seat.stage else {
-        return;
+/// As many entries as a list may have (LIM-8); `len` tells the bytes of an entry's name.
+fn listed<T>(entries: impl Iterator<Item = T>, len: impl Fn(&T) -> usize) -> Vec<T> {
+    // A varint before each name takes at most two bytes, a number of people at most eight.
+    const OVERHEAD: usize = 10;
+    let mut bytes = 0;
+    let fits = |entry: &T| {
+        bytes += len(entry) + OVERHEAD;
+        bytes <= LISTED_BYTES_MAX
     };
-    match item.presence {
-        Some(presence) => cursor.presence_floor = presence,
-        None => cursor.next_seq = item.seq + 1,
-    }
-    match &mut cursor.place {
-        Place::Live(index) => *index += 1,
-        Place::Replay { fetched, .. } => {
-            fetched.pop_front();
-        }
-    }
+    entries.take(LISTED_MAX).take_while(fits).collect()
 }
 
 fn refuse_join(seat: &mut Seat, code: Refusal) {

@@ -62,8 +62,8 @@ pub(super) enum SeatStage {
     },
     /// In the room, reading.
     In(Cursor),
-    /// Refused; the channel stays used up.
-    Refused,
+    /// Refused or left; the channel stays used up, and may still have answers to send.
+    Closed,
 }
 
 /// Where a member is in its room (BRK-2).
@@ -126,7 +126,7 @@ impl Seat {
 
     /// Whether the seat is, or may come to be, in its room.
     pub(super) const fn is_open(&self) -> bool {
-        !matches!(self.stage, SeatStage::Refused)
+        !matches!(self.stage, SeatStage::Closed)
     }
 
     pub(super) fn reply(&mut self, message: &RoomFromBroker) {

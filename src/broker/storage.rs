@@ -53,6 +53,19 @@ pub enum StorageOp {
         /// The broker's wall clock.
         now_ms: u64,
     },
+    /// End an account's membership, if it is a member (RUM-12).
+    Leave {
+        /// Of which room.
+        room: RoomName,
+        /// Who leaves.
+        account: AccountKey,
+        /// From which device.
+        device: DeviceKey,
+        /// The account's name.
+        name: Name,
+        /// The broker's wall clock.
+        now_ms: u64,
+    },
     /// Take a publication (PUB-2).
     Append {
         /// Into which room.
@@ -101,6 +114,8 @@ pub enum StorageOutcome {
     NotRegistered(Refusal),
     /// [`StorageOp::Enter`].
     Entered(Box<Entered>),
+    /// [`StorageOp::Leave`]: the line that says so, if the account was a member.
+    Departed(Option<Box<StoredLine>>),
     /// [`StorageOp::Append`]: a new line.
     Appended(Box<StoredLine>),
     /// [`StorageOp::Append`]: nothing new; this is what is known of the publication.

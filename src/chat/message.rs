@@ -8,9 +8,7 @@
 
 use bytes::Bytes;
 
-use super::{
-    Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomHash, RoomId,
-};
+use super::{Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomId};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -19,6 +17,8 @@ const WELCOME: u8 = 0x02;
 const SIGN_IN_REFUSED: u8 = 0x03;
 const BYE: u8 = 0x04;
 const BYE_OK: u8 = 0x05;
+const LIST_ROOMS: u8 = 0x06;
+const ROOMS: u8 = 0x07;
 const JOIN: u8 = 0x10;
 const JOINED: u8 = 0x11;
 const JOIN_REFUSED: u8 = 0x12;
@@ -29,6 +29,15 @@ const PUBLISH: u8 = 0x16;
 const STORED: u8 = 0x17;
 const NOT_STORED: u8 = 0x18;
 const GAP: u8 = 0x19;
+const LEAVE: u8 = 0x1a;
+const LEFT: u8 = 0x1b;
+const WHO: u8 = 0x1c;
+const ROSTER: u8 = 0x1d;
+
+/// The most names in a ROSTER or ROOMS (LIM-8).
+pub const LISTED_MAX: usize = 1_000;
+/// The most bytes of a ROSTER or ROOMS (LIM-8).
+pub const LISTED_BYTES_MAX: usize = 60_000;
 
 /// What a node says on the control channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +49,8 @@ pub enum ControlFromNode {
     },
     /// "I leave the chat" (SGN-5).
     Bye,
+    /// "Which rooms are there?" (SGN-6)
+    ListRooms,
 }
 
 /// What a broker says on the control channel.
@@ -59,6 +70,13 @@ pub enum ControlFromBroker {
     },
     /// Left (SGN-5).
     ByeOk,
+    /// The rooms that are in use (SGN-6).
+    Rooms {
+        /// How many there are.
+        total: u64,
+        /// Those that are listed, with how many people are present.
+        rooms: Vec<(u64, String)>,
+    },
 }
 
 /// Where a node was in a room's log (RUM-9).
@@ -66,10 +84,8 @@ pub enum ControlFromBroker {
 pub struct Resume {
     /// The history that it saw.
     pub log: LogId,
-    /// The last line that it has.
-    pub seq: u64,
-    /// The room hash after that line.
-    pub hash: RoomHash,
+    /// The last line that it has; in another history, the time at which to go on (RUM-10).
+    pub base: LineBase,
 }
 
 /// What became of a resume.
@@ -99,6 +115,10 @@ pub enum RoomFromNode {
     },
     /// "Store this."
     Publish(Publication),
+    /// "I am no member any more" (RUM-12).
+    Leave,
+    /// "Who is here?" (RUM-13)
+    Who,
 }
 
 /// The answer to a join: where the node stands.
@@ -201,6 +221,15 @@ pub enum RoomFromBroker {
         /// The last number known.
         last: u64,
     },
+    /// No member any more; nothing follows (RUM-12).
+    Left,
+    /// Who is present (RUM-13).
+    Roster {
+        /// How many there are.
+        total: u64,
+        /// Those that are listed.
+        names: Vec<String>,
+    },
 }
 
 impl ControlFromNode {
@@ -214,6 +243,7 @@ impl ControlFromNode {
                 out.extend_from_slice(name.as_bytes());
             }
             Self::Bye => out.push(BYE),
+            Self::ListRooms => out.push(LIST_ROOMS),
         }
         out.into()
     }
@@ -230,6 +260,7 @@ impl ControlFromNode {
                 name: r.rest_text()?.to_owned(),
             },
             BYE => Self::Bye,
+            LIST_ROOMS => Self::ListRooms,
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -251,6 +282,14 @@ impl ControlFromBroker {
                 put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason)
             }
             Self::ByeOk => out.push(BYE_OK),
+            Self::Rooms { total, rooms } => {
+                out.push(ROOMS);
+                put_varint(&mut out, *total);
+                for (people, name) in rooms {
+                    put_varint(&mut out, *people);
+                    put_sized(&mut out, name.as_bytes());
+                }
+            }
         }
         out.into()
     }
@@ -271,6 +310,15 @@ impl ControlFromBroker {
                 Self::SignInRefused { code, reason }
             }
             BYE_OK => Self::ByeOk,
+            ROOMS => {
+                let total = r.varint()?;
+                let mut rooms = Vec::new();
+                while !r.is_empty() {
+                    check_listed(rooms.len())?;
+                    rooms.push((r.varint()?, r.text()?.to_owned()));
+                }
+                Self::Rooms { total, rooms }
+            }
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -295,10 +343,11 @@ impl RoomFromNode {
                 put_varint(&mut out, *history);
                 put_varint(&mut out, *presence);
                 out.push(u8::from(resume.is_some()));
-                if let Some(Resume { log, seq, hash }) = resume {
+                if let Some(Resume { log, base }) = resume {
                     out.extend_from_slice(&log.0);
-                    put_varint(&mut out, *seq);
-                    out.extend_from_slice(hash);
+                    put_varint(&mut out, base.seq);
+                    out.extend_from_slice(&base.stored_at_ms.to_be_bytes());
+                    out.extend_from_slice(&base.hash);
                 }
             }
             Self::Publish(Publication {
@@ -315,6 +364,8 @@ impl RoomFromNode {
                 out.push(kind.code());
                 out.extend_from_slice(body);
             }
+            Self::Leave => out.push(LEAVE),
+            Self::Who => out.push(WHO),
         }
         out.into()
     }
@@ -335,8 +386,11 @@ impl RoomFromNode {
                     0 => None,
                     1 => Some(Resume {
                         log: LogId(r.array()?),
-                        seq: r.varint()?,
-                        hash: r.array()?,
+                        base: LineBase {
+                            seq: r.varint()?,
+                            stored_at_ms: r.u64()?,
+                            hash: r.array()?,
+                        },
                     }),
                     _ => return Err(DecodeError::Invalid("resume flag")),
                 },
@@ -354,6 +408,8 @@ impl RoomFromNode {
                     body,
                 })
             }
+            LEAVE => Self::Leave,
+            WHO => Self::Who,
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -409,6 +465,14 @@ impl RoomFromBroker {
                 out.push(GAP);
                 put_varint(&mut out, *last);
             }
+            Self::Left => out.push(LEFT),
+            Self::Roster { total, names } => {
+                out.push(ROSTER);
+                put_varint(&mut out, *total);
+                for name in names {
+                    put_sized(&mut out, name.as_bytes());
+                }
+            }
         }
         out.into()
     }
@@ -448,6 +512,16 @@ impl RoomFromBroker {
                 Self::NotStored { n, code, reason }
             }
             GAP => Self::Gap { last: r.varint()? },
+            LEFT => Self::Left,
+            ROSTER => {
+                let total = r.varint()?;
+                let mut names = Vec::new();
+                while !r.is_empty() {
+                    check_listed(names.len())?;
+                    names.push(r.text()?.to_owned());
+                }
+                Self::Roster { total, names }
+            }
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -553,6 +627,15 @@ const fn zigzag(value: i64) -> u64 {
 
 const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
+/// A list that is longer than one may be is malformed (LIM-8).
+const fn check_listed(len: usize) -> Result<(), DecodeError> {
+    if len < LISTED_MAX {
+        Ok(())
+    } else {
+        Err(DecodeError::Invalid("length of a list"))
+    }
 }
 
 fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {

@@ -51,6 +51,25 @@ fn messages_survive_the_wire() {
         author: 1,
     };
     let stored = RoomFromBroker::Stored { n: 1, seq: 2 };
+    let roster = RoomFromBroker::Roster {
+        total: 9,
+        names: vec!["ada".into(), "bob".into()],
+    };
+    assert_eq!(RoomFromBroker::decode(&roster.encode()), Ok(roster));
+    assert_eq!(
+        RoomFromBroker::decode(&RoomFromBroker::Left.encode()),
+        Ok(RoomFromBroker::Left)
+    );
+    for message in [RoomFromNode::Leave, RoomFromNode::Who] {
+        assert_eq!(RoomFromNode::decode(&message.encode()), Ok(message));
+    }
+    let rooms = ControlFromBroker::Rooms {
+        total: 1,
+        rooms: vec![(3, "lobby".into())],
+    };
+    assert_eq!(ControlFromBroker::decode(&rooms.encode()), Ok(rooms));
+    let list = ControlFromNode::ListRooms;
+    assert_eq!(ControlFromNode::decode(&list.encode()), Ok(list));
     for message in [
         joined,
         introduce,
@@ -63,10 +82,14 @@ fn messages_survive_the_wire() {
     ] {
         assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
+    let base = LineBase {
+        seq: 40,
+        stored_at_ms: 1_700_000_000_000,
+        hash: [5; 32],
+    };
     let resume = Some(Resume {
         log: LogId([1; 16]),
-        seq: 40,
-        hash: [5; 32],
+        base,
     });
     for resume in [None, resume] {
         let join = RoomFromNode::Join {
@@ -94,6 +117,20 @@ fn messages_survive_the_wire() {
     ] {
         assert_eq!(ControlFromBroker::decode(&message.encode()), Ok(message));
     }
+}
+
+/// LIM-8.
+#[test]
+fn a_list_longer_than_one_may_be_is_malformed() {
+    let roster = |len| {
+        let names = vec!["x".to_owned(); len];
+        RoomFromBroker::decode(&RoomFromBroker::Roster { total: 1, names }.encode())
+    };
+    assert!(roster(LISTED_MAX).is_ok());
+    assert_eq!(
+        roster(LISTED_MAX + 1),
+        Err(DecodeError::Invalid("length of a list"))
+    );
 }
 
 /// ENC-3.
@@ -130,7 +167,7 @@ proptest! {
     #[test]
     fn whatever_decodes_encodes_to_the_same_bytes(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
-        kind in prop::sample::select(vec![1u8, 2, 3, 4, 5, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19]),
+        kind in prop::sample::select(vec![1u8, 2, 3, 4, 5, 6, 7, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d]),
     ) {
         let mut message = vec![kind];
         message.extend(bytes);

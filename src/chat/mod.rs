@@ -17,8 +17,8 @@ mod text;
 
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
-    ControlFromBroker, ControlFromNode, Joined, NoticeEvent, Resume, ResumeOutcome, RoomFromBroker,
-    RoomFromNode, WireLine,
+    ControlFromBroker, ControlFromNode, Joined, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, Resume,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, WireLine,
 };
 pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
 pub use publication::{

@@ -27,6 +27,27 @@ pub enum ClientEvent {
         /// Why, in words.
         reason: String,
     },
+    /// No member of the room any more.
+    RoomLeft {
+        /// Which one.
+        room: RoomName,
+    },
+    /// Who is present in a room.
+    Roster {
+        /// In which one.
+        room: RoomName,
+        /// How many there are.
+        total: u64,
+        /// Their names, or as many as a message holds.
+        names: Vec<Name>,
+    },
+    /// Which rooms are in use on the broker.
+    Rooms {
+        /// How many there are.
+        total: u64,
+        /// Those, or as many as a message holds, each with how many are present.
+        rooms: Vec<(RoomName, u64)>,
+    },
     /// The broker's history of the room is not the one known before: it was lost or restored
     /// (RUM-10). What still waits is sent to the new one.
     Fork {

@@ -28,7 +28,7 @@ pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest};
 pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
 
-use crate::chat::{Line, Name, NoticeEvent, RoomName, TextError, check_body};
+use crate::chat::{ControlFromNode, Line, Name, NoticeEvent, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
@@ -230,6 +230,7 @@ impl Client {
                 }
                 self.on_link_events(now);
                 self.repeat_finish(now);
+                self.repeat_sign_in(now);
             }
             State::Choosing(_) | State::Ended => {}
         }
@@ -270,6 +271,34 @@ impl Client {
         true
     }
 
+    /// Leaves `room` for good, as soon as what waits there is settled:
+    /// [`ClientEvent::RoomLeft`] tells. Returns `false` if the client is not in it.
+    pub fn leave_room(&mut self, room: &RoomName, now: Timestamp) -> bool {
+        let Some(leaving) = self.rooms.get_mut(room) else {
+            return false;
+        };
+        leaving.leaving = true;
+        self.go_on(now);
+        true
+    }
+
+    /// Asks who is present in `room`: [`ClientEvent::Roster`] tells. Returns `false`, having asked
+    /// nobody, if the client is not in it now.
+    pub fn ask_who(&mut self, room: &RoomName, now: Timestamp) -> bool {
+        let asked = self.send_question(room, now);
+        self.go_on(now);
+        asked
+    }
+
+    /// Asks which rooms are in use: [`ClientEvent::Rooms`] tells. Returns `false`, having asked
+    /// nobody, if the client is out of contact.
+    pub fn ask_rooms(&mut self, now: Timestamp) -> bool {
+        if self.online {
+            self.send_control(&ControlFromNode::ListRooms, now);
+        }
+        self.online
+    }
+
     /// Puts `text` into the outbox of `room`. It is sent as soon as it is journaled and the broker
     /// is in reach, and as often as it takes. Returns the handle under which
     /// [`ClientEvent::Stored`] or [`ClientEvent::NotStored`] will tell its outcome.
@@ -290,6 +319,9 @@ impl Client {
         }
         let handle = self.next_handle;
         let room = self.rooms.get_mut(room).ok_or(PublishError::NotInRoom)?;
+        if room.leaving {
+            return Err(PublishError::NotInRoom);
+        }
         if !room.has_space() {
             return Err(PublishError::OutboxFull);
         }
@@ -388,8 +420,12 @@ impl Client {
             at: d.at,
             reason: Reason::Link(d.reason),
         });
+        let sign_in = match &self.state {
+            State::Up(up) => up.sign_in_due(),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        };
         let retries = self.rooms.values().filter_map(|room| room.retry_at);
-        let retry = retries.min().map(|at| Deadline {
+        let retry = retries.chain(sign_in).min().map(|at| Deadline {
             at,
             reason: Reason::Retry,
         });

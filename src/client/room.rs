@@ -28,10 +28,17 @@ pub(super) struct Room {
     /// The last notice seen (PRS-3).
     presence: u64,
     outbox: VecDeque<Waiting>,
+    /// What was sent on this link and is not answered, in the order of sending (PUB-8).
+    unanswered: VecDeque<Unanswered>,
+    /// How often publications were put off or found a gap on this link. What was sent before that
+    /// happened is answered in the same way, and this must not be taken for news.
+    round: u64,
     /// The last number given to a publication. Before the first JOINED it is provisional.
     last_n: u64,
     /// The newest line that is known to be one's own, and so must still be shown.
     own_seq: u64,
+    /// Whether the room is to be left as soon as nothing waits (RUM-12).
+    pub(super) leaving: bool,
     /// Not before this are refused publications sent again.
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -44,6 +51,8 @@ pub(super) enum Seat {
     Asked(u8),
     /// In, with those whom the broker has introduced.
     In(u8, BTreeMap<u64, Author>),
+    /// In, and LEAVE is on its way.
+    Leaving(BTreeMap<u64, Author>),
     /// The broker has said no.
     Refused,
 }
@@ -63,6 +72,12 @@ struct Waiting {
     sent: bool,
 }
 
+/// A publication on its way to its answer.
+struct Unanswered {
+    n: u64,
+    round: u64,
+}
+
 /// What the broker said of a publication that the outbox holds, or nothing if it holds it no more.
 pub(super) type Settled = Option<u64>;
 
@@ -75,8 +90,11 @@ impl Room {
             cursor: None,
             presence: 0,
             outbox: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            round: 0,
             last_n: 0,
             own_seq: 0,
+            leaving: false,
             retry_at: None,
         }
     }
@@ -85,7 +103,7 @@ impl Room {
     pub(super) const fn channel(&self) -> Option<u8> {
         match self.seat {
             Seat::In(channel, _) => Some(channel),
-            Seat::Out | Seat::Asked(_) | Seat::Refused => None,
+            Seat::Out | Seat::Asked(_) | Seat::Leaving(..) | Seat::Refused => None,
         }
     }
 
@@ -99,6 +117,14 @@ impl Room {
         self.outbox.is_empty() && (received >= self.own_seq || matches!(self.seat, Seat::Refused))
     }
 
+    /// LEAVE has been sent: nothing more is said on the channel.
+    pub(super) fn on_leave_sent(&mut self) {
+        self.seat = match core::mem::replace(&mut self.seat, Seat::Out) {
+            Seat::In(_, authors) => Seat::Leaving(authors),
+            other => other,
+        };
+    }
+
     // ---- the link
 
     /// The link is gone: everything that waits is to be sent again (PUB-6).
@@ -107,15 +133,12 @@ impl Room {
             self.seat = Seat::Out;
         }
         self.unsend_after(0);
+        self.unanswered.clear();
         self.retry_at = None;
     }
 
     pub(super) fn join_message(&self) -> Bytes {
-        let resume = self.cursor.map(|(log, base)| Resume {
-            log,
-            seq: base.seq,
-            hash: base.hash,
-        });
+        let resume = self.cursor.map(|(log, base)| Resume { log, base });
         RoomFromNode::Join {
             room: self.name.as_str().to_owned(),
             history: self.history,
@@ -199,7 +222,7 @@ impl Room {
 
     /// The next publication to be sent, if the window allows one (PUB-8).
     pub(super) fn next_to_send(&self) -> Option<&Publication> {
-        if self.retry_at.is_some() {
+        if self.retry_at.is_some() || self.unanswered.len() >= PUBLISH_WINDOW {
             return None;
         }
         let next = self
@@ -213,11 +236,46 @@ impl Room {
     pub(super) fn mark_sent(&mut self, n: u64) {
         if let Some(waiting) = self.outbox.iter_mut().find(|w| w.publication.n == n) {
             waiting.sent = true;
+            let round = self.round;
+            self.unanswered.push_back(Unanswered { n, round });
         }
     }
 
+    /// Publication `n` was answered, in whatever way.
+    pub(super) fn on_answer(&mut self, n: u64) {
+        let _round = self.take_unanswered(|sent| sent == n);
+    }
+
+    /// Publication `n` is to be sent again later (PUB-4). Returns whether that is news.
+    pub(super) fn on_retry_later(&mut self, n: u64) -> bool {
+        let round = self.take_unanswered(|sent| sent == n);
+        self.begin_round(round, n.saturating_sub(1))
+    }
+
+    /// A publication came before its predecessors (PUB-2): after `last`, all are to be sent again.
+    pub(super) fn on_gap(&mut self, last: u64) {
+        let round = self.take_unanswered(|sent| sent > last.saturating_add(1));
+        let _is_news = self.begin_round(round, last);
+    }
+
+    /// The round of the oldest unanswered publication whose number is `wanted`.
+    fn take_unanswered(&mut self, wanted: impl Fn(u64) -> bool) -> Option<u64> {
+        let index = self.unanswered.iter().position(|sent| wanted(sent.n))?;
+        self.unanswered.remove(index).map(|sent| sent.round)
+    }
+
+    /// Has everything after `n` sent again, unless that was begun since `round`.
+    fn begin_round(&mut self, round: Option<u64>, n: u64) -> bool {
+        let is_news = round.is_none_or(|round| round == self.round);
+        if is_news {
+            self.round += 1;
+            self.unsend_after(n);
+        }
+        is_news
+    }
+
     /// Everything after `n` is to be sent again.
-    pub(super) fn unsend_after(&mut self, n: u64) {
+    fn unsend_after(&mut self, n: u64) {
         for waiting in self.outbox.iter_mut().filter(|w| w.publication.n > n) {
             waiting.sent = false;
         }
@@ -244,7 +302,7 @@ impl Room {
         device: DeviceKey,
         name: &str,
     ) -> Result<(), &'static str> {
-        let Seat::In(_, authors) = &mut self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &mut self.seat else {
             return Err("an introduction before JOINED");
         };
         // The broker checked the name; should it not have, it must not reach a screen.
@@ -264,7 +322,7 @@ impl Room {
     }
 
     pub(super) fn name_of(&self, number: u64) -> Option<Name> {
-        let Seat::In(_, authors) = &self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
             return None;
         };
         authors.get(&number).map(|author| author.name.clone())
@@ -275,7 +333,7 @@ impl Room {
         &mut self,
         wire: WireLine,
     ) -> Result<(Line, LogId, LineBase), &'static str> {
-        let Seat::In(_, authors) = &self.seat else {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
             return Err("a line before JOINED");
         };
         let Some((log, base)) = &mut self.cursor else {
@@ -408,10 +466,44 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, PUBLISH_WINDOW);
+        // One's own line may be the first to tell; what frees the window is the answer.
         assert_eq!(room.settle(1), Some(0));
+        assert_eq!(room.next_to_send(), None);
+        room.on_answer(1);
         assert_eq!(
             room.next_to_send().map(|next| next.n),
             Some(PUBLISH_WINDOW as u64 + 1)
         );
+    }
+
+    /// PUB-8, PUB-2: what was sent before a repetition began is answered as it was sent, and that
+    /// is no reason to begin another one.
+    #[test]
+    fn a_gap_behind_a_gap_does_not_repeat_the_window_again() {
+        let mut room = joined();
+        for handle in 0..10 {
+            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.on_journaled(handle);
+        }
+        let send_all = |room: &mut Room| {
+            let mut sent = Vec::new();
+            while let Some(next) = room.next_to_send() {
+                let n = next.n;
+                room.mark_sent(n);
+                sent.push(n);
+            }
+            sent
+        };
+        assert_eq!(send_all(&mut room), (1..=10).collect::<Vec<u64>>());
+        assert!(room.on_retry_later(1));
+        assert_eq!(send_all(&mut room), (1..=10).collect::<Vec<u64>>());
+        for _ in 2..=10 {
+            room.on_gap(0);
+            assert_eq!(send_all(&mut room), [0_u64; 0]);
+        }
+        // The repetition has a gap of its own: that one is news.
+        room.on_answer(1);
+        room.on_gap(1);
+        assert_eq!(send_all(&mut room), (2..=10).collect::<Vec<u64>>());
     }
 }

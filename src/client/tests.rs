@@ -118,6 +118,8 @@ fn a_broker_that_lost_its_history_gets_what_still_waits_once() {
         2
     );
     assert_eq!(count(&pump, 0, is_stored), 3);
+    // Bob came back later than the lines did, and has them all the same.
+    assert_eq!(pump.heard(1), ["ada: before", "ada: one", "ada: two"]);
     pump.say(0, "three");
     pump.run_ms(500);
     assert_eq!(pump.heard(1).last().map(String::as_str), Some("ada: three"));
@@ -349,4 +351,82 @@ fn a_history_that_was_rewritten_is_told_apart_by_its_hash() {
     pump.run_ms(10_000);
     assert_eq!(count(&pump, 1, is_fork), 1);
     assert_eq!(pump.heard(1), ["ada: one"]);
+}
+
+/// RUM-12, RUM-7: leaving a room is for good, is a line, and can be undone by joining anew.
+#[test]
+fn a_room_is_left_when_what_was_typed_there_is_stored() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "my last words");
+    assert!(pump.nodes[0].client.leave_room(&lobby(), pump.now));
+    let now = pump.now;
+    let late = pump.nodes[0].client.publish(&lobby(), b"x", EPOCH_MS, now);
+    assert_eq!(late, Err(PublishError::NotInRoom));
+    pump.run_ms(1_000);
+    let left = |e: &ClientEvent| matches!(e, ClientEvent::RoomLeft { .. });
+    assert_eq!(count(&pump, 0, left), 1);
+    assert_eq!(pump.heard(0), ["ada: my last words"]);
+    assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
+    assert_eq!(pump.broker.people(), 1);
+    pump.say(1, "behind your back");
+    pump.run_ms(500);
+    assert_eq!(pump.heard(0).len(), 1);
+
+    pump.nodes[0].client.join(&lobby(), 0, pump.now);
+    pump.run_ms(500);
+    pump.say(0, "back");
+    pump.run_ms(500);
+    assert_eq!(pump.heard(0), ["ada: my last words", "ada: back"]);
+    let kinds: Vec<_> = pump
+        .store
+        .lines(&lobby())
+        .map(|line| line.kind.code())
+        .collect();
+    assert_eq!(kinds, [2, 2, 1, 3, 1, 2, 1]);
+    assert!(
+        !pump.nodes[0]
+            .client
+            .leave_room(&RoomName::new("elsewhere").unwrap(), now)
+    );
+}
+
+/// RUM-12, DLV-8: a link that dies in the middle of leaving does not undo it.
+#[test]
+fn leaving_a_room_survives_an_outage() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].connected = false;
+    pump.nodes[0].client.leave_room(&lobby(), pump.now);
+    pump.run_ms(30_000);
+    pump.nodes[0].connected = true;
+    pump.run_ms(10_000);
+    assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
+    assert!(pump.nodes[0].client.is_online());
+}
+
+/// RUM-13, SGN-6.
+#[test]
+fn one_can_ask_who_is_here_and_which_rooms_there_are() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let garden = RoomName::new("garden").unwrap();
+    pump.nodes[1].client.join(&garden, 0, pump.now);
+    assert!(!pump.nodes[0].client.ask_who(&garden, pump.now));
+    pump.run_ms(500);
+    assert!(pump.nodes[0].client.ask_who(&lobby(), pump.now));
+    assert!(pump.nodes[0].client.ask_rooms(pump.now));
+    pump.run_ms(500);
+    let names: Vec<Name> = ["ada", "bob"].map(|name| Name::new(name).unwrap()).into();
+    let roster = |e: &ClientEvent| match e {
+        ClientEvent::Roster {
+            total: 2,
+            names: listed,
+            ..
+        } => names.iter().all(|name| listed.contains(name)),
+        _ => false,
+    };
+    assert_eq!(count(&pump, 0, roster), 1);
+    let rooms = ClientEvent::Rooms {
+        total: 2,
+        rooms: vec![(garden, 1), (lobby(), 2)],
+    };
+    assert_eq!(count(&pump, 0, |e| *e == rooms), 1);
 }

@@ -10,7 +10,7 @@ use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromBroker, ControlFromNode, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
@@ -25,6 +25,8 @@ pub(super) struct Up {
     pub(super) link: Link,
     finishing: Option<Finishing>,
     stage: Stage,
+    /// When to sign in again, because the broker has put it off (BRK-5).
+    sign_in_at: Option<Timestamp>,
     /// The rooms, by the channels that they were given.
     channels: BTreeMap<u8, RoomName>,
 }
@@ -51,6 +53,7 @@ impl Up {
             link,
             finishing,
             stage: Stage::SigningIn,
+            sign_in_at: None,
             channels: BTreeMap::new(),
         }
     }
@@ -60,6 +63,11 @@ impl Up {
         self.finishing
             .as_ref()
             .map(|finishing| finishing.schedule.next())
+    }
+
+    /// When to sign in again, if the broker has put it off.
+    pub(super) const fn sign_in_due(&self) -> Option<Timestamp> {
+        self.sign_in_at
     }
 
     /// Sends FINISH from a new address without waiting for its turn.
@@ -180,12 +188,22 @@ impl Client {
         self.send_control(&ControlFromNode::SignIn { name }, now);
     }
 
-    fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
+    /// Signs in again if that is due (BRK-5).
+    pub(super) fn repeat_sign_in(&mut self, now: Timestamp) {
+        if let State::Up(up) = &mut self.state
+            && up.sign_in_at.is_some_and(|at| at <= now)
+        {
+            up.sign_in_at = None;
+            self.sign_in(now);
+        }
+    }
+
+    pub(super) fn send_control(&mut self, message: &ControlFromNode, now: Timestamp) {
         let State::Up(up) = &mut self.state else {
             return;
         };
-        // The control channel holds two messages in its life: it is never full. A link that has
-        // just closed reports that by itself.
+        // What a node says here is little, and at a person's pace; a channel that is full of
+        // questions answers enough of them. A link that has just closed reports that by itself.
         let _ = up.link.send(0, message.encode(), now);
     }
 
@@ -202,11 +220,18 @@ impl Client {
             ControlFromBroker::SignInRefused {
                 code: Refusal::RetryLater,
                 ..
-            } => self.sign_in(now),
+            } => up.sign_in_at = Some(now + RETRY_AFTER),
             ControlFromBroker::SignInRefused { code, reason } => {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
             ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
+            ControlFromBroker::Rooms { total, rooms } => {
+                // A name that is none must not reach a screen.
+                let known =
+                    |(people, name): (u64, String)| Some((RoomName::new(&name).ok()?, people));
+                let rooms = rooms.into_iter().filter_map(known).collect();
+                self.events.push_back(ClientEvent::Rooms { total, rooms });
+            }
         }
     }
 
@@ -283,16 +308,21 @@ impl Client {
                     self.deliver();
                 }
             }
-            RoomFromBroker::Stored { n, seq } => self.on_stored(&name, n, seq),
+            RoomFromBroker::Stored { n, seq } => {
+                room.on_answer(n);
+                self.on_stored(&name, n, seq);
+            }
             RoomFromBroker::NotStored {
                 n,
                 code: Refusal::RetryLater,
                 ..
             } => {
-                room.unsend_after(n.saturating_sub(1));
-                room.retry_at = Some(now + RETRY_AFTER);
+                if room.on_retry_later(n) {
+                    room.retry_at = Some(now + RETRY_AFTER);
+                }
             }
             RoomFromBroker::NotStored { n, code, reason } => {
+                room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
                     self.journal(JournalEntry::Settled { handle });
                     let room = name;
@@ -304,7 +334,23 @@ impl Client {
                     });
                 }
             }
-            RoomFromBroker::Gap { last } => room.unsend_after(last),
+            RoomFromBroker::Gap { last } => room.on_gap(last),
+            RoomFromBroker::Left => {
+                self.rooms.remove(&name);
+                self.events.push_back(ClientEvent::RoomLeft { room: name });
+            }
+            RoomFromBroker::Roster { total, names } => {
+                // A name that is none must not reach a screen.
+                let names = names
+                    .iter()
+                    .filter_map(|name| Name::new(name).ok())
+                    .collect();
+                self.events.push_back(ClientEvent::Roster {
+                    room: name,
+                    total,
+                    names,
+                });
+            }
         }
         Ok(())
     }
@@ -352,6 +398,19 @@ impl Client {
         }
     }
 
+    /// RUM-13
+    pub(super) fn send_question(&mut self, room: &RoomName, now: Timestamp) -> bool {
+        let State::Up(up) = &mut self.state else {
+            return false;
+        };
+        let channel = self.rooms.get(room).and_then(Room::channel);
+        channel.is_some_and(|channel| {
+            up.link
+                .send(channel, RoomFromNode::Who.encode(), now)
+                .is_ok()
+        })
+    }
+
     // ---- going on
 
     /// Does whatever can be done now: join, publish, say goodbye.
@@ -366,11 +425,34 @@ impl Client {
         if up.stage != Stage::SignedIn {
             return;
         }
+        let mut is_used_up = false;
         for room in self.rooms.values_mut() {
             if matches!(room.seat, Seat::Out) && room.retry_at.is_none() {
-                join(up, room, now);
+                is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
+            leave_if_settled(up, room, now);
+        }
+        if is_used_up {
+            // Joins that were put off have taken the link's channels: another link has new ones.
+            up.link.close(CloseCode::Done, "no channel is left", now);
+            self.on_link_events(now);
+        }
+        self.forget_refused();
+    }
+
+    /// A room that was never entered is left without a word.
+    fn forget_refused(&mut self) {
+        let is_over = |room: &Room| room.leaving && matches!(room.seat, Seat::Refused);
+        let over: Vec<RoomName> = self
+            .rooms
+            .values()
+            .filter(|room| is_over(room))
+            .map(|room| room.name.clone())
+            .collect();
+        for room in over {
+            self.rooms.remove(&room);
+            self.events.push_back(ClientEvent::RoomLeft { room });
         }
     }
 
@@ -394,16 +476,31 @@ impl Client {
     }
 }
 
-fn join(up: &mut Up, room: &mut Room, now: Timestamp) {
-    let message = room.join_message();
-    // With the channels of this link used up (by joins that were refused), the next link will do.
-    let Some(channel) = up.unused_channel() else {
+/// RUM-12: once nothing waits, and every own line has been received.
+fn leave_if_settled(up: &mut Up, room: &mut Room, now: Timestamp) {
+    let Some(channel) = room.channel().filter(|_| room.leaving && room.is_settled()) else {
         return;
+    };
+    if up
+        .link
+        .send(channel, RoomFromNode::Leave.encode(), now)
+        .is_ok()
+    {
+        room.on_leave_sent();
+    }
+}
+
+/// Asks to be let into `room`. Returns `false` if the link has no channel left for that (RUM-11).
+fn join(up: &mut Up, room: &mut Room, now: Timestamp) -> bool {
+    let message = room.join_message();
+    let Some(channel) = up.unused_channel() else {
+        return false;
     };
     if up.link.send(channel, message, now).is_ok() {
         up.channels.insert(channel, room.name.clone());
         room.seat = Seat::Asked(channel);
     }
+    true
 }
 
 /// Gives the link what the room's window and the channel take (PUB-6, PUB-8).

@@ -131,7 +131,10 @@ where
             self.take(woken);
             self.drain();
         }
-        // Nothing else will be read; what is due to be sent and told still is.
+        // Nothing else will be taken, and who waits for an answer to a command is not kept waiting;
+        // what is due to be sent and told still is.
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
         if timeout(FAREWELL_MAX, self.send_farewell()).await.is_err() {
             tracing::debug!("the system took no more datagrams");
         }

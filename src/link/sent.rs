@@ -348,7 +348,10 @@ mod tests {
             acknowledge(&mut sent, 0..=crate::wire::VARINT_MAX),
             [3, 900]
         );
-        assert_eq!(acknowledge(&mut sent, 0..=crate::wire::VARINT_MAX), []);
+        assert_eq!(
+            acknowledge(&mut sent, 0..=crate::wire::VARINT_MAX),
+            [0_u64; 0]
+        );
         assert_eq!(sent.in_flight(), 0);
     }
 
@@ -369,11 +372,11 @@ mod tests {
         let mut sent = sent(&[0, 1]);
         assert_eq!(
             detect(&mut sent, at(500)).0,
-            [],
+            [0_u64; 0],
             "nothing later was acknowledged"
         );
         acknowledge(&mut sent, 1..=1);
-        assert_eq!(detect(&mut sent, at(110)).0, []);
+        assert_eq!(detect(&mut sent, at(110)).0, [0_u64; 0]);
         assert_eq!(sent.loss_due(), Some(Timestamp::from_nanos(112_500_000)));
         assert_eq!(detect(&mut sent, at(113)).0, [0]);
         assert_eq!(sent.loss_due(), None);

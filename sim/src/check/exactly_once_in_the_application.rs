@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tertulia::chat::RoomName;
+use tertulia::chat::{Line, LogId, RoomName};
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -11,9 +11,18 @@ use crate::history::{History, Life, Observation};
 /// The numbers that each life of each node shows in each room.
 #[derive(Default)]
 pub(super) struct ExactlyOnceInTheApplication {
-    last: BTreeMap<(Life, RoomName), u64>,
-    /// The room's last line when the node said that it was in.
-    joined_at: BTreeMap<(Life, RoomName), u64>,
+    last: BTreeMap<(Life, RoomName), Shown>,
+    /// When the last line before a fork was stored.
+    forked_after: BTreeMap<(Life, RoomName), u64>,
+    /// How long each history of the room was when the node said that it was in.
+    joined_at: BTreeMap<(Life, RoomName), BTreeMap<LogId, u64>>,
+}
+
+/// A line that was shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    seq: u64,
+    stored_at_ms: u64,
 }
 
 impl Checker for ExactlyOnceInTheApplication {
@@ -24,22 +33,27 @@ impl Checker for ExactlyOnceInTheApplication {
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Joined(life, room) => {
-                let tail = history
-                    .current
-                    .map_or(0, |log| history.log(log, room).len());
+                let tails = history.logs.iter().filter(|((_, of), _)| of == room);
+                let tails = tails.map(|((log, _), lines)| (*log, lines.len() as u64));
                 self.joined_at
                     .entry((*life, room.clone()))
-                    .or_insert(tail as u64);
+                    .or_insert_with(|| tails.collect());
                 Ok(())
             }
-            // RUM-10: the node drops its cursor and begins anew.
+            // RUM-10: the node goes on in another history, from the same time.
             Observation::Fork(life, room) => {
-                self.last.remove(&(*life, room.clone()));
-                self.joined_at.remove(&(*life, room.clone()));
+                let key = (*life, room.clone());
+                self.joined_at.remove(&key);
+                if let Some(last) = self.last.remove(&key) {
+                    self.forked_after.insert(key, last.stored_at_ms);
+                }
                 Ok(())
             }
             Observation::Shown {
-                life, room, line, ..
+                life,
+                room,
+                log,
+                line,
             } => {
                 let key = (*life, room.clone());
                 let said = |what: String| {
@@ -49,13 +63,23 @@ impl Checker for ExactlyOnceInTheApplication {
                         room.as_str()
                     ))
                 };
-                match self.last.insert(key.clone(), line.seq) {
-                    Some(last) if last + 1 != line.seq => {
+                let shown = Shown {
+                    seq: line.seq,
+                    stored_at_ms: line.stored_at_ms,
+                };
+                let forked_after = self.forked_after.remove(&key);
+                match self.last.insert(key.clone(), shown) {
+                    Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
                         said(format!("line {} after {last}", line.seq))
                     }
-                    None => match self.joined_at.get(&key) {
+                    None if forked_after
+                        .is_some_and(|at| line.seq != first_after(at, history.log(*log, room))) =>
+                    {
+                        said(format!("begins with line {} after a fork", line.seq))
+                    }
+                    None => match self.joined_at.get(&key).map(|tails| tails.get(log)) {
                         None => said(format!("line {} before being in", line.seq)),
-                        Some(tail) if line.seq > tail + 1 => said(format!(
+                        Some(Some(tail)) if line.seq > tail + 1 => said(format!(
                             "begins with line {}, but came when {tail} was the last",
                             line.seq
                         )),
@@ -67,4 +91,10 @@ impl Checker for ExactlyOnceInTheApplication {
             _ => Ok(()),
         }
     }
+}
+
+/// The number of the first line that was stored after a time.
+fn first_after(at_ms: u64, log: &[Line]) -> u64 {
+    let before = log.iter().take_while(|line| line.stored_at_ms <= at_ms);
+    before.count() as u64 + 1
 }

@@ -67,4 +67,3 @@ impl Checker for Liveness {
         Ok(())
     }
 }
-

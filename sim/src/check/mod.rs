@@ -17,7 +17,7 @@ use tertulia::time::Timestamp;
 use crate::history::{History, Observation, Violation};
 
 /// One invariant.
-pub trait Checker {
+pub trait Checker: Send {
     /// Its name, as in reports and in the table of mutants.
     fn name(&self) -> &'static str;
 

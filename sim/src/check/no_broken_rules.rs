@@ -19,7 +19,12 @@ impl Checker for NoBrokenRules {
             Observation::Ended(_, EndReason::Left | EndReason::Abandoned { .. }) => Ok(()),
             // SGN-4: only if the device is in two places.
             Observation::Ended(life, EndReason::Replaced)
-                if history.keys.iter().filter(|(_, device)| *device == history.device(life.client)).count() > 1 =>
+                if history
+                    .keys
+                    .iter()
+                    .filter(|(_, device)| *device == history.device(life.client))
+                    .count()
+                    > 1 =>
             {
                 Ok(())
             }

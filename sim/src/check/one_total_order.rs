@@ -23,8 +23,7 @@ impl Checker for OneTotalOrder {
         match observation {
             Observation::Appended { log, room, line } => {
                 let tail = self.tails.entry((*log, room.clone())).or_default();
-                let (seq, stored_at_ms) =
-                    core::mem::replace(tail, (line.seq, line.stored_at_ms));
+                let (seq, stored_at_ms) = core::mem::replace(tail, (line.seq, line.stored_at_ms));
                 if line.seq != seq + 1 {
                     return Err(format!("line {} stored after {seq}", line.seq));
                 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use tertulia::time::Timestamp;
 
 use super::{Event, World};
-use crate::fate::Direction;
-use crate::plan::{Fault, Way};
+use crate::plan::Fault;
 
 impl World {
     /// Begins or ends the plan's fault with this index.
@@ -21,31 +20,12 @@ impl World {
 
     /// Begins or ends a fault.
     pub fn apply(&mut self, fault: &Fault, begins: bool) {
-        if self.is_traced {
+        if self.record.is_printed() {
             let what = if begins { "begins" } else { "ends" };
             eprintln!("{} {fault:?} {what}", self.now);
         }
+        self.net.apply(fault, begins);
         match *fault {
-            Fault::Cut { client, way, .. } => {
-                if way != Way::Down {
-                    self.net.cut(client, Direction::Up, begins);
-                }
-                if way != Way::Up {
-                    self.net.cut(client, Direction::Down, begins);
-                }
-            }
-            Fault::Burst {
-                client,
-                loss_permille,
-                ..
-            } => self.net.burst(client, loss_permille, begins),
-            Fault::NewAddress { client, .. } => {
-                self.net.cut(client, Direction::Up, begins);
-                self.net.cut(client, Direction::Down, begins);
-                if !begins {
-                    self.net.move_client(client);
-                }
-            }
             Fault::Die {
                 client,
                 back_after_ms,
@@ -65,6 +45,7 @@ impl World {
                     self.restart_broker();
                 }
             }
+            Fault::Cut { .. } | Fault::Burst { .. } | Fault::NewAddress { .. } => {}
         }
     }
 }

@@ -25,17 +25,17 @@ pub use net::{Captured, Datagram, Fates, Net, broker_address};
 pub use node::{Node, Running};
 pub use store::SimStore;
 
-use crate::check::Checkers;
 use crate::fate::{Direction, mix};
-use crate::history::{History, Life, Observation, Typed, Violation};
+use crate::history::{Life, Observation, Typed, Violation};
 use crate::plan::Plan;
+use crate::record::{BROKER, Record, Trace};
 
 /// The wall clock, in ms of Unix time, when a run begins.
 pub const WALL_START_MS: u64 = 1_700_000_000_000;
 /// How long after the end of all faults everything has to be settled (DLV-8).
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 /// How long a run goes on when everything is settled: late duplicates are still to come.
-const AFTERWARDS: Duration = Duration::from_secs(10);
+pub const AFTERWARDS: Duration = Duration::from_secs(10);
 /// More events than this in one moment are a busy loop.
 const SPIN_MAX: u32 = 100_000;
 /// More time-outs than this in one moment are one, too.
@@ -57,9 +57,7 @@ pub struct World {
     /// The plan.
     pub plan: Plan,
     /// What has happened.
-    pub history: History,
-    /// Everything that happened, in order.
-    pub observations: Vec<(Timestamp, Observation)>,
+    pub record: Record,
     /// What the broker told its owner.
     pub broker_events: Vec<(Timestamp, BrokerEvent)>,
     /// The network.
@@ -76,10 +74,6 @@ pub struct World {
     identity: BrokerIdentity,
     /// How often the broker has started.
     broker_life: u64,
-    checkers: Checkers,
-    violation: Option<Violation>,
-    trace: u64,
-    is_traced: bool,
     /// Events, and time-outs in a row, at this moment.
     spinning: (u32, u32),
     /// How many lines were shown to anybody.
@@ -91,8 +85,10 @@ pub struct World {
 }
 
 /// The seed of a machine.
-fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
-    let role = role.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)));
+pub(crate) fn seed_of(seed: u64, role: &str, number: u64) -> Seed {
+    let role = role
+        .bytes()
+        .fold(0, |hash, byte| mix(hash, u64::from(byte)));
     let mut out = [0; 32];
     for (index, part) in out.chunks_mut(8).enumerate() {
         let word = mix(mix(seed, role), mix(number, index as u64));
@@ -124,15 +120,14 @@ impl World {
             Node::new(seed, client, rooms, plan.topology.history)
         });
         let nodes: Vec<Node> = nodes.collect();
-        let keys = nodes.iter().map(|n| (n.identity.account(), n.identity.device()));
-        let history = History {
-            keys: keys.collect(),
-            ..History::default()
-        };
+        let keys = nodes
+            .iter()
+            .map(|n| (n.identity.account(), n.identity.device()));
+        let mut record = Record::default();
+        record.history.keys = keys.collect();
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
         let mut world = Self {
-            history,
-            observations: Vec::new(),
+            record,
             broker_events: Vec::new(),
             net: Net::new(&plan),
             store,
@@ -143,17 +138,13 @@ impl World {
             next_event: 0,
             identity,
             broker_life: 0,
-            checkers: Checkers::default(),
-            violation: None,
-            trace: 0,
-            is_traced: false,
             spinning: (0, 0),
             lines_shown: 0,
             lines_typed: 0,
             settled_at: None,
             plan,
         };
-        world.history.current = Some(world.store.memory().log_id());
+        world.record.history.current = Some(world.store.memory().log_id());
         world.schedule_plan();
         for client in 0..world.nodes.len() {
             // Who is in no room is not there at all: shrinking leaves people out like that.
@@ -183,18 +174,6 @@ impl World {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
-    }
-
-    /// The hash over everything that has happened.
-    #[must_use]
-    pub const fn trace(&self) -> u64 {
-        self.trace
-    }
-
-    /// The first rule that was broken.
-    #[must_use]
-    pub const fn violation(&self) -> Option<&Violation> {
-        self.violation.as_ref()
     }
 
     /// How many lines were typed, and how many shown.
@@ -232,18 +211,13 @@ impl World {
             running.client.waiting() == 0
                 && node.rooms.iter().all(|room| {
                     let shown = running.shown.get(room).copied();
-                    let shown = shown.max(self.history.base(running.life, room));
-                    shown == Some(self.history.log(log, room).len() as u64)
+                    let shown = shown.max(self.record.history.base(running.life, room));
+                    shown == Some(self.record.history.log(log, room).len() as u64)
                 })
         })
     }
 
     // ---- running
-
-    /// Prints everything that happens to stderr.
-    pub const fn print_trace(&mut self) {
-        self.is_traced = true;
-    }
 
     /// Runs the whole plan: its faults, the healing, and the demand for liveness.
     ///
@@ -268,9 +242,7 @@ impl World {
     ///
     /// The first rule that was broken.
     pub fn finish(&mut self) -> Result<(), Violation> {
-        if let Err(violation) = self.checkers.at_end(&self.history, self.now) {
-            self.violation.get_or_insert(violation);
-        }
+        self.record.finish(self.now);
         self.verdict()
     }
 
@@ -328,7 +300,7 @@ impl World {
     }
 
     fn verdict(&self) -> Result<(), Violation> {
-        self.violation.clone().map_or(Ok(()), Err)
+        self.record.verdict()
     }
 
     /// The next time-out, and whose: `None` is the broker.
@@ -342,7 +314,11 @@ impl World {
     }
 
     fn on_timeout(&mut self, who: Option<usize>) {
-        self.record(1, who.map_or(u64::MAX, |client| client as u64), &[]);
+        self.trace_event(
+            Trace::Timeout,
+            who.map_or(BROKER, |client| client as u64),
+            &[],
+        );
         if self.spinning.1 > TIMEOUTS_MAX {
             let reason = match who {
                 None => format!("broker: {:?}", self.broker.poll_timeout()),
@@ -369,7 +345,7 @@ impl World {
                 }
             }
             Event::Journaled(life, id) => {
-                self.record(4, life.client as u64, &id.to_be_bytes());
+                self.trace_event(Trace::Journaled, life.client as u64, &id.to_be_bytes());
                 let running = self.nodes[life.client].running.as_ref();
                 if running.is_some_and(|running| running.life == life) {
                     self.with_client(life.client, |client, now| client.handle_journaled(id, now));
@@ -386,11 +362,11 @@ impl World {
         let Datagram { from, to, bytes } = datagram;
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
-            self.record(2, u64::MAX, &bytes);
+            self.trace_event(Trace::Arrive, BROKER, &bytes);
             self.broker.handle_datagram(Path::new(from), data, self.now);
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
-            self.record(2, client as u64, &bytes);
+            self.trace_event(Trace::Arrive, client as u64, &bytes);
             self.with_client(client, |client, now| {
                 client.handle_datagram(Path::new(from), data, now);
             });
@@ -401,7 +377,7 @@ impl World {
         let Some((completion, observations)) = self.store.complete() else {
             return;
         };
-        self.record(3, completion.id, &[]);
+        self.trace_event(Trace::Stored, completion.id, &[]);
         for observation in observations {
             self.observe(observation);
         }
@@ -495,7 +471,7 @@ impl World {
                     }
                 },
             };
-            self.record(5, client as u64, datagram);
+            self.trace_event(Trace::Send, client as u64, datagram);
             let arrivals = self.net.send(client, direction, to, datagram, self.now);
             for (at, datagram) in arrivals {
                 self.schedule(at, Event::Arrive(datagram));
@@ -530,7 +506,10 @@ impl World {
                 Observation::Fork(life, room)
             }
             ClientEvent::Line { room, line } => {
-                let log = running.received.get_mut(&room).and_then(VecDeque::pop_front);
+                let log = running
+                    .received
+                    .get_mut(&room)
+                    .and_then(VecDeque::pop_front);
                 let log = log.unwrap_or_else(|| self.store.memory().log_id());
                 running.shown.insert(room.clone(), line.seq);
                 self.lines_shown += 1;
@@ -569,7 +548,7 @@ impl World {
         let life = self.nodes[client].start(self.plan.seed, self.now);
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
-        self.history.alive.insert(client, (life, rooms));
+        self.record.history.alive.insert(client, (life, rooms));
         self.with_client(client, |_, _| ());
     }
 
@@ -591,13 +570,8 @@ impl World {
             let at = self.now + Duration::from_millis(talk.every_ms);
             self.schedule(at, Event::Say(index, line + 1));
         }
-        let number = if talk.is_monotonous { 0 } else { line };
-        let mut text = format!("client {} says {index}.{number}", talk.client);
-        while text.len() < talk.len {
-            text.push_str(" and so on");
-        }
-        text.truncate(talk.len.max(16));
-        self.say(talk.client, &room_name(talk.room), text.as_bytes());
+        let text = talk.text(index, line);
+        self.say(talk.client, &room_name(talk.room), &text);
     }
 
     /// A client types a line, if its node lives. Returns its handle.
@@ -628,10 +602,9 @@ impl World {
     /// Stops the broker, and starts it again with an empty store and a new log.
     pub fn restart_broker(&mut self) {
         self.broker_life += 1;
-        let (broker, store) =
-            start_broker(&self.plan, &self.identity, self.broker_life, self.now);
+        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
         (self.broker, self.store) = (broker, store);
-        self.history.current = Some(self.store.memory().log_id());
+        self.record.history.current = Some(self.store.memory().log_id());
         self.observe(Observation::NewLog);
     }
 
@@ -639,7 +612,7 @@ impl World {
     /// device in a second place.
     pub fn share_device(&mut self, client: usize, of: usize) {
         let (name, identity) = (self.nodes[of].name.clone(), self.nodes[of].identity.clone());
-        self.history.keys[client] = (identity.account(), identity.device());
+        self.record.history.keys[client] = (identity.account(), identity.device());
         let rooms = self.nodes[of].rooms.clone();
         let node = &mut self.nodes[client];
         (node.name, node.identity, node.rooms) = (name, identity, rooms);
@@ -655,44 +628,15 @@ impl World {
     // ---- the record
 
     fn observe(&mut self, observation: Observation) {
-        if self.is_traced {
-            eprintln!("{} {observation:?}", self.now);
-        }
-        self.history.note(&observation);
-        let text = format!("{observation:?}");
-        self.record(6, 0, text.as_bytes());
-        let checked = self.checkers.on(&observation, &self.history, self.now);
-        self.observations.push((self.now, observation));
-        if let Err(violation) = checked {
-            self.violation.get_or_insert(violation);
-        }
+        self.record.observe(observation, self.now);
     }
 
     fn violate(&mut self, checker: &'static str, detail: String) {
-        self.violation.get_or_insert(Violation {
-            checker,
-            detail,
-            at: self.now,
-        });
+        self.record.violate(checker, detail, self.now);
     }
 
-    /// Adds an event to the trace.
-    fn record(&mut self, kind: u64, whom: u64, bytes: &[u8]) {
-        let mut trace = mix(self.trace, self.now.as_nanos());
-        trace = mix(trace, mix(kind, whom));
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            trace = mix(trace, u64::from_be_bytes(word));
-        }
-        self.trace = trace;
-        if self.is_traced {
-            let name = ["", "timeout", "arrive", "stored", "journaled", "send", ""];
-            let name = name[kind as usize];
-            if !name.is_empty() {
-                eprintln!("{} {name} {} {}", self.now, whom as i64, bytes.len());
-            }
-        }
+    fn trace_event(&mut self, kind: Trace, whom: u64, bytes: &[u8]) {
+        self.record.add(kind, whom, bytes, self.now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, Direction, fate, mix};
-use crate::plan::{Plan, Rates};
+use crate::plan::{Fault, Plan, Rates, Way};
 
 /// Where the broker listens.
 #[must_use]
@@ -91,7 +91,7 @@ impl Fates {
 }
 
 /// One client's way to the broker.
-struct Way {
+struct Passage {
     address_index: u16,
     /// How many faults cut the way up, and down.
     cuts: [u32; 2],
@@ -105,7 +105,7 @@ struct Way {
 pub struct Net {
     seed: u64,
     rates: Rates,
-    ways: Vec<Way>,
+    ways: Vec<Passage>,
     /// What befell the datagrams so far.
     pub fates: Fates,
     /// Every datagram sent, if somebody listens.
@@ -116,7 +116,7 @@ impl Net {
     /// The plan's network, on which nothing has been sent.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let ways = plan.topology.clients.iter().map(|_| Way {
+        let ways = plan.topology.clients.iter().map(|_| Passage {
             address_index: 0,
             cuts: [0; 2],
             bursts: Vec::new(),
@@ -143,13 +143,38 @@ impl Net {
         (0..self.ways.len()).find(|client| self.address(*client) == address)
     }
 
-    /// Gives a client another address; the old one is dead.
-    pub fn move_client(&mut self, client: usize) {
-        self.ways[client].address_index += 1;
+    /// Begins or ends a fault, as far as it is one of the network.
+    pub fn apply(&mut self, fault: &Fault, begins: bool) {
+        match *fault {
+            Fault::Cut { client, way, .. } => {
+                if way != Way::Down {
+                    self.cut(client, Direction::Up, begins);
+                }
+                if way != Way::Up {
+                    self.cut(client, Direction::Down, begins);
+                }
+            }
+            Fault::Burst {
+                client,
+                loss_permille,
+                ..
+            } => self.burst(client, loss_permille, begins),
+            Fault::NewAddress { client, .. } => {
+                self.cut(client, Direction::Up, begins);
+                self.cut(client, Direction::Down, begins);
+                if !begins {
+                    self.ways[client].address_index += 1;
+                }
+            }
+            Fault::Die { .. }
+            | Fault::SlowStore { .. }
+            | Fault::FailingStore { .. }
+            | Fault::NewLog => {}
+        }
     }
 
     /// Cuts a direction, or lifts one cut.
-    pub fn cut(&mut self, client: usize, direction: Direction, on: bool) {
+    fn cut(&mut self, client: usize, direction: Direction, on: bool) {
         let cuts = &mut self.ways[client].cuts[direction as usize];
         if on {
             *cuts += 1;
@@ -159,7 +184,7 @@ impl Net {
     }
 
     /// Begins a burst of losses, or ends it.
-    pub fn burst(&mut self, client: usize, loss_permille: u64, on: bool) {
+    fn burst(&mut self, client: usize, loss_permille: u64, on: bool) {
         let bursts = &mut self.ways[client].bursts;
         if on {
             bursts.push(loss_permille);
@@ -216,7 +241,11 @@ impl Net {
         self.fates.truncated += u64::from(fate.cut_to_permille.is_some());
         let arrives = |(copy, delay): (usize, &std::time::Duration)| {
             // Only the first copy is damaged: a duplicate is another chance.
-            let bytes = if copy == 0 { fate.apply(bytes) } else { bytes.to_vec() };
+            let bytes = if copy == 0 {
+                fate.apply(bytes)
+            } else {
+                bytes.to_vec()
+            };
             (now + *delay, Datagram { from, to, bytes })
         };
         fate.delays.iter().enumerate().map(arrives).collect()

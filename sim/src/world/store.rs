@@ -5,9 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tertulia::broker::{
-    MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
-};
+use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
 use tertulia::chat::{Line, LogId, RoomName};
 use tertulia::time::Timestamp;
 
@@ -76,7 +74,11 @@ impl SimStore {
     /// Does the oldest request. What it made durable is told, before the broker can know.
     pub fn complete(&mut self) -> Option<(StorageCompletion, Vec<Observation>)> {
         let request = self.queue.pop_front()?;
-        if self.failing.iter().any(|permille| self.dice.chance(*permille)) {
+        if self
+            .failing
+            .iter()
+            .any(|permille| self.dice.chance(*permille))
+        {
             let (id, outcome) = (request.id, StorageOutcome::Failed);
             return Some((StorageCompletion { id, outcome }, Vec::new()));
         }

@@ -1,0 +1,153 @@
+//! The wire host: relays every client's datagrams, each to its fate.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tertulia::time::Timestamp;
+use tertulia::wire::DATAGRAM_MAX;
+use tokio::select;
+use turmoil::net::UdpSocket;
+
+use super::{BROKER_PORT, State, WIRE_PORT, bind, now};
+use crate::fate::Direction;
+use crate::plan::{Fault, Plan};
+use crate::record::Trace;
+
+/// Relays until the run is over.
+pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
+    let broker = SocketAddr::new(turmoil::lookup("broker"), BROKER_PORT);
+    let mut ways = Vec::new();
+    for client in 0..plan.topology.clients.len() {
+        let way = Relay::new(client, &plan, broker, state.clone()).await?;
+        ways.push(tokio::spawn(way.run()));
+    }
+    for way in ways {
+        way.await??;
+    }
+    Ok(())
+}
+
+/// One client's way.
+struct Relay {
+    client: usize,
+    /// Toward the client, which takes it for the broker.
+    inner: UdpSocket,
+    /// Toward the broker, which takes it for the client.
+    outer: UdpSocket,
+    /// The client's address, once heard.
+    node: Option<SocketAddr>,
+    broker: SocketAddr,
+    /// What is under way, by the time of its arrival.
+    under_way: BTreeMap<(Timestamp, u64), (Direction, Vec<u8>)>,
+    next: u64,
+    /// The faults that begin and end, in order.
+    faults: VecDeque<(Timestamp, Fault, bool)>,
+    state: State,
+}
+
+impl Relay {
+    async fn new(client: usize, plan: &Plan, broker: SocketAddr, state: State) -> io::Result<Self> {
+        let mut faults = Vec::new();
+        for (at_ms, fault) in &plan.faults {
+            if fault.client() == Some(client) {
+                let ends_ms = at_ms + fault.lasts_ms();
+                faults.push((Timestamp::from_millis(*at_ms), fault.clone(), true));
+                faults.push((Timestamp::from_millis(ends_ms), fault.clone(), false));
+            }
+        }
+        faults.sort_by_key(|(at, _, _)| *at);
+        Ok(Self {
+            client,
+            inner: bind(WIRE_PORT + client as u16).await?,
+            outer: bind(0).await?,
+            node: None,
+            broker,
+            under_way: BTreeMap::new(),
+            next: 0,
+            faults: faults.into(),
+            state,
+        })
+    }
+
+    async fn run(mut self) -> io::Result<()> {
+        loop {
+            let delivery = self.under_way.first_key_value().map(|((at, _), _)| *at);
+            let fault = self.faults.front().map(|(at, ..)| *at);
+            let next = delivery.into_iter().chain(fault).min();
+            select! {
+                biased;
+                result = self.inner.readable() => result?,
+                result = self.outer.readable() => result?,
+                () = sleep_until(next) => {}
+            }
+            self.take(Direction::Up);
+            self.take(Direction::Down);
+            self.act_on_faults().await?;
+            self.deliver();
+        }
+    }
+
+    /// Takes what has come from one side, and finds out its fate.
+    fn take(&mut self, direction: Direction) {
+        let socket = match direction {
+            Direction::Up => &self.inner,
+            Direction::Down => &self.outer,
+        };
+        let mut buffer = [0; DATAGRAM_MAX + 1];
+        while let Ok((len, from)) = socket.try_recv_from(&mut buffer) {
+            if direction == Direction::Up {
+                self.node = Some(from);
+            }
+            let mut shared = self.state.lock();
+            let datagram = &buffer[..len];
+            shared
+                .record
+                .add(Trace::Send, self.client as u64, datagram, now());
+            let arrivals = shared
+                .net
+                .send(self.client, direction, self.broker, datagram, now());
+            for (at, datagram) in arrivals {
+                self.under_way
+                    .insert((at, self.next), (direction, datagram.bytes));
+                self.next += 1;
+            }
+        }
+    }
+
+    /// Lets arrive what is due.
+    fn deliver(&mut self) {
+        while let Some(entry) = self.under_way.first_entry()
+            && entry.key().0 <= now()
+        {
+            let (direction, bytes) = entry.remove();
+            // Sending fails for nobody but a peer that is gone.
+            let _ = match (direction, self.node) {
+                (Direction::Up, _) => self.outer.try_send_to(&bytes, self.broker),
+                (Direction::Down, Some(node)) => self.inner.try_send_to(&bytes, node),
+                (Direction::Down, None) => continue,
+            };
+        }
+    }
+
+    async fn act_on_faults(&mut self) -> io::Result<()> {
+        while self.faults.front().is_some_and(|(at, ..)| *at <= now())
+            && let Some((_, fault, begins)) = self.faults.pop_front()
+        {
+            self.state.lock().net.apply(&fault, begins);
+            if !begins && matches!(fault, Fault::NewAddress { .. }) {
+                self.outer = bind(0).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.saturating_since(now()).max(Duration::ZERO)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,81 @@
+//! The real drivers, through a network that loses, reorders, duplicates and cuts.
+
+use sim::history::Observation;
+use sim::plan::{Fault, Plan, Talk, Way};
+use sim::record::Record;
+use sim::turmoil_world::run;
+
+/// Three people in a room. Almost a third of all datagrams is lost, many come late or twice, and
+/// one of the three is cut off for a while and then has another address.
+fn rough(seed: u64) -> Plan {
+    let mut plan = Plan::quiet(seed, 3);
+    plan.topology.history = 1_000;
+    plan.rates.loss_permille = 300;
+    plan.rates.jitter_ms = 60;
+    plan.rates.duplicate_permille = 100;
+    plan.rates.duplicate_later_ms = 3_000;
+    plan.rates.corrupt_permille = 20;
+    plan.workload = (0..3)
+        .map(|client| Talk {
+            client,
+            room: 0,
+            from_ms: 500,
+            every_ms: 700,
+            lines: 20,
+            len: 40,
+            is_monotonous: client == 2,
+        })
+        .collect();
+    plan.faults = vec![
+        (
+            4_000,
+            Fault::Cut {
+                client: 1,
+                way: Way::Both,
+                for_ms: 7_000,
+            },
+        ),
+        (
+            12_000,
+            Fault::NewAddress {
+                client: 1,
+                dead_ms: 500,
+            },
+        ),
+    ];
+    plan
+}
+
+/// The messages that a client has been shown, as text.
+fn shown(record: &Record, client: usize) -> Vec<String> {
+    let texts = record.observations.iter().filter_map(|(_, o)| match o {
+        Observation::Shown { life, line, .. } if life.client == client && line.n > 0 => {
+            Some(format!("{}: {}", line.name, line.text()))
+        }
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// DLV-1 to DLV-8, with everything between the machines and the network that people run.
+#[test]
+fn three_nodes_over_a_rough_network_see_every_line_once_and_in_the_same_order() {
+    let (outcome, record) = run(&rough(1));
+    println!("{outcome:?}");
+    assert_eq!(outcome.violation, None);
+    let first = shown(&record, 0);
+    assert_eq!(first.len(), 60);
+    assert_eq!(shown(&record, 1), first);
+    assert_eq!(shown(&record, 2), first);
+    let loss = outcome.fates.loss_permille();
+    assert!((250.0..350.0).contains(&loss), "{loss}");
+    assert!(outcome.fates.cut > 0 && outcome.fates.duplicated > 0);
+}
+
+#[test]
+fn the_same_seed_twice_is_the_same_run_with_the_drivers_too() {
+    let (one, other) = (run(&rough(2)).0, run(&rough(2)).0);
+    assert_eq!(one.violation, None);
+    assert_eq!(one, other);
+    assert_ne!(one.trace, run(&rough(3)).0.trace);
+}

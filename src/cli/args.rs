@@ -1,0 +1,295 @@
+//! What the programs can be told, on the command line or by `CHAT_*` in the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+use super::VERSION;
+use super::address::{ChatUrl, HostPort};
+use super::exit::Code;
+use crate::chat::{Name, RoomName};
+use crate::client::ROOMS_PER_LINK_MAX;
+
+/// Who may enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Access {
+    /// Everybody who reaches the broker.
+    Open,
+    /// Those who were invited (not in this version).
+    Invite,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// A line of text for each event.
+    Text,
+    /// A JSON object for each event.
+    Json,
+}
+
+/// A broker: the place where nodes meet.
+///
+/// It orders what is said in each room, and sees to it that everybody there gets every line, once
+/// and in the same order.
+///
+/// In this version lines are kept in memory only: they last as long as the broker runs. Its key
+/// is kept in the data directory, so that nodes know it again.
+#[derive(Debug, Parser)]
+#[command(name = "chat-broker", version = VERSION, max_term_width = 100)]
+pub(super) struct BrokerArgs {
+    /// Address and port to listen on, IPv4 or IPv6; repeatable. Port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "CHAT_LISTEN",
+        value_delimiter = ','
+    )]
+    #[arg(default_value = "127.0.0.1:20001")]
+    pub(super) listen: Vec<SocketAddr>,
+
+    /// Where the broker's key is kept [default: tertulia/broker in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// Keep lines in memory only; the one way there is in this version
+    #[arg(long, env = "CHAT_MEMORY", value_parser = FalseyValueParser::new())]
+    pub(super) memory: bool,
+
+    /// Who may enter [default: open on loopback; must be given to listen elsewhere]
+    #[arg(long, value_enum, env = "CHAT_ACCESS")]
+    pub(super) access: Option<Access>,
+
+    /// How long somebody who is out of contact stays in the room: 90s, 10m, 1h
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CHAT_GRACE",
+        default_value = "10m"
+    )]
+    #[arg(value_parser = positive_duration)]
+    pub(super) grace: Duration,
+
+    /// Log warnings and errors only
+    #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new())]
+    pub(super) quiet: bool,
+
+    /// How the log on stderr is written
+    #[arg(long, value_enum, env = "CHAT_LOG_FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
+}
+
+/// Chat, line by line.
+///
+/// What you type is shown to everybody in the room, you included, when the broker has it. `q!`
+/// leaves. When the network goes away, lines wait and send themselves when it is back.
+///
+/// In this version lines that wait are kept in memory only: they last as long as this program runs.
+#[derive(Debug, Parser)]
+#[command(name = "chat-node", version = VERSION, max_term_width = 100)]
+pub(super) struct NodeArgs {
+    /// The broker and a room there: chat://host:port/room, with #k=KEY if the broker's key is known
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<ChatUrl>,
+
+    /// The broker [default: 127.0.0.1:20001]
+    #[arg(long, value_name = "HOST:PORT", env = "CHAT_BROKER")]
+    broker: Option<HostPort>,
+
+    /// Your name; without it you are asked, or the first line of the input is the name
+    #[arg(long, env = "CHAT_NAME", value_parser = name)]
+    pub(super) name: Option<Name>,
+
+    /// The room; repeatable: what you type goes to the first one [default: lobby]
+    #[arg(long, env = "CHAT_ROOM", value_delimiter = ',', value_parser = room)]
+    room: Vec<RoomName>,
+
+    /// Where keys and known brokers are kept [default: tertulia/node in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// How many earlier lines to show
+    #[arg(long, value_name = "N", env = "CHAT_HISTORY", default_value_t = 0)]
+    pub(super) history: u64,
+
+    /// Line by line; the one interface there is in this version
+    #[arg(long, env = "CHAT_PLAIN", value_parser = FalseyValueParser::new())]
+    pub(super) plain: bool,
+
+    /// How long leaving waits for lines that the broker has not confirmed
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CHAT_DRAIN",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub(super) drain: Duration,
+}
+
+impl NodeArgs {
+    /// Which broker.
+    pub(super) fn broker(&self) -> HostPort {
+        let url = self.url.as_ref().map(|url| &url.broker);
+        url.or(self.broker.as_ref()).cloned().unwrap_or_default()
+    }
+
+    /// Which rooms, the one for what is typed first; none of them twice.
+    pub(super) fn rooms(&self) -> Vec<RoomName> {
+        let of_url = self.url.iter().filter_map(|url| url.room.as_ref());
+        let mut rooms: Vec<RoomName> = Vec::new();
+        for room in of_url.chain(&self.room) {
+            if !rooms.contains(room) {
+                rooms.push(room.clone());
+            }
+        }
+        if rooms.is_empty() {
+            rooms.push(RoomName::default());
+        }
+        rooms
+    }
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|error| error.to_string())
+}
+
+fn room(text: &str) -> Result<RoomName, String> {
+    RoomName::new(text).map_err(|error| error.to_string())
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() {
+        Err("must be longer than nothing".to_owned())
+    } else {
+        Ok(duration)
+    }
+}
+
+/// The arguments of this process. The error is how it is to end, when it has been said why.
+pub(super) fn broker() -> Result<BrokerArgs, Code> {
+    parse(BrokerArgs::command().try_get_matches(), check_broker).map_err(print)
+}
+
+/// The arguments of this process. The error is how it is to end, when it has been said why.
+pub(super) fn node() -> Result<NodeArgs, Code> {
+    parse(NodeArgs::command().try_get_matches(), check_node).map_err(print)
+}
+
+fn parse<A: FromArgMatches + CommandFactory>(
+    matches: Result<ArgMatches, clap::Error>,
+    check: impl FnOnce(&A, &ArgMatches) -> Result<(), String>,
+) -> Result<A, clap::Error> {
+    let matches = matches?;
+    let args = A::from_arg_matches(&matches)?;
+    check(&args, &matches)
+        .map_err(|message| A::command().error(ErrorKind::ArgumentConflict, message))?;
+    Ok(args)
+}
+
+fn print(error: clap::Error) -> Code {
+    // Help that nobody reads is no failure.
+    let _ = error.print();
+    code(&error)
+}
+
+/// clap itself would end with 2 (CLI-6).
+fn code(error: &clap::Error) -> Code {
+    if error.use_stderr() {
+        Code::Usage
+    } else {
+        Code::Done
+    }
+}
+
+/// BRK-6.
+fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> {
+    let public = args.listen.iter().find(|addr| !addr.ip().is_loopback());
+    match (args.access, public) {
+        (Some(Access::Invite), _) => Err("invites do not exist yet in this version: \
+             use --access open, or listen on loopback only"
+            .to_owned()),
+        (None, Some(address)) => Err(format!(
+            "{address} can be reached from outside, and everybody who reaches it could enter: \
+             say --access open if that is wanted"
+        )),
+        (Some(Access::Open), _) | (None, None) => Ok(()),
+    }
+}
+
+/// A broker named twice is a contradiction, but a flag stands above the environment.
+fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
+    let is_flag = matches.value_source("broker") == Some(ValueSource::CommandLine);
+    if args.url.is_some() && is_flag {
+        return Err("the URL and --broker both name a broker: give one of them".to_owned());
+    }
+    if args.rooms().len() > ROOMS_PER_LINK_MAX {
+        return Err(format!("at most {ROOMS_PER_LINK_MAX} rooms at a time"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker(args: &[&str]) -> Result<BrokerArgs, Code> {
+        let args = ["chat-broker"].iter().chain(args);
+        let matches = BrokerArgs::command().try_get_matches_from(args);
+        parse(matches, check_broker).map_err(|error| code(&error))
+    }
+
+    fn node(args: &[&str]) -> Result<NodeArgs, Code> {
+        let args = ["chat-node"].iter().chain(args);
+        let matches = NodeArgs::command().try_get_matches_from(args);
+        parse(matches, check_node).map_err(|error| code(&error))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        BrokerArgs::command().debug_assert();
+        NodeArgs::command().debug_assert();
+    }
+
+    /// BRK-6.
+    #[test]
+    fn a_public_address_needs_an_explicit_access() {
+        broker(&[]).unwrap();
+        broker(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]).unwrap();
+        for public in ["0.0.0.0:20001", "[::]:20001", "192.0.2.1:20001"] {
+            let refused = broker(&["--listen", public]).unwrap_err();
+            assert_eq!(refused, Code::Usage, "{public}");
+            broker(&["--listen", public, "--access", "open"]).unwrap();
+        }
+        assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
+    }
+
+    /// CLI-6.
+    #[test]
+    fn usage_errors_end_with_64_and_help_with_0() {
+        assert_eq!(broker(&["--nonsense"]).unwrap_err(), Code::Usage);
+        assert_eq!(broker(&["--grace", "0s"]).unwrap_err(), Code::Usage);
+        assert_eq!(broker(&["--help"]).unwrap_err(), Code::Done);
+        assert_eq!(node(&["--version"]).unwrap_err(), Code::Done);
+        assert_eq!(node(&["--name", "SERVER"]).unwrap_err(), Code::Usage);
+    }
+
+    #[test]
+    fn a_broker_is_named_once() {
+        let both = ["chat://a:1", "--broker", "b:2"];
+        assert_eq!(node(&both).unwrap_err(), Code::Usage);
+        let by_url = node(&["chat://a:1/den", "--room", "Den", "--room", "attic"]).unwrap();
+        assert_eq!(by_url.broker().to_string(), "a:1");
+        let rooms: Vec<_> = by_url.rooms().iter().map(ToString::to_string).collect();
+        assert_eq!(rooms, ["den", "attic"]);
+        let by_default = node(&[]).unwrap();
+        assert_eq!(by_default.broker().to_string(), "127.0.0.1:20001");
+        assert_eq!(by_default.rooms(), [RoomName::default()]);
+    }
+}

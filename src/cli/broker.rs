@@ -1,0 +1,183 @@
+//! The program `chat-broker` (CLI-9).
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::select;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::args::BrokerArgs;
+use super::exit::{Code, Failure};
+use super::signals::Signals;
+use super::status::Status;
+use super::{VERSION, files, keyfile, logging};
+use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore};
+use crate::chat::{LogId, visible};
+use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
+use crate::drops::Drops;
+use crate::rng::SeededRng;
+use crate::secure::BrokerIdentity;
+
+/// How often the counters of dropped datagrams are logged, if they changed (BRK-4).
+const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs a broker until it is told to end.
+pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
+    let status = Status::new();
+    let level = if args.quiet { "warn" } else { "info" };
+    logging::start(level, args.log_format, status.clone());
+    let mut signals = Signals::new().map_err(system_failure)?;
+
+    let data_dir = files::data_dir(args.data_dir, "broker")?;
+    let Some(_lock) = files::try_lock(&data_dir.join("lock"))? else {
+        let message = format!("another broker uses {}", data_dir.display());
+        return Err(Failure::new(Code::Directory, message));
+    };
+    let identity = identity(&data_dir)?;
+    let sockets = bind(&args.listen).await?;
+
+    let listening: Vec<String> = sockets
+        .iter()
+        .map(|socket| Ok(socket.local_addr()?.to_string()))
+        .collect::<io::Result<_>>()
+        .map_err(system_failure)?;
+    status.line(&format!(
+        "chat-broker {VERSION}  listening on {}  key {}  store memory",
+        listening.join(", "),
+        identity.public().fingerprint(),
+    ));
+    if !args.memory {
+        tracing::info!("lines are kept in memory only in this version: they end with this process");
+    }
+    status.people(0);
+
+    let mut rng = SeededRng::new(system_seed().map_err(system_failure)?);
+    let config = BrokerConfig { grace: args.grace };
+    let log = LogId(rng.bytes());
+    let broker = Broker::new(config, identity, log, rng.fork());
+    let store = memory_store(MemoryStore::new(log));
+    let (driver, mut ends) = Driver::new(broker, sockets, store, Clock::system());
+    let task = tokio::spawn(driver.run());
+
+    serve(&mut ends, &status, &mut signals).await;
+    let broker = match task.await {
+        Ok(broker) => broker,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    status.end();
+    log_drops(broker.drops());
+    tracing::info!("the broker has shut down");
+    Ok(Code::Done)
+}
+
+/// The key that outlives the broker (BRK-7, KEY-5).
+fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
+    let secret = keyfile::read_or_make(&data_dir.join("key"))?;
+    Ok(BrokerIdentity::from_secret(*secret))
+}
+
+async fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
+    let mut sockets = Vec::new();
+    for address in listen {
+        let socket = UdpSocket::bind(address).await.map_err(|error| {
+            let message = if error.kind() == io::ErrorKind::AddrInUse {
+                format!("cannot listen on {address}: another program, perhaps a broker, does")
+            } else {
+                format!("cannot listen on {address}: {error}")
+            };
+            Failure::new(Code::Unavailable, message)
+        })?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn system_failure(error: io::Error) -> Failure {
+    let message = format!("the system does not let it run: {error}");
+    Failure::new(Code::Unavailable, message)
+}
+
+/// Tells what happens, until the driver is done. The first signal makes it shut down.
+async fn serve(ends: &mut Ends<Broker>, status: &Status, signals: &mut Signals) {
+    let mut ticks = interval(DROPS_LOGGED_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut logged = Drops::default();
+    loop {
+        select! {
+            biased;
+            () = signals.next() => {
+                // If the driver is gone it has shut down.
+                let _ = ends.commands.send(BrokerCommand::ShutDown).await;
+            }
+            _ = ticks.tick() => {
+                let (reply, answer) = oneshot::channel();
+                let asked = ends.commands.send(BrokerCommand::Drops(reply)).await;
+                if asked.is_ok() && let Ok(drops) = answer.await && drops != logged {
+                    log_drops(&drops);
+                    logged = drops;
+                }
+            }
+            event = ends.events.recv() => match event {
+                Some(event) => tell(&event, status),
+                None => return,
+            }
+        }
+    }
+}
+
+/// Never the text of a line, and names as a terminal may show them (CLI-5, CLI-9).
+fn tell(event: &BrokerEvent, status: &Status) {
+    match event {
+        BrokerEvent::Joined { name, room } => {
+            let (name, room) = (visible(name.as_str()), visible(room.as_str()));
+            tracing::info!(%name, %room, "joined");
+        }
+        BrokerEvent::Left {
+            name,
+            room,
+            timed_out,
+        } => {
+            let (name, room) = (visible(name.as_str()), visible(room.as_str()));
+            tracing::info!(%name, %room, timed_out, "left");
+        }
+        BrokerEvent::Stored { room, seq, len } => {
+            let room = visible(room.as_str());
+            tracing::info!(%room, seq, len, "broadcast");
+        }
+        BrokerEvent::People(count) => status.people(*count),
+    }
+}
+
+/// BRK-4.
+fn log_drops(drops: &Drops) {
+    if *drops != Drops::default() {
+        tracing::info!(%drops, "datagrams dropped so far, by reason");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BRK-7.
+    #[test]
+    fn a_broker_that_starts_again_has_the_same_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = identity(dir.path()).unwrap().public();
+        assert_eq!(identity(dir.path()).unwrap().public(), key);
+    }
+
+    /// CLI-6.
+    #[tokio::test]
+    async fn a_port_in_use_is_said_in_words() {
+        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let address = taken[0].local_addr().unwrap();
+        let refused = bind(&[address]).await.unwrap_err();
+        assert_eq!(refused.code, Code::Unavailable);
+        assert!(refused.to_string().contains("another program"), "{refused}");
+    }
+}

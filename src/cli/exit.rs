@@ -1,0 +1,74 @@
+//! How a program ends (CLI-6).
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Exit codes; those from 64 on have the meaning that `sysexits.h` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Code {
+    /// Done.
+    Done = 0,
+    /// The arguments make no sense.
+    Usage = 64,
+    /// The other side cannot be reached, or the address cannot be listened on.
+    Unavailable = 69,
+    /// The data directory is unusable or in use.
+    Directory = 73,
+    /// The disk is full or broken.
+    Disk = 74,
+    /// Lines were not confirmed by the broker.
+    Unconfirmed = 75,
+    /// Refused: name taken, changed key, profile open already.
+    Refused = 77,
+    /// A second Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a program cannot go on: a code for scripts, and words for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// A file or directory that cannot be used.
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::Disk,
+            _ => Code::Directory,
+        };
+        Self::new(code, format!("cannot use {}: {error}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CLI-6.
+    #[test]
+    fn a_full_disk_is_told_from_a_directory_that_cannot_be_used() {
+        let failure = |kind| Failure::file(Path::new("key"), &io::Error::from(kind));
+        assert_eq!(failure(io::ErrorKind::StorageFull).code, Code::Disk);
+        let denied = failure(io::ErrorKind::PermissionDenied);
+        assert_eq!(denied.code, Code::Directory);
+        assert_eq!(denied.to_string(), "cannot use key: permission denied");
+    }
+}

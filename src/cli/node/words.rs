@@ -1,0 +1,247 @@
+//! What a node says, in words.
+
+use std::time::Duration;
+
+use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName, visible};
+use crate::cli::address::HostPort;
+use crate::cli::known_hosts::Remembered;
+use crate::secure::PublicKey;
+
+/// A line as it is printed (CLI-1); `None` if a notice says it already, or a later version will
+/// know what it is. `room` is given where it is not the one that is typed to.
+pub(super) fn line(room: Option<&RoomName>, line: &Line) -> Option<String> {
+    let is_message = line.kind == Kind::Message;
+    is_message.then(|| {
+        let (name, text) = (visible(line.name.as_str()), line.text());
+        format!("{}{name}: {}", prefix(room), visible(&text))
+    })
+}
+
+/// A notice as it is printed (CLI-1).
+pub(super) fn notice(room: Option<&RoomName>, event: NoticeEvent, name: &Name) -> String {
+    let what = match event {
+        NoticeEvent::Joined => "Joined!",
+        NoticeEvent::Left => "Left!",
+        NoticeEvent::TimedOut => "Left! (timed out)",
+    };
+    format!("{}SERVER: {} {what}", prefix(room), visible(name.as_str()))
+}
+
+fn prefix(room: Option<&RoomName>) -> String {
+    room.map(|room| format!("[{}] ", visible(room.as_str())))
+        .unwrap_or_default()
+}
+
+/// The answer to `/who`.
+pub(super) fn roster(room: &RoomName, total: u64, names: &[Name]) -> String {
+    let listed: Vec<_> = names.iter().map(|name| visible(name.as_str())).collect();
+    format!(
+        "-- in {}: {} --",
+        visible(room.as_str()),
+        and_more(total, &listed)
+    )
+}
+
+/// The answer to `/rooms`.
+pub(super) fn rooms(total: u64, rooms: &[(RoomName, u64)]) -> String {
+    let entry = |(room, people): &(RoomName, u64)| format!("{} ({people})", visible(room.as_str()));
+    let listed: Vec<_> = rooms.iter().map(entry).collect();
+    format!("-- rooms: {} --", and_more(total, &listed))
+}
+
+fn and_more<T: AsRef<str>>(total: u64, listed: &[T]) -> String {
+    let joined = listed
+        .iter()
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match total.saturating_sub(listed.len() as u64) {
+        0 if listed.is_empty() => "nobody".to_owned(),
+        0 => joined,
+        more => format!("{joined} and {more} more"),
+    }
+}
+
+/// `1 line`, `2 lines`.
+pub(super) fn lines(count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} line{s}")
+}
+
+/// While the broker is away (NOD-3).
+pub(super) fn no_contact(waiting: usize) -> String {
+    match waiting {
+        0 => "-- no contact, still trying --".to_owned(),
+        1 => "-- no contact, 1 line waiting, it will send itself --".to_owned(),
+        _ => format!(
+            "-- no contact, {} waiting, they will send themselves --",
+            lines(waiting)
+        ),
+    }
+}
+
+/// While leaving waits (NOD-4).
+pub(super) fn draining(waiting: usize, drain: Duration) -> String {
+    let (lines, drain) = (lines(waiting), humantime::format_duration(drain));
+    format!("-- waiting up to {drain} for {lines}; Ctrl-C leaves at once --")
+}
+
+/// What leaving gave up on (NOD-4).
+pub(super) fn unconfirmed(count: usize) -> String {
+    let were = if count == 1 { "was" } else { "were" };
+    format!("{} {were} not confirmed by the broker", lines(count))
+}
+
+/// CLI-7. `file` is that of the known hosts, `remembered` what it knew; without it the key came
+/// with the address.
+pub(super) fn changed_key(
+    host: &HostPort,
+    (known, shown): (PublicKey, PublicKey),
+    file: &std::path::Path,
+    remembered: Option<Remembered>,
+) -> String {
+    let (source, remedy) = match remembered {
+        Some(Remembered { line, .. }) => (
+            format!("line {line} of {}", file.display()),
+            "If it is the new one, delete that line and start again".to_owned(),
+        ),
+        None => (
+            "the URL that was given".to_owned(),
+            "If it is the new one, start again with the new URL".to_owned(),
+        ),
+    };
+    format!(
+        "THE KEY OF {host} HAS CHANGED\n\
+         \x20 known  {}  ({source})\n\
+         \x20 shown  {}\n\
+         Either the broker was set up anew, or somebody else answers in its place.\n\
+         Ask whoever runs the broker which key it has: it says so when it starts.\n\
+         {remedy}; if not, do not connect.",
+        known.fingerprint(),
+        shown.fingerprint(),
+    )
+}
+
+/// CLI-7, before anybody was asked: the URL has another key than the file of known hosts.
+pub(super) fn contradicting_url(
+    host: &HostPort,
+    given: PublicKey,
+    file: &std::path::Path,
+    Remembered { key, line }: Remembered,
+) -> String {
+    format!(
+        "THE URL HAS ANOTHER KEY FOR {host} THAN THE ONE THAT IS KNOWN\n\
+         \x20 known   {}  (line {line} of {})\n\
+         \x20 in URL  {}\n\
+         Either the broker was set up anew, or one of the two is a forgery.\n\
+         Ask whoever runs the broker which key it has: it says so when it starts.\n\
+         If it is the one of the URL, delete that line and start again; if not, do not use the URL.",
+        key.fingerprint(),
+        file.display(),
+        given.fingerprint(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::secure::{AccountKey, DeviceKey};
+
+    fn message(name: &str, body: &'static str) -> Line {
+        Line {
+            seq: 1,
+            stored_at_ms: 0,
+            account: AccountKey([1; 32]),
+            device: DeviceKey([2; 32]),
+            name: Name::new(name).unwrap(),
+            author: 1,
+            n: 1,
+            typed_at_ms: 0,
+            kind: Kind::Message,
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    /// CLI-1, CLI-5.
+    #[test]
+    fn lines_and_notices_read_as_they_always_did() {
+        let ada = Name::new("ada").unwrap();
+        let den = RoomName::new("den").unwrap();
+        let said = |room, body| line(room, &message("ada", body)).unwrap();
+        assert_eq!(said(None, "hi: there"), "ada: hi: there");
+        assert_eq!(said(Some(&den), "hi"), "[den] ada: hi");
+        assert_eq!(said(None, "\x1b[2J\u{202e}"), "ada: ␛[2J<U+202E>");
+        for (event, text) in [
+            (NoticeEvent::Joined, "SERVER: ada Joined!"),
+            (NoticeEvent::Left, "SERVER: ada Left!"),
+            (NoticeEvent::TimedOut, "SERVER: ada Left! (timed out)"),
+        ] {
+            assert_eq!(notice(None, event, &ada), text);
+        }
+        let mut joined = message("ada", "ada");
+        joined.kind = Kind::Joined;
+        assert_eq!(line(None, &joined), None);
+    }
+
+    /// CLI-7, KEY-6.
+    #[test]
+    fn a_changed_key_is_told_with_all_that_is_needed_to_act() {
+        let (known, shown) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let host = HostPort::default();
+        let file = std::path::Path::new("/data/known_hosts");
+        let remembered = Some(Remembered {
+            key: known,
+            line: 3,
+        });
+        let text = changed_key(&host, (known, shown), file, remembered);
+        for part in [
+            "127.0.0.1:20001",
+            &known.fingerprint(),
+            &shown.fingerprint(),
+            "line 3 of /data/known_hosts",
+            "delete that line",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(changed_key(&host, (known, shown), file, None).contains("the URL"));
+        let remembered = Remembered {
+            key: known,
+            line: 3,
+        };
+        let text = contradicting_url(&host, shown, file, remembered);
+        assert!(text.contains("line 3 of /data/known_hosts"), "{text}");
+        assert!(text.contains(&shown.fingerprint()), "{text}");
+    }
+
+    /// RUM-13, SGN-6.
+    #[test]
+    fn lists_say_how_much_they_leave_out() {
+        let name = |name: &str| Name::new(name).unwrap();
+        let lobby = RoomName::default();
+        let names = [name("ada"), name("bob")];
+        assert_eq!(roster(&lobby, 2, &names), "-- in lobby: ada, bob --");
+        assert_eq!(
+            roster(&lobby, 9, &names),
+            "-- in lobby: ada, bob and 7 more --"
+        );
+        assert_eq!(roster(&lobby, 0, &[]), "-- in lobby: nobody --");
+        assert_eq!(rooms(1, &[(lobby, 3)]), "-- rooms: lobby (3) --");
+    }
+
+    /// NOD-3, NOD-4.
+    #[test]
+    fn one_line_is_not_two_lines() {
+        assert_eq!(unconfirmed(1), "1 line was not confirmed by the broker");
+        assert_eq!(unconfirmed(2), "2 lines were not confirmed by the broker");
+        assert_eq!(
+            draining(1, Duration::from_secs(10)),
+            "-- waiting up to 10s for 1 line; Ctrl-C leaves at once --"
+        );
+        assert_eq!(
+            no_contact(2),
+            "-- no contact, 2 lines waiting, they will send themselves --"
+        );
+    }
+}
