@@ -58,6 +58,16 @@ impl Envelope {
         self.sealer.exhausted(self.next)
     }
 
+    /// Begins the next epoch with the next packet, if the peer has acknowledged one of the present
+    /// one: so it is never more than an epoch behind (KEY-7).
+    pub(super) fn rotate(&mut self, largest_acked: Option<u64>) -> bool {
+        let is_followed = largest_acked.is_some_and(|acked| acked >= self.sealer.epoch_since());
+        if is_followed {
+            self.sealer.advance(self.next);
+        }
+        is_followed
+    }
+
     /// Whether a number from `low` to `high` was left out on purpose (ACK-3), among the latest.
     pub(super) fn was_skipped(&self, low: u64, high: u64) -> bool {
         let at = self.skipped.partition_point(|skipped| *skipped < low);
@@ -93,6 +103,7 @@ impl Envelope {
     ) -> OpenPacket {
         let start = out.len();
         let header = DataHeader::new(cid.as_bytes(), self.next, largest_acked);
+        let header = header.in_epoch(self.sealer.epoch());
         let number_offset = header.encode(out);
         OpenPacket {
             start,
@@ -121,6 +132,12 @@ impl Envelope {
             .seal(packet.number, out, packet.start, packet.number_offset);
         self.advance();
         out.len() - packet.start
+    }
+
+    /// The epoch of the packets that are sealed now (KEY-7).
+    #[cfg(test)]
+    pub(super) const fn epoch(&self) -> u64 {
+        self.sealer.epoch()
     }
 
     /// Leaps to a packet number, for a test that cannot wait for it.

@@ -130,7 +130,8 @@ impl LinkConfig {
 /// - *inputs* tell it what happened: [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_timeout`](Self::handle_timeout);
 /// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close),
-///   [`issue_cid`](Self::issue_cid), [`handle_address_change`](Self::handle_address_change);
+///   [`issue_cid`](Self::issue_cid), [`rotate_keys`](Self::rotate_keys),
+///   [`handle_address_change`](Self::handle_address_change);
 /// - *polls* take its output: [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout).
 ///
@@ -343,6 +344,15 @@ impl Link {
     pub fn issue_cid(&mut self, cid: Cid) -> bool {
         match &mut self.state {
             State::Open(open) => open.cids.issue(cid),
+            State::Closing(_) | State::Closed => false,
+        }
+    }
+
+    /// Seals with new keys from the next packet on (KEY-7). Says whether it does: not before the peer
+    /// has acknowledged a packet under the present ones.
+    pub fn rotate_keys(&mut self) -> bool {
+        match &self.state {
+            State::Open(open) => self.envelope.rotate(open.largest_acked()),
             State::Closing(_) | State::Closed => false,
         }
     }

@@ -97,7 +97,7 @@ pub enum DropReason {
     /// It cannot hold a sealed packet.
     #[error("too short")]
     TooShort,
-    /// It names keys that do not exist (PKT-6).
+    /// It names keys that do not exist, or not any more (PKT-6, KEY-7).
     #[error("unknown epoch")]
     Epoch,
     /// Its number was seen before, or is too old to tell (KEY-2).

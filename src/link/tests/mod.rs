@@ -7,6 +7,7 @@ mod acks;
 mod congestion;
 mod credit;
 mod delivery;
+mod epochs;
 mod hostile;
 mod latency;
 mod life;
