@@ -506,7 +506,7 @@ fn a_node_behind_a_new_address_keeps_its_link() {
     assert_eq!(pump.broker.next_link, 2, "no new handshake");
 }
 
-/// CID-1, CID-2, LIM-8, PTH-6: a node that roams gets a fresh connection id for each one that it
+/// CID-1, CID-2, LIM-9, PTH-6: a node that roams gets a fresh connection id for each one that it
 /// used up, and the broker keeps no route to those.
 #[test]
 fn a_roaming_node_costs_the_broker_three_routes() {

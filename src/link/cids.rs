@@ -3,25 +3,23 @@
 //! Each side gives the other a few ids under which it can be reached. Who moves takes the next one,
 //! and says that those before are done with; whoever gave them out puts new ones in their place.
 
-use std::collections::VecDeque;
-
 use super::report::Violation;
 use crate::wire::{Cid, Frame};
 
-/// How many connection ids a side has in store besides the one in use (CID-1, LIM-8).
+/// How many connection ids a side has in store besides the one in use (CID-1, LIM-9).
 pub const CIDS_SPARE_MAX: usize = 2;
 
 /// Both sides' connection ids of one link.
 #[derive(Debug)]
 pub(super) struct Cids {
     /// This side's, by rising sequence: those that the peer may use.
-    issued: VecDeque<Issued>,
+    issued: Vec<Issued>,
     /// The sequence of the next one that is given out.
     next: u64,
     /// The sequence of the peer's that is in use.
     in_use: u64,
     /// The peer's that were not used yet, by rising sequence.
-    spare: VecDeque<(u64, Cid)>,
+    spare: Vec<(u64, Cid)>,
     /// Whether the peer is to be told that those before `in_use` are done with.
     is_retiring: bool,
 }
@@ -43,10 +41,10 @@ impl Cids {
             is_due: false,
         };
         Self {
-            issued: VecDeque::from([first]),
+            issued: vec![first],
             next: 1,
             in_use: 0,
-            spare: VecDeque::new(),
+            spare: Vec::new(),
             is_retiring: false,
         }
     }
@@ -58,7 +56,10 @@ impl Cids {
         }
         let sequence = self.next;
         self.next += 1;
-        self.issued.push_back(Issued {
+        // An exact fit, because every link keeps these for all its life.
+        self.issued
+            .reserve_exact(CIDS_SPARE_MAX + 1 - self.issued.len());
+        self.issued.push(Issued {
             sequence,
             cid,
             is_due: true,
@@ -82,6 +83,7 @@ impl Cids {
             Ok(_) => Err(Violation::CidsDisagree),
             Err(_) if self.spare.len() >= CIDS_SPARE_MAX => Err(Violation::TooManyCids),
             Err(at) => {
+                self.spare.reserve_exact(CIDS_SPARE_MAX - self.spare.len());
                 self.spare.insert(at, (sequence, cid));
                 Ok(())
             }
@@ -105,12 +107,15 @@ impl Cids {
 
     /// The id that the peer would get next.
     pub(super) fn next_spare(&self) -> Option<Cid> {
-        self.spare.front().map(|(_, cid)| *cid)
+        self.spare.first().map(|(_, cid)| *cid)
     }
 
     /// Takes a fresh id of the peer's into use, if there is one; the others are done with (CID-2).
     pub(super) fn take_spare(&mut self) -> Option<Cid> {
-        let (sequence, cid) = self.spare.pop_front()?;
+        if self.spare.is_empty() {
+            return None;
+        }
+        let (sequence, cid) = self.spare.remove(0);
         self.in_use = sequence;
         self.is_retiring = true;
         Some(cid)
@@ -156,7 +161,7 @@ mod tests {
         cids.on_retired(sequence).map(Iterator::collect)
     }
 
-    /// CID-1, LIM-8.
+    /// CID-1, LIM-9.
     #[test]
     fn two_ids_are_in_store_and_no_more() {
         let mut ours = Cids::new(cid(0));

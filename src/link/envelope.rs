@@ -84,9 +84,9 @@ impl Envelope {
         self.remote_cid = cid;
     }
 
-    /// Bytes that nobody can guess (PTH-2).
-    pub(super) fn random(&mut self) -> [u8; 8] {
-        self.rng.bytes()
+    /// All randomness of the link.
+    pub(super) const fn rng(&mut self) -> &mut SeededRng {
+        &mut self.rng
     }
 
     /// Begins a packet at the end of `out`. It takes no number until it is finished.

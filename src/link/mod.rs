@@ -167,7 +167,7 @@ impl Link {
     #[must_use]
     pub fn new(config: LinkConfig, now: Timestamp) -> Self {
         let mut rng = SeededRng::new(config.seed);
-        let open = Open::new(&config, rng.fork(), now);
+        let open = Open::new(&config, &mut rng, now);
         Self {
             path: config.path,
             local_cid_len: config.local_cid.as_bytes().len(),

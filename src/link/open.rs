@@ -20,7 +20,7 @@ use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
-use crate::rng::{Seed, SeededRng};
+use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -92,7 +92,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(config: &LinkConfig, seed: Seed, now: Timestamp) -> Self {
+    pub(super) fn new(config: &LinkConfig, rng: &mut SeededRng, now: Timestamp) -> Self {
         let mut open = Self {
             side: config.side,
             senders: SendChannels::default(),
@@ -104,7 +104,7 @@ impl Open {
             congestion: NewReno::new(),
             pacer: Pacer::default(),
             flight: FlightMeter::default(),
-            grease: Grease::new(SeededRng::new(seed)),
+            grease: Grease::new(rng),
             paths: Paths::new(config.path),
             cids: Cids::new(config.local_cid),
             path_response: None,

@@ -106,7 +106,8 @@ impl Open {
                 self.put_ack(packet.start + limit - TAG_LEN, &mut content, now, out);
             }
             if budget > 0 {
-                self.put_eliciting(packet.start + budget - TAG_LEN, &mut content, out);
+                let end = packet.start + budget - TAG_LEN;
+                self.put_eliciting(end, &mut content, envelope, out);
             }
             if content.is_eliciting || (is_ack_due && content.reported.is_some()) {
                 let built = self.finish(packet, content, (limit, budget), envelope, now, out);
@@ -137,7 +138,7 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Option<Path> {
         let path = self.paths.challenge_due(now)?;
-        let data = envelope.random();
+        let data = envelope.rng().bytes();
         let packet = match self.cids.next_spare() {
             Some(cid) => envelope.begin_to(cid, self.largest_acked(), out),
             None => envelope.begin(self.largest_acked(), out),
@@ -177,7 +178,13 @@ impl Open {
         }
     }
 
-    fn put_eliciting(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+    fn put_eliciting(
+        &mut self,
+        end: usize,
+        content: &mut Content,
+        envelope: &mut Envelope,
+        out: &mut Vec<u8>,
+    ) {
         let is_probe = self.probes_due > 0;
         if is_probe {
             self.repeat_controls();
@@ -203,7 +210,7 @@ impl Open {
         }
         if content.is_eliciting {
             self.put_offers(end, content, out);
-            self.grease.put(end, out);
+            self.grease.put(end, envelope.rng(), out);
         }
     }
 
@@ -317,29 +324,28 @@ fn put_if_fits(frame: &Frame, end: usize, out: &mut Vec<u8>) -> bool {
 /// skipped (FRM-2).
 #[derive(Debug)]
 pub(super) struct Grease {
-    rng: SeededRng,
     /// How many packets go without.
     wait: u64,
 }
 
 impl Grease {
-    pub(super) fn new(mut rng: SeededRng) -> Self {
+    pub(super) fn new(rng: &mut SeededRng) -> Self {
         let wait = rng.range(0, GREASE_EVERY.1);
-        Self { rng, wait }
+        Self { wait }
     }
 
     /// Appends grease, if it is time and there is room up to `end`.
-    fn put(&mut self, end: usize, out: &mut Vec<u8>) {
+    fn put(&mut self, end: usize, rng: &mut SeededRng, out: &mut Vec<u8>) {
         self.wait = self.wait.saturating_sub(1);
         let room = end.saturating_sub(out.len());
         if self.wait > 0 || room < 2 + GREASE_MAX as usize {
             return;
         }
-        self.wait = self.rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
-        let mut content = vec![0; self.rng.range(0, GREASE_MAX) as usize];
-        self.rng.fill(&mut content);
+        self.wait = rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
+        let mut content = vec![0; rng.range(0, GREASE_MAX) as usize];
+        rng.fill(&mut content);
         let frame = Frame::Unknown {
-            kind: self.rng.range(0x40, 0xff) as u8,
+            kind: rng.range(0x40, 0xff) as u8,
             data: content.into(),
         };
         frame.encode(out);

@@ -7,12 +7,12 @@
 
 use crate::link::report::Violation;
 
-/// What each message costs besides its bytes: the room that its books take (CRD-1, LIM-9).
+/// What each message costs besides its bytes: the room that its books take (CRD-1, LIM-10).
 pub const MESSAGE_COST: u64 = 64;
-/// The credit that each channel has in each direction, beyond what was taken (CRD-1, LIM-9). More
+/// The credit that each channel has in each direction, beyond what was taken (CRD-1, LIM-10). More
 /// than may be unacknowledged, so that it does not hold up a sender whose receiver keeps pace.
 pub const CREDIT_CHANNEL: u64 = 393_216;
-/// The credit that all channels but the control channel have together (CRD-1, LIM-9).
+/// The credit that all channels but the control channel have together (CRD-1, LIM-10).
 pub const CREDIT_LINK: u64 = 524_288;
 
 /// A receiver tells of new credit when it is this part of the whole (CRD-3).

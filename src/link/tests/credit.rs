@@ -46,7 +46,7 @@ fn resume(pair: &mut Pair, side: Side) {
     pair.drain(side);
 }
 
-/// CRD-1, CRD-2, CRD-3, LIM-9: a sender is stopped when the receiver's owner takes nothing, and goes
+/// CRD-1, CRD-2, CRD-3, LIM-10: a sender is stopped when the receiver's owner takes nothing, and goes
 /// on when it does.
 #[test]
 fn an_owner_that_takes_nothing_stops_the_sender_at_the_credit() {
@@ -66,7 +66,7 @@ fn an_owner_that_takes_nothing_stops_the_sender_at_the_credit() {
     assert_eq!(pair.broker.messages.len(), sent + more);
 }
 
-/// CRD-1, LIM-9: one channel does not get all of the link's credit.
+/// CRD-1, LIM-10: one channel does not get all of the link's credit.
 #[test]
 fn a_channel_has_a_credit_of_its_own() {
     let mut pair = Pair::warmed_up(FINE, 2);
@@ -170,7 +170,7 @@ fn hostile(channels: &[u8], len: usize) -> (u64, String) {
     unreachable!("numbers do not end");
 }
 
-/// CRD-2, LIM-9, LIF-4: a peer that takes no notice of its credit costs no more than that.
+/// CRD-2, LIM-10, LIF-4: a peer that takes no notice of its credit costs no more than that.
 #[test]
 fn more_than_the_credit_closes_the_link() {
     for (channels, len, limit) in [
