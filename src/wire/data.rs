@@ -18,7 +18,7 @@ pub const NUMBER_LEN_MAX: usize = 4;
 /// How far behind the start of the packet number the sample for header protection begins (PKT-4).
 pub const SAMPLE_OFFSET: usize = 4;
 
-/// The fewest bytes of a packet number that a sender picks (PKT-2).
+/// The fewest bytes of a packet number that a sender picks (PKT-2), so that a short one takes no more than PKT-7 allows.
 const NUMBER_LEN_MIN: usize = 2;
 
 /// Whether the first byte of a datagram says that it is of the data class (SPEC.md section 5).
