@@ -37,6 +37,7 @@ impl Broker {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
                 LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::CidRetired { cid } => self.on_cid_retired(id, cid),
                 LinkEvent::Silent => {}
             }
         }
@@ -238,7 +239,9 @@ impl Broker {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
-        self.routes.remove(&session.cid);
+        for cid in &session.cids {
+            self.routes.remove(cid);
+        }
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, id));
         }

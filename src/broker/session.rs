@@ -18,7 +18,8 @@ pub(super) const REPLIES_MAX: usize = 256;
 /// A confirmed link and what it is for.
 pub(super) struct Session {
     pub(super) link: Link,
-    pub(super) cid: BrokerCid,
+    /// The connection ids that lead to it (CID-1).
+    pub(super) cids: Vec<BrokerCid>,
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,

@@ -113,7 +113,7 @@ enum Delivery {
 ///
 /// *Input*: [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout),
 /// [`handle_journaled`](Self::handle_journaled).
-/// *Commands*: [`join`](Self::join), [`publish`](Self::publish),
+/// *Commands*: [`handle_address_change`](Self::handle_address_change), [`join`](Self::join), [`publish`](Self::publish),
 /// [`set_identity`](Self::set_identity), [`leave`](Self::leave), [`abandon`](Self::abandon).
 /// *Output*: after any input or command, drain [`poll_transmit`](Self::poll_transmit), then
 /// [`poll_journal`](Self::poll_journal), then [`poll_event`](Self::poll_event); then sleep until
@@ -355,6 +355,21 @@ impl Client {
     pub fn abandon(&mut self, now: Timestamp) {
         let waiting = self.waiting();
         self.end(EndReason::Abandoned { waiting }, now);
+    }
+
+    /// This machine has a new address, or may have one: to be called when the driver has rebound
+    /// its socket, or is told that the network changed. A link is kept, and its broker told at once
+    /// (PTH-6); a handshake begins its schedule anew (SEC-5).
+    pub fn handle_address_change(&mut self, now: Timestamp) {
+        match &mut self.state {
+            State::Shaking(_) => self.restart_schedule(now),
+            State::Up(up) => {
+                up.link.handle_address_change(now);
+                up.restart_schedule(now);
+            }
+            State::Choosing(_) | State::Ended => {}
+        }
+        self.go_on(now);
     }
 
     // ---- output
