@@ -396,9 +396,14 @@ impl Pump {
 
     /// A confirmed link of a fresh identity, with nothing said on it.
     pub(crate) fn raw_link(&mut self) -> RawLink {
+        let identity = NodeIdentity::generate(&mut self.rng);
+        self.raw_link_of(identity)
+    }
+
+    /// A confirmed link of this identity, with nothing said on it.
+    pub(crate) fn raw_link_of(&mut self, identity: NodeIdentity) -> RawLink {
         let path = Path::new(([10, 7, 7, 7], 7).into());
         let cid = NodeCid::new(&[1, 2, 3, 4]).expect("four bytes");
-        let identity = NodeIdentity::generate(&mut self.rng);
         let key = self.broker.public_key();
         let initiator = Initiator::known_broker(cid, key, &identity, self.rng.fork());
         self.broker
@@ -431,6 +436,17 @@ impl Pump {
             received: Vec::new(),
             closed: None,
         }
+    }
+
+    /// Signs a raw link in, and says goodbye without having joined anything.
+    pub(crate) fn bye_raw(&mut self, raw: &mut RawLink, name: &str) {
+        let sign_in = ControlFromNode::SignIn { name: name.into() };
+        raw.link.send(0, sign_in.encode(), self.now).expect("open");
+        self.run_raw(raw, 100);
+        raw.link
+            .send(0, ControlFromNode::Bye.encode(), self.now)
+            .expect("open");
+        self.run_raw(raw, 100);
     }
 
     /// Signs a raw link in, and joins the lobby on channel 1.

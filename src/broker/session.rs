@@ -48,6 +48,8 @@ pub(super) struct Seat {
     pub(super) stage: SeatStage,
     /// Answers to the node itself, ahead of what the room says.
     pub(super) replies: VecDeque<Bytes>,
+    /// The account is leaving the room, or has left it: whatever else comes here has crossed that.
+    pub(super) is_leaving: bool,
     /// Publications that are with the store.
     pub(super) publishing: usize,
     introduced: BTreeSet<u64>,
@@ -119,6 +121,7 @@ impl Seat {
             room,
             stage,
             replies: VecDeque::new(),
+            is_leaving: false,
             publishing: 0,
             introduced: BTreeSet::new(),
         }

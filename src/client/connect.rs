@@ -90,6 +90,7 @@ pub(super) fn fresh_cid(rng: &mut SeededRng) -> NodeCid {
 impl Client {
     /// Begins anew, with everything that is not settled still waiting.
     pub(super) fn shake_hands(&mut self, now: Timestamp) {
+        self.send_last_words(now);
         for room in self.rooms.values_mut() {
             room.on_link_lost();
         }

@@ -478,19 +478,28 @@ impl Client {
         }
     }
 
+    /// A link that was closed here is about to be forgotten: its CLOSE still has to go out.
+    fn send_last_words(&mut self, now: Timestamp) {
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
+        let mut out = Vec::new();
+        while !up.link.is_open()
+            && let Some(transmit) = up.link.poll_transmit(now, &mut out)
+        {
+            let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
+            self.outgoing
+                .extend(datagrams.map(|datagram| (transmit.path, datagram)));
+            out.clear();
+        }
+    }
+
     fn end(&mut self, reason: EndReason, now: Timestamp) {
         match &mut self.state {
             State::Ended => return,
             State::Up(up) => {
                 up.link.close(link::CloseCode::Done, "", now);
-                // The CLOSE still has to go out; nothing else will.
-                let mut out = Vec::new();
-                while let Some(transmit) = up.link.poll_transmit(now, &mut out) {
-                    let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
-                    self.outgoing
-                        .extend(datagrams.map(|datagram| (transmit.path, datagram)));
-                    out.clear();
-                }
+                self.send_last_words(now);
             }
             State::Shaking(_) | State::Choosing(_) => {}
         }

@@ -403,6 +403,19 @@ fn leaving_a_room_survives_an_outage() {
     assert!(pump.nodes[0].client.is_online());
 }
 
+/// SGN-5, PRS-1: goodbye on a new link, on which no room was joined again, is a goodbye too.
+#[test]
+fn goodbye_after_an_outage_is_heard_at_once() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].connected = false;
+    pump.run_ms(30_000);
+    let identity = pump.nodes[0].identity.clone();
+    let mut raw = pump.raw_link_of(identity);
+    pump.bye_raw(&mut raw, "ada");
+    assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
+    assert_eq!(pump.broker.people(), 1);
+}
+
 /// RUM-13, SGN-6.
 #[test]
 fn one_can_ask_who_is_here_and_which_rooms_there_are() {
