@@ -213,7 +213,6 @@ impl Open {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();
             match frame {
-                Frame::Pad | Frame::Ping | Frame::Unknown { .. } => {}
                 Frame::Ack(ack) => self.on_ack(&ack, envelope, stats, now)?,
                 Frame::Msg {
                     channel,
@@ -238,19 +237,6 @@ impl Open {
                     let novelty = self.on_fragment(channel, number, fragment, events)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
                 }
-                Frame::CreditLink { limit } => self.senders.on_link_credit(limit),
-                Frame::CreditChannel { channel, limit } => {
-                    let channel = in_range(channel)?;
-                    self.senders.on_channel_credit(channel, limit);
-                }
-                Frame::NewCid { sequence, cid } => {
-                    let len = envelope.remote_cid_len();
-                    self.cids.on_new(sequence, cid, len)?;
-                }
-                Frame::RetireCid { sequence } => {
-                    let retired = self.cids.on_retired(sequence)?;
-                    events.extend(retired.map(|cid| LinkEvent::CidRetired { cid }));
-                }
                 Frame::PathChallenge(data) => self.on_path_challenge(data)?,
                 Frame::PathResponse(data) => {
                     moved_to = self.paths.on_response(arrival.path, data).or(moved_to);
@@ -259,6 +245,7 @@ impl Open {
                     let code = code.into();
                     return Ok(Verdict::Closed { code, reason });
                 }
+                other => self.on_control(&other, envelope, events)?,
             }
         }
         self.received
@@ -268,6 +255,32 @@ impl Open {
         }
         self.rearm(now);
         Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))
+    }
+
+    /// A frame about the link itself came: credit, or connection ids.
+    fn on_control(
+        &mut self,
+        frame: &Frame,
+        envelope: &Envelope,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<(), Violation> {
+        match *frame {
+            Frame::CreditLink { limit } => self.senders.on_link_credit(limit),
+            Frame::CreditChannel { channel, limit } => {
+                let channel = in_range(channel)?;
+                self.senders.on_channel_credit(channel, limit);
+            }
+            Frame::NewCid { sequence, cid } => {
+                let len = envelope.remote_cid_len();
+                self.cids.on_new(sequence, cid, len)?;
+            }
+            Frame::RetireCid { sequence } => {
+                let retired = self.cids.on_retired(sequence)?;
+                events.extend(retired.map(|cid| LinkEvent::CidRetired { cid }));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// A whole message came.
