@@ -1,5 +1,6 @@
 //! What the programs can be told, on the command line or by `CHAT_*` in the environment.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,7 +100,14 @@ pub(super) struct NodeArgs {
 
     /// The broker [default: 127.0.0.1:20001]
     #[arg(long, value_name = "HOST:PORT", env = "CHAT_BROKER")]
-    broker: Option<HostPort>,
+    pub(super) broker: Option<HostPort>,
+
+    /// Host the chat too, in this process, at the broker's address
+    ///
+    /// One command, a working chat: others on this machine join with `chat-node`. It lasts as long
+    /// as this program runs; to let others in from elsewhere, run chat-broker.
+    #[arg(long, env = "CHAT_HOST", value_parser = FalseyValueParser::new())]
+    pub(super) host: bool,
 
     /// Your name; without it you are asked, or the first line of the input is the name
     #[arg(long, env = "CHAT_NAME", value_parser = name)]
@@ -228,6 +236,19 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
     let is_flag = matches.value_source("broker") == Some(ValueSource::CommandLine);
     if args.url.is_some() && is_flag {
         return Err("the URL and --broker both name a broker: give one of them".to_owned());
+    }
+    if args.host {
+        if args.url.is_some() {
+            return Err("a URL names a broker that is there; --host makes one".to_owned());
+        }
+        match args.broker().host.parse::<IpAddr>() {
+            Ok(ip) if ip.is_loopback() => {}
+            _ => {
+                return Err("--host listens on a loopback address only: \
+                     to let others in from elsewhere, run chat-broker"
+                    .to_owned());
+            }
+        }
     }
     if args.rooms().len() > ROOMS_PER_LINK_MAX {
         return Err(format!("at most {ROOMS_PER_LINK_MAX} rooms at a time"));

@@ -1,5 +1,6 @@
 //! The program `chat-broker` (CLI-9).
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,10 +34,7 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     let mut signals = Signals::new().map_err(system_failure)?;
 
     let data_dir = files::data_dir(args.data_dir, "broker")?;
-    let Some(_lock) = files::try_lock(&data_dir.join("lock"))? else {
-        let message = format!("another broker uses {}", data_dir.display());
-        return Err(Failure::new(Code::Directory, message));
-    };
+    let _lock = lock(&data_dir)?;
     let identity = identity(&data_dir)?;
     let sockets = bind(&args.listen).await?;
 
@@ -74,8 +72,16 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
+/// One broker at a time uses a data directory.
+pub(super) fn lock(data_dir: &Path) -> Result<File, Failure> {
+    files::try_lock(&data_dir.join("lock"))?.ok_or_else(|| {
+        let message = format!("another broker uses {}", data_dir.display());
+        Failure::new(Code::Directory, message)
+    })
+}
+
 /// The key that outlives the broker (BRK-7, KEY-5).
-fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
+pub(super) fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
     let secret = keyfile::read_or_make(&data_dir.join("key"))?;
     Ok(BrokerIdentity::from_secret(*secret))
 }

@@ -4,6 +4,7 @@
 //! until the node leaves, or the name turns out to be taken and another one is asked for.
 
 mod command;
+mod host;
 mod session;
 mod words;
 
@@ -22,6 +23,7 @@ use super::signals::Signals;
 use super::{files, logging};
 use crate::chat::Name;
 use command::Command;
+use host::Hosted;
 use session::Session;
 
 const NAME_PROMPT: &str = "Enter User Name: ";
@@ -57,7 +59,7 @@ enum Typed {
 }
 
 /// Runs a node until it leaves.
-pub(super) async fn run(args: NodeArgs) -> Result<Code, Failure> {
+pub(super) async fn run(mut args: NodeArgs) -> Result<Code, Failure> {
     logging::start("warn", LogFormat::Text, std::io::stderr);
     let signals = Signals::new().map_err(|error| {
         let message = format!("the system does not let it run: {error}");
@@ -69,7 +71,15 @@ pub(super) async fn run(args: NodeArgs) -> Result<Code, Failure> {
         signals,
         lines_taken: 0,
     };
+    let hosted = if args.host {
+        Some(Hosted::start(&mut args, &terminal.screen).await?)
+    } else {
+        None
+    };
     let outcome = chat(&args, &mut terminal).await;
+    if let Some(hosted) = hosted {
+        hosted.end().await;
+    }
     let Terminal {
         screen,
         mut signals,
