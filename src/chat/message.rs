@@ -1,4 +1,4 @@
-//! Chat messages to and from bytes (SPEC.md sections 9.1 and 9.2).
+//! What is said on a room's channel, to and from bytes (SPEC.md section 9.2).
 //!
 //! Each direction of each kind of channel has its own enum, so that a machine's `match` sees
 //! exactly what its peer may say there, and anything else is malformed.
@@ -12,13 +12,6 @@ use super::{Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
-const SIGN_IN: u8 = 0x01;
-const WELCOME: u8 = 0x02;
-const SIGN_IN_REFUSED: u8 = 0x03;
-const BYE: u8 = 0x04;
-const BYE_OK: u8 = 0x05;
-const LIST_ROOMS: u8 = 0x06;
-const ROOMS: u8 = 0x07;
 const JOIN: u8 = 0x10;
 const JOINED: u8 = 0x11;
 const JOIN_REFUSED: u8 = 0x12;
@@ -38,46 +31,6 @@ const ROSTER: u8 = 0x1d;
 pub const LISTED_MAX: usize = 1_000;
 /// The most bytes of a ROSTER or ROOMS (LIM-8).
 pub const LISTED_BYTES_MAX: usize = 60_000;
-
-/// What a node says on the control channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlFromNode {
-    /// "This is my name." First on every link (SGN-1).
-    SignIn {
-        /// As typed; the broker checks it.
-        name: String,
-    },
-    /// "I leave the chat" (SGN-5).
-    Bye,
-    /// "Which rooms are there?" (SGN-6)
-    ListRooms,
-}
-
-/// What a broker says on the control channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlFromBroker {
-    /// Signed in.
-    Welcome {
-        /// How many accounts are present (PRS-4).
-        people: u64,
-    },
-    /// Not signed in; another name may be tried (SGN-2).
-    SignInRefused {
-        /// Why, for programs.
-        code: Refusal,
-        /// Why, in words.
-        reason: String,
-    },
-    /// Left (SGN-5).
-    ByeOk,
-    /// The rooms that are in use (SGN-6).
-    Rooms {
-        /// How many there are.
-        total: u64,
-        /// Those that are listed, with how many people are present.
-        rooms: Vec<(u64, String)>,
-    },
-}
 
 /// Where a node was in a room's log (RUM-9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,100 +183,6 @@ pub enum RoomFromBroker {
         /// Those that are listed.
         names: Vec<String>,
     },
-}
-
-impl ControlFromNode {
-    /// The message's bytes.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::new();
-        match self {
-            Self::SignIn { name } => {
-                out.push(SIGN_IN);
-                out.extend_from_slice(name.as_bytes());
-            }
-            Self::Bye => out.push(BYE),
-            Self::ListRooms => out.push(LIST_ROOMS),
-        }
-        out.into()
-    }
-
-    /// Reads a message.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no such message.
-    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(message);
-        let decoded = match r.u8()? {
-            SIGN_IN => Self::SignIn {
-                name: r.rest_text()?.to_owned(),
-            },
-            BYE => Self::Bye,
-            LIST_ROOMS => Self::ListRooms,
-            other => return Err(DecodeError::UnknownType(other)),
-        };
-        r.finish()?;
-        Ok(decoded)
-    }
-}
-
-impl ControlFromBroker {
-    /// The message's bytes.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::new();
-        match self {
-            Self::Welcome { people } => {
-                out.push(WELCOME);
-                put_varint(&mut out, *people);
-            }
-            Self::SignInRefused { code, reason } => {
-                put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason)
-            }
-            Self::ByeOk => out.push(BYE_OK),
-            Self::Rooms { total, rooms } => {
-                out.push(ROOMS);
-                put_varint(&mut out, *total);
-                for (people, name) in rooms {
-                    put_varint(&mut out, *people);
-                    put_sized(&mut out, name.as_bytes());
-                }
-            }
-        }
-        out.into()
-    }
-
-    /// Reads a message.
-    ///
-    /// # Errors
-    ///
-    /// The bytes are no such message.
-    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(message);
-        let decoded = match r.u8()? {
-            WELCOME => Self::Welcome {
-                people: r.varint()?,
-            },
-            SIGN_IN_REFUSED => {
-                let (code, reason) = refusal(&mut r)?;
-                Self::SignInRefused { code, reason }
-            }
-            BYE_OK => Self::ByeOk,
-            ROOMS => {
-                let total = r.varint()?;
-                let mut rooms = Vec::new();
-                while !r.is_empty() {
-                    check_listed(rooms.len())?;
-                    rooms.push((r.varint()?, r.text()?.to_owned()));
-                }
-                Self::Rooms { total, rooms }
-            }
-            other => return Err(DecodeError::UnknownType(other)),
-        };
-        r.finish()?;
-        Ok(decoded)
-    }
 }
 
 impl RoomFromNode {
@@ -630,7 +489,7 @@ const fn unzigzag(value: u64) -> i64 {
 }
 
 /// A list that is longer than one may be is malformed (LIM-8).
-const fn check_listed(len: usize) -> Result<(), DecodeError> {
+pub(super) const fn check_listed(len: usize) -> Result<(), DecodeError> {
     if len < LISTED_MAX {
         Ok(())
     } else {
@@ -638,13 +497,13 @@ const fn check_listed(len: usize) -> Result<(), DecodeError> {
     }
 }
 
-fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {
+pub(super) fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {
     out.push(kind);
     put_varint(out, code.code());
     out.extend_from_slice(reason.as_bytes());
 }
 
-fn refusal(r: &mut Reader<'_>) -> Result<(Refusal, String), DecodeError> {
+pub(super) fn refusal(r: &mut Reader<'_>) -> Result<(Refusal, String), DecodeError> {
     Ok((Refusal::from_code(r.varint()?), r.rest_text()?.to_owned()))
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::chat::{ControlFromBroker, ControlFromNode};
 
 fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
     RoomFromBroker::Line(WireLine {

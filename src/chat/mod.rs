@@ -8,6 +8,7 @@
 //! Nothing here has state: these are values, their rules, and their encodings. The machines that
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
+mod control;
 mod line;
 mod message;
 mod name;
@@ -15,10 +16,11 @@ mod publication;
 mod refusal;
 mod text;
 
+pub use control::{ControlFromBroker, ControlFromNode};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
-    ControlFromBroker, ControlFromNode, Joined, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, Resume,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, WireLine,
+    Joined, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, Resume, ResumeOutcome, RoomFromBroker,
+    RoomFromNode, WireLine,
 };
 pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
 pub use publication::{

@@ -32,3 +32,6 @@ pub use broker::Broker;
 pub use node::{
     ConnectError, Ended, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
 };
+
+#[cfg(test)]
+mod tests;
