@@ -1,7 +1,7 @@
 //! Simulations of tertulia: one plan, two levels, one set of checkers.
 //!
-//! A [plan](plan) is data: who is there, who says what, what the network does, what goes wrong. A
-//! [world](world) runs the real machines under it in virtual time, and shows everything that
+//! A [`plan`] is data: who is there, who says what, what the network does, what goes wrong. A
+//! [`world`] runs the real machines under it in virtual time, and shows everything that
 //! happens to the [checkers](check), a file for each promise of SPEC.md section 2. A
 //! [run](run::run) that breaks one prints a command that replays it.
 

@@ -2,7 +2,7 @@
 //!
 //! One heap of events in a total order, one virtual clock, real bytes between real machines. The
 //! world honours the machines' drain order, so a run is a function of its plan: the [trace
-//! hash](World::trace) says whether two runs were the same run.
+//! hash](crate::record::Record::trace) says whether two runs were the same run.
 
 mod faults;
 mod net;
