@@ -34,9 +34,15 @@
 //! 6. The other node checks that it is the next one, journals it with its cursor, and only then
 //!    tells its driver: [`client::ClientEvent::Line`].
 //!
-//! # Stability
+//! # The public API
 //!
-//! The machines are public so that others can drive them, and may change in any release.
+//! With the feature `driver`: `Broker` (bind, key, addresses, shut down), `Node` (connect, join,
+//! leave), `NodeBuilder`, and `Room` (publish, answered when stored; next, the room's lines and
+//! notices in their order; leave), each with its error. `handle` has an example,
+//! `examples/bot.rs` a whole program.
+//!
+//! The machines and all below them are public so that others can drive them. They are unstable,
+//! and may change in any release.
 
 pub mod broker;
 pub mod chat;
@@ -47,6 +53,8 @@ pub mod client;
 #[cfg(feature = "driver")]
 pub mod driver;
 pub mod drops;
+#[cfg(feature = "driver")]
+pub mod handle;
 pub mod link;
 pub mod mutant;
 #[cfg(test)]
@@ -56,3 +64,8 @@ pub mod secure;
 pub mod time;
 pub mod transmit;
 pub mod wire;
+
+#[cfg(feature = "driver")]
+pub use handle::{
+    Broker, ConnectError, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
+};

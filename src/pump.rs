@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) identity: NodeIdentity,
     pub(crate) path: Path,
+    /// Where the broker sees it.
+    pub(crate) seen_at: Path,
     pub(crate) events: Vec<ClientEvent>,
     /// The broker key that it was shown at first contact.
     pub(crate) learned: Option<PublicKey>,
@@ -135,6 +137,7 @@ impl Pump {
             client,
             identity,
             path,
+            seen_at: path,
             events: Vec::new(),
             learned: None,
             connected: true,
@@ -208,6 +211,11 @@ impl Pump {
         clients.chain(flying).chain(broker).min()
     }
 
+    /// How many datagrams were sent so far.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// What everybody waits for, to explain a busy loop.
     fn deadlines(&self) -> String {
         let clients = self.nodes.iter().map(|node| node.client.poll_timeout());
@@ -227,10 +235,9 @@ impl Pump {
             let datagram = BytesMut::from(&datagram[..]);
             match to {
                 End::Broker => self.broker.handle_datagram(path, datagram, self.now),
-                End::Client(index) if self.nodes[index].connected => {
-                    self.nodes[index]
-                        .client
-                        .handle_datagram(path, datagram, self.now);
+                End::Client(index) if self.nodes[index].hears_at(path) => {
+                    let node = &mut self.nodes[index];
+                    node.client.handle_datagram(node.path, datagram, self.now);
                 }
                 End::Client(_) => {}
             }
@@ -247,7 +254,7 @@ impl Pump {
                 let index = self
                     .nodes
                     .iter()
-                    .position(|node| node.path == transmit.path);
+                    .position(|node| node.seen_at == transmit.path);
                 for datagram in transmit.datagrams(&out) {
                     if self.raw_path == Some(transmit.path) {
                         self.raw_inbox.push(Bytes::copy_from_slice(datagram));
@@ -283,7 +290,8 @@ impl Pump {
         let mut busy = false;
         while let Some(transmit) = self.nodes[index].client.poll_transmit(self.now, out) {
             for datagram in transmit.datagrams(out) {
-                self.send(End::Broker, index, transmit.path, datagram);
+                let from = self.nodes[index].seen_at;
+                self.send(End::Broker, index, from, datagram);
             }
             out.clear();
         }
@@ -316,6 +324,11 @@ impl Pump {
 }
 
 impl Node {
+    /// Whether what was sent to `path` gets through.
+    fn hears_at(&self, path: Path) -> bool {
+        self.connected && self.seen_at == path
+    }
+
     /// The texts that it has been handed.
     pub(crate) fn heard(&self) -> Vec<String> {
         let lines = self.events.iter().filter_map(|event| match event {
@@ -383,9 +396,14 @@ impl Pump {
 
     /// A confirmed link of a fresh identity, with nothing said on it.
     pub(crate) fn raw_link(&mut self) -> RawLink {
+        let identity = NodeIdentity::generate(&mut self.rng);
+        self.raw_link_of(identity)
+    }
+
+    /// A confirmed link of this identity, with nothing said on it.
+    pub(crate) fn raw_link_of(&mut self, identity: NodeIdentity) -> RawLink {
         let path = Path::new(([10, 7, 7, 7], 7).into());
         let cid = NodeCid::new(&[1, 2, 3, 4]).expect("four bytes");
-        let identity = NodeIdentity::generate(&mut self.rng);
         let key = self.broker.public_key();
         let initiator = Initiator::known_broker(cid, key, &identity, self.rng.fork());
         self.broker
@@ -402,8 +420,8 @@ impl Pump {
         };
         let config = LinkConfig {
             side: Side::Node,
-            local_cid_len: 4,
-            remote_cid: established.broker.cid.to_vec(),
+            local_cid: cid.into(),
+            remote_cid: established.broker.cid.into(),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -418,6 +436,17 @@ impl Pump {
             received: Vec::new(),
             closed: None,
         }
+    }
+
+    /// Signs a raw link in, and says goodbye without having joined anything.
+    pub(crate) fn bye_raw(&mut self, raw: &mut RawLink, name: &str) {
+        let sign_in = ControlFromNode::SignIn { name: name.into() };
+        raw.link.send(0, sign_in.encode(), self.now).expect("open");
+        self.run_raw(raw, 100);
+        raw.link
+            .send(0, ControlFromNode::Bye.encode(), self.now)
+            .expect("open");
+        self.run_raw(raw, 100);
     }
 
     /// Signs a raw link in, and joins the lobby on channel 1.
@@ -465,7 +494,7 @@ impl Pump {
                 match event {
                     LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
                     LinkEvent::Closed { code, .. } => raw.closed = Some(code),
-                    LinkEvent::Silent => {}
+                    LinkEvent::Silent | LinkEvent::CidRetired { .. } => {}
                 }
             }
         }

@@ -104,7 +104,7 @@ fn deliberate_faults_of_links_are_caught() {
 /// A corpus in which nothing decodes would prove nothing.
 #[test]
 fn the_corpus_holds_every_kind_of_datagram_and_frame() {
-    let mut kinds = [false; 13];
+    let mut kinds = [false; 19];
     for (_, input) in corpus("decode") {
         let datagram = roundtrip::with_right_crc(&input);
         if UnknownHello::decode(&datagram).is_ok_and(|hello| hello.version != 1) {
@@ -130,9 +130,15 @@ fn the_corpus_holds_every_kind_of_datagram_and_frame() {
                 Frame::Frag { .. } => 10,
                 Frame::Close { .. } => 11,
                 Frame::Unknown { .. } => 12,
+                Frame::NewCid { .. } => 13,
+                Frame::RetireCid { .. } => 14,
+                Frame::PathChallenge(_) => 15,
+                Frame::PathResponse(_) => 16,
+                Frame::CreditLink { .. } => 17,
+                Frame::CreditChannel { .. } => 18,
             };
             kinds[kind] = true;
         }
     }
-    assert_eq!(kinds, [true; 13]);
+    assert_eq!(kinds, [true; 19]);
 }

@@ -28,7 +28,7 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every `ABC-12` in `text`: three capital letters, a hyphen, digits.
+/// Every `ABC-12` in `text`: a few capital letters, a hyphen, digits.
 fn clauses_in(text: &str) -> Clauses {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let words = text.split(|c| !is_word(c));
@@ -43,7 +43,7 @@ fn is_clause(word: &str) -> bool {
         return false;
     };
     let is_family =
-        (2..=3).contains(&family.len()) && family.chars().all(|c| c.is_ascii_uppercase());
+        (2..=5).contains(&family.len()) && family.chars().all(|c| c.is_ascii_uppercase());
     is_family && !number.is_empty() && number.chars().all(|c| c.is_ascii_digit())
 }
 

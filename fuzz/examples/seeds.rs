@@ -6,7 +6,8 @@ use std::{env, fs, io, path::PathBuf};
 
 use bytes::Bytes;
 use tertulia::wire::{
-    Accept, Ack, AckRanges, Finish, Frame, Handshake, Hello, NodeCid, Retry, VERSION, VersionReply,
+    Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, Retry, VERSION,
+    VersionReply,
 };
 
 fn main() -> io::Result<()> {
@@ -261,6 +262,24 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 data: Bytes::from_static(b"its end..."),
             },
         ),
+        ("credit-link", Frame::CreditLink { limit: 524_288 }),
+        (
+            "credit-channel",
+            Frame::CreditChannel {
+                channel: 63,
+                limit: 1 << 40,
+            },
+        ),
+        (
+            "new-cid",
+            Frame::NewCid {
+                sequence: 2,
+                cid: Cid::from(*b"brokerid"),
+            },
+        ),
+        ("retire-cid", Frame::RetireCid { sequence: 0 }),
+        ("path-challenge", Frame::PathChallenge(*b"question")),
+        ("path-response", Frame::PathResponse(*b"question")),
         (
             "close",
             Frame::Close {

@@ -32,7 +32,7 @@ use tertulia::link::{
 use tertulia::secure::{LinkSecrets, Sealer};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
-use tertulia::wire::{DataHeader, Frame, decode_frames, pad_for_sample};
+use tertulia::wire::{Cid, DataHeader, Flags, Frame, decode_frames, pad_for_sample};
 
 use steps::{CHANNELS, Forgery, Plan, Step};
 
@@ -148,11 +148,12 @@ impl Party {
         }
     }
 
-    fn drain_datagrams(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
+    fn drain_datagrams(&mut self, now: Timestamp) -> Vec<(Path, Vec<u8>)> {
         let mut datagrams = Vec::new();
         let mut out = Vec::new();
         while let Some(transmit) = self.link.poll_transmit(now, &mut out) {
-            datagrams.extend(transmit.datagrams(&out).map(<[u8]>::to_vec));
+            let train = transmit.datagrams(&out).map(<[u8]>::to_vec);
+            datagrams.extend(train.map(|datagram| (transmit.path, datagram)));
             out.clear();
         }
         self.sent += datagrams.len();
@@ -175,32 +176,25 @@ impl Party {
 }
 
 fn config(end: End, seed: u8) -> LinkConfig {
-    let (side, send, receive, local, remote) = match end {
-        End::Node => {
-            let remote = BROKER_CID.into();
-            (
-                Side::Node,
-                NODE_SECRET,
-                BROKER_SECRET,
-                NODE_CID.len(),
-                remote,
-            )
-        }
-        End::Broker => {
-            let remote = NODE_CID.into();
-            (
-                Side::Broker,
-                BROKER_SECRET,
-                NODE_SECRET,
-                BROKER_CID.len(),
-                remote,
-            )
-        }
+    let node_cid = Cid::new(&NODE_CID).expect("four bytes fit");
+    let (side, secrets, cids) = match end {
+        End::Node => (
+            Side::Node,
+            (NODE_SECRET, BROKER_SECRET),
+            (node_cid, BROKER_CID.into()),
+        ),
+        End::Broker => (
+            Side::Broker,
+            (BROKER_SECRET, NODE_SECRET),
+            (BROKER_CID.into(), node_cid),
+        ),
     };
+    let (send, receive) = secrets;
+    let (local_cid, remote_cid) = cids;
     LinkConfig {
         side,
-        local_cid_len: local,
-        remote_cid: remote,
+        local_cid,
+        remote_cid,
         path: path_from(end.other()),
         secrets: LinkSecrets { send, receive },
         seed: [seed; 32],
@@ -218,6 +212,11 @@ fn path_from(end: End) -> Path {
         End::Node => Path::new(([192, 0, 2, 1], 1).into()),
         End::Broker => Path::new(([192, 0, 2, 2], 2).into()),
     }
+}
+
+/// Where neither of the two is: whoever repeats a packet from there may draw a question (PTH-2).
+fn elsewhere() -> Path {
+    Path::new(([203, 0, 113, 9], 9).into())
 }
 
 /// What can be seen of a link from outside.
@@ -293,6 +292,10 @@ impl World {
                 self.party(by).link.close(CloseCode::Done, "enough", now);
                 self.drain(by);
             }
+            Step::RotateKeys { by } => {
+                self.party(by).link.rotate_keys();
+                self.drain(by);
+            }
             Step::Forge(forgery) => {
                 if self.is_hostile {
                     self.forge(&forgery);
@@ -341,10 +344,14 @@ impl World {
         out.extend_from_slice(&forgery.frames);
         pad_for_sample(&mut out, number_offset);
         let frames = Bytes::copy_from_slice(&out[start..]);
-        Sealer::new(&secret).seal(number, &mut out, 0, number_offset);
+        let mut sealer = Sealer::new(&secret);
+        for _ in 0..Flags(forgery.flags).epoch() {
+            sealer.advance(number);
+        }
+        sealer.seal(number, &mut out, 0, number_offset);
 
         let was_open = self.party(to).link.is_open();
-        let is_taken = self.hand_over(to, &out);
+        let is_taken = self.hand_over(to, path_from(to.other()), &out);
         if is_taken && was_open && self.must_close(forgery, frames) {
             let ended = self.party(to).ended.as_ref();
             let is_right =
@@ -379,11 +386,15 @@ impl World {
     }
 
     fn deliver(&mut self, datagram: &Datagram) {
-        self.hand_over(datagram.to, &datagram.bytes);
+        let path = match datagram.is_elsewhere {
+            true => elsewhere(),
+            false => path_from(datagram.to.other()),
+        };
+        self.hand_over(datagram.to, path, &datagram.bytes);
     }
 
     /// Hands a datagram to one of the links, and checks what comes of it. Says whether it was taken.
-    fn hand_over(&mut self, to: End, bytes: &[u8]) -> bool {
+    fn hand_over(&mut self, to: End, path: Path, bytes: &[u8]) -> bool {
         self.turns = 0;
         let now = self.now;
         let before = self.view(to);
@@ -392,7 +403,6 @@ impl World {
         let is_due = party.link.poll_timeout().is_some_and(|due| due.at <= now);
         let sent = party.sent;
         party.taken_since += u64::from(party.ended.is_some());
-        let path = path_from(to.other());
         let handled = party.link.handle_datagram(path, BytesMut::from(bytes), now);
         self.drain(to);
         if handled.is_err() && !is_due {
@@ -430,8 +440,10 @@ impl World {
         let is_asked = self.node.was_told_to_close || self.broker.was_told_to_close;
         let party = self.party(end);
         party.drain_events(is_asked, is_hostile);
-        for datagram in party.drain_datagrams(now) {
-            self.network.carry(end.other(), &datagram, false, now);
+        for (path, datagram) in party.drain_datagrams(now) {
+            let is_elsewhere = path == elsewhere();
+            self.network
+                .carry(end.other(), &datagram, is_elsewhere, now);
         }
     }
 

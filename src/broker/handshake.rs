@@ -5,14 +5,15 @@ use ring::digest::{SHA256, digest};
 
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
-use super::{Broker, LINKS_MAX, REPLIES_WAITING_MAX};
+use super::{Broker, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
 use crate::drops::Dropped;
-use crate::link::{Link, LinkConfig, Side};
+use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, respond};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{
-    BrokerCid, DecodeError, Finish, Handshake, Hello, NodeCid, UnknownHello, VERSION, VersionReply,
+    BrokerCid, Cid, DecodeError, Finish, Handshake, Hello, NodeCid, UnknownHello, VERSION,
+    VersionReply,
 };
 
 impl Broker {
@@ -77,7 +78,7 @@ impl Broker {
                 accept,
                 established,
             } => {
-                let unconfirmed = self.unconfirmed(path, hello.cid, established, now);
+                let unconfirmed = self.unconfirmed(path, cid, hello.cid, established, now);
                 (accept, HalfOpenStage::AwaitData(Box::new(unconfirmed)))
             }
         };
@@ -100,7 +101,7 @@ impl Broker {
         };
         let established = pending.handle_finish(finish)?;
         let (path, node_cid) = (entry.path, entry.node_cid);
-        let unconfirmed = self.unconfirmed(path, node_cid, established, now);
+        let unconfirmed = self.unconfirmed(path, finish.cid, node_cid, established, now);
         if let Some(entry) = self.half_open.get_mut(&finish.cid) {
             entry.stage = HalfOpenStage::AwaitData(Box::new(unconfirmed));
         }
@@ -112,14 +113,15 @@ impl Broker {
     fn unconfirmed(
         &mut self,
         path: Path,
+        local_cid: BrokerCid,
         node_cid: NodeCid,
         peer: NodeEstablished,
         now: Timestamp,
     ) -> Unconfirmed {
         let config = LinkConfig {
             side: Side::Broker,
-            local_cid_len: size_of::<BrokerCid>(),
-            remote_cid: node_cid.as_bytes().to_vec(),
+            local_cid: local_cid.into(),
+            remote_cid: node_cid.into(),
             path,
             secrets: peer.secrets.clone(),
             seed: self.rng.fork(),
@@ -177,7 +179,7 @@ impl Broker {
             id,
             Session {
                 link,
-                cid,
+                cids: vec![cid],
                 account: peer.account,
                 device: peer.device,
                 stage: Stage::Unnamed,
@@ -186,7 +188,32 @@ impl Broker {
                 deadline: None,
             },
         );
+        for _ in 0..CIDS_SPARE_MAX {
+            self.issue_cid(id);
+        }
         self.after_input(id, now);
+    }
+
+    /// Gives a node one more connection id to send to, for when it moves (CID-1).
+    fn issue_cid(&mut self, id: LinkId) {
+        let cid = self.fresh_cid();
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.link.issue_cid(cid.into())
+        {
+            session.cids.push(cid);
+            self.routes.insert(cid, id);
+        }
+    }
+
+    /// A node is done with a connection id, and gets another one (CID-2).
+    pub(super) fn on_cid_retired(&mut self, id: LinkId, cid: Cid) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Some(cid) = cid.as_broker()
+        {
+            session.cids.retain(|other| *other != cid);
+            self.routes.remove(&cid);
+            self.issue_cid(id);
+        }
     }
 
     /// Connection ids are never given out twice (PKT-1); 64 random bits make a clash a matter of

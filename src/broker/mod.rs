@@ -17,11 +17,13 @@
 mod feed;
 mod half_open;
 mod handshake;
+mod leaving;
 mod memory;
 mod room;
 mod seating;
 mod sending;
 mod session;
+mod signing;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -11,12 +11,10 @@ use super::session::{Cursor, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Joined, Kind, LISTED_BYTES_MAX, LISTED_MAX, Name,
-    Publication, Recorded, Refusal, Resume, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId,
-    RoomName, check_body,
+    ControlFromNode, Joined, Kind, Publication, Recorded, Refusal, Resume, ResumeOutcome,
+    RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
-use crate::secure::AccountKey;
 use crate::time::Timestamp;
 
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
@@ -28,7 +26,7 @@ const PUBLISHING_MAX: usize = 256;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A rule that the node broke; its link is closed with these words (LIF-4).
-type Broken = &'static str;
+pub(super) type Broken = &'static str;
 
 impl Broker {
     /// After anything that a link may have made something of.
@@ -37,6 +35,7 @@ impl Broker {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
                 LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::CidRetired { cid } => self.on_cid_retired(id, cid),
                 LinkEvent::Silent => {}
             }
         }
@@ -96,151 +95,6 @@ impl Broker {
         {
             session.link.close(CloseCode::Protocol, broken, now);
             self.end_session(id, false, now);
-        }
-    }
-
-    // ---- signing in and out
-
-    fn on_control(
-        &mut self,
-        id: LinkId,
-        message: ControlFromNode,
-        now: Timestamp,
-    ) -> Result<(), Broken> {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return Ok(());
-        };
-        match (message, &session.stage) {
-            (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
-                let (account, device) = (session.account, session.device);
-                let name = match Name::new(&name) {
-                    Ok(name) => name,
-                    Err(error) => {
-                        self.refuse_sign_in(id, Refusal::NameInvalid, error.to_string());
-                        return Ok(());
-                    }
-                };
-                let op = StorageOp::Register {
-                    account,
-                    device,
-                    name,
-                };
-                match self.ask(op, Pending::Register { link: id }) {
-                    Some(_) => self.set_stage(id, Stage::Registering),
-                    None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
-                }
-                Ok(())
-            }
-            (ControlFromNode::Bye, Stage::Named(_)) => {
-                session.control.push_back(ControlFromBroker::ByeOk.encode());
-                self.end_session(id, true, now);
-                Ok(())
-            }
-            (ControlFromNode::ListRooms, Stage::Named(_)) => {
-                let rooms = self.list_rooms();
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.control.push_back(rooms.encode());
-                }
-                Ok(())
-            }
-            (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
-            // Said before signing in there is nothing to leave.
-            (ControlFromNode::Bye, Stage::Unnamed) => {
-                session.control.push_back(ControlFromBroker::ByeOk.encode());
-                Ok(())
-            }
-            (ControlFromNode::SignIn { .. }, _) => Err("signed in already"),
-            (ControlFromNode::Bye, _) => Err("goodbye while signing in"),
-        }
-    }
-
-    fn refuse_sign_in(&mut self, id: LinkId, code: Refusal, reason: String) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let reason = if reason.is_empty() {
-            code.to_string()
-        } else {
-            reason
-        };
-        session.stage = Stage::Unnamed;
-        session
-            .control
-            .push_back(ControlFromBroker::SignInRefused { code, reason }.encode());
-    }
-
-    fn set_stage(&mut self, id: LinkId, stage: Stage) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.stage = stage;
-        }
-    }
-
-    fn on_registered(&mut self, id: LinkId, outcome: StorageOutcome, now: Timestamp) {
-        let people = self.people.len() as u64;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if !matches!(session.stage, Stage::Registering) {
-            return;
-        }
-        match outcome {
-            StorageOutcome::Registered(name) => {
-                session.stage = Stage::Named(name);
-                session
-                    .control
-                    .push_back(ControlFromBroker::Welcome { people }.encode());
-                let device = session.device;
-                // SGN-4: the device's older link goes, without a word to anybody.
-                if let Some(older) = self.devices.insert(device, id)
-                    && older != id
-                    && let Some(session) = self.sessions.get_mut(&older)
-                {
-                    session
-                        .link
-                        .close(CloseCode::Replaced, "the device has signed in anew", now);
-                    self.end_session(older, false, now);
-                    self.mark_ready(older);
-                }
-            }
-            StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
-            _ => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
-        }
-    }
-
-    /// The session is over; its link may still have to say so. Presence goes at once if goodbye
-    /// was said, and lingers for the grace otherwise.
-    pub(super) fn end_session(&mut self, id: LinkId, said_bye: bool, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if matches!(session.stage, Stage::Ended) {
-            return;
-        }
-        session.stage = Stage::Ended;
-        let (account, device, last_heard) =
-            (session.account, session.device, session.link.last_heard());
-        let seats = core::mem::take(&mut session.seats);
-        if self.devices.get(&device) == Some(&id) {
-            self.devices.remove(&device);
-        }
-        for (channel, seat) in seats {
-            if let Some(room) = self.rooms.get_mut(&seat.room) {
-                room.readers.remove(&(id, channel));
-            }
-            if matches!(seat.stage, SeatStage::In(_)) {
-                self.on_departure(&seat.room, account, said_bye, last_heard, now);
-            }
-            self.forget_if_unused(&seat.room);
-        }
-    }
-
-    fn forget_link(&mut self, id: LinkId) {
-        let Some(session) = self.sessions.remove(&id) else {
-            return;
-        };
-        self.routes.remove(&session.cid);
-        if let Some(at) = session.deadline {
-            self.deadlines.remove(&(at, id));
         }
     }
 
@@ -397,114 +251,6 @@ impl Broker {
         self.on_arrival(name, entered.author, now);
     }
 
-    // ---- leaving, and asking who is there
-
-    /// RUM-12
-    fn on_leave(&mut self, id: LinkId, channel: u8, now: Timestamp) -> Result<(), Broken> {
-        let now_ms = self.wall_ms(now);
-        let Some(session) = self.sessions.get(&id) else {
-            return Ok(());
-        };
-        let Some(name) = session.name().cloned() else {
-            return Ok(());
-        };
-        let seat = session
-            .seats
-            .get(&channel)
-            .ok_or("leaving before joining")?;
-        let SeatStage::In(_) = seat.stage else {
-            return Err("leaving without being in");
-        };
-        let (account, device, room) = (session.account, session.device, seat.room.clone());
-        let op = StorageOp::Leave {
-            room: room.clone(),
-            account,
-            device,
-            name,
-            now_ms,
-        };
-        let pending = Pending::Leave {
-            room: room.clone(),
-            account,
-        };
-        if self.ask(op, pending).is_some() {
-            if let Some(room) = self.rooms.get_mut(&room) {
-                room.asking += 1;
-            }
-        } else if let Some(session) = self.sessions.get_mut(&id) {
-            // LIM-7: the node comes back and asks again.
-            session
-                .link
-                .close(CloseCode::Overloaded, "the store is too busy", now);
-        }
-        Ok(())
-    }
-
-    /// The account is no member any more: all its sessions are shown out.
-    fn on_departed(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
-        let readers = self
-            .rooms
-            .get(name)
-            .map(|room| room.readers.clone())
-            .unwrap_or_default();
-        for (link, channel) in readers {
-            let Some(session) = self.sessions.get_mut(&link) else {
-                continue;
-            };
-            if session.account != account {
-                continue;
-            }
-            let last_heard = session.link.last_heard();
-            if let Some(seat) = session.seats.get_mut(&channel) {
-                seat.stage = SeatStage::Closed;
-                seat.reply(&RoomFromBroker::Left);
-            }
-            if let Some(room) = self.rooms.get_mut(name) {
-                room.readers.remove(&(link, channel));
-            }
-            self.on_departure(name, account, true, last_heard, now);
-            self.after_input(link, now);
-        }
-    }
-
-    /// RUM-13
-    fn on_who(&mut self, id: LinkId, channel: u8) -> Result<(), Broken> {
-        let session = self.sessions.get_mut(&id);
-        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
-            return Err("a question before joining");
-        };
-        let SeatStage::In(_) = seat.stage else {
-            return Err("a question without being in");
-        };
-        let Some(room) = self.rooms.get(&seat.room) else {
-            return Ok(());
-        };
-        let names = room
-            .present
-            .values()
-            .map(|presence| presence.author.name.as_str().to_owned());
-        let names = listed(names, String::len);
-        let total = room.present.len() as u64;
-        seat.reply(&RoomFromBroker::Roster { total, names });
-        Ok(())
-    }
-
-    /// SGN-6
-    fn list_rooms(&self) -> ControlFromBroker {
-        let used = || {
-            self.rooms
-                .iter()
-                .filter(|(_, room)| !room.present.is_empty())
-        };
-        let rooms =
-            used().map(|(name, room)| (room.present.len() as u64, name.as_str().to_owned()));
-        let rooms = listed(rooms, |(_, name)| name.len());
-        ControlFromBroker::Rooms {
-            total: used().count() as u64,
-            rooms,
-        }
-    }
-
     // ---- publishing
 
     fn on_publish(
@@ -529,6 +275,8 @@ impl Broker {
             .ok_or("a publication before joining")?;
         let n = publication.n;
         match seat.stage {
+            // RUM-12
+            _ if seat.is_leaving => return Ok(()),
             SeatStage::In(_) => {}
             SeatStage::Entering { .. } => return Err("a publication before JOINED"),
             SeatStage::Closed => return Err("a publication in a room that is closed"),
@@ -701,18 +449,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// As many entries as a list may have (LIM-8); `len` tells the bytes of an entry's name.
-fn listed<T>(entries: impl Iterator<Item = T>, len: impl Fn(&T) -> usize) -> Vec<T> {
-    // A varint before each name takes at most two bytes, a number of people at most eight.
-    const OVERHEAD: usize = 10;
-    let mut bytes = 0;
-    let fits = |entry: &T| {
-        bytes += len(entry) + OVERHEAD;
-        bytes <= LISTED_BYTES_MAX
-    };
-    entries.take(LISTED_MAX).take_while(fits).collect()
 }
 
 fn refuse_join(seat: &mut Seat, code: Refusal) {

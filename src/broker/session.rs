@@ -18,7 +18,8 @@ pub(super) const REPLIES_MAX: usize = 256;
 /// A confirmed link and what it is for.
 pub(super) struct Session {
     pub(super) link: Link,
-    pub(super) cid: BrokerCid,
+    /// The connection ids that lead to it (CID-1).
+    pub(super) cids: Vec<BrokerCid>,
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,
@@ -47,6 +48,8 @@ pub(super) struct Seat {
     pub(super) stage: SeatStage,
     /// Answers to the node itself, ahead of what the room says.
     pub(super) replies: VecDeque<Bytes>,
+    /// The account is leaving the room, or has left it: whatever else comes here has crossed that.
+    pub(super) is_leaving: bool,
     /// Publications that are with the store.
     pub(super) publishing: usize,
     introduced: BTreeSet<u64>,
@@ -118,6 +121,7 @@ impl Seat {
             room,
             stage,
             replies: VecDeque::new(),
+            is_leaving: false,
             publishing: 0,
             introduced: BTreeSet::new(),
         }

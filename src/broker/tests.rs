@@ -485,3 +485,63 @@ fn links_take_turns() {
     assert_eq!(repeats, 0);
     assert!(!turns.is_empty());
 }
+
+/// PTH-1, DLV-7: a NAT forgets a node, which neither side notices as more than a moment of quiet.
+#[test]
+fn a_node_behind_a_new_address_keeps_its_link() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let notices = pump.nodes[1].notices();
+    for port in 1..=3 {
+        pump.nodes[0].seen_at = Path::new(([203, 0, 113, 5], port).into());
+        pump.say(0, &format!("from port {port}"));
+        pump.run_ms(4 * LATENCY_MS);
+        pump.say(1, &format!("to port {port}"));
+        pump.run_ms(500);
+    }
+    assert_eq!(pump.heard(0), pump.heard(1));
+    assert_eq!(pump.heard(0).len(), 6);
+    assert_eq!(pump.nodes[1].notices(), notices);
+    let offline = |event: &&ClientEvent| matches!(event, ClientEvent::Offline);
+    assert_eq!(pump.nodes[0].events.iter().filter(offline).count(), 0);
+    assert_eq!(pump.broker.next_link, 2, "no new handshake");
+}
+
+/// CID-1, CID-2, LIM-9, PTH-6: a node that roams gets a fresh connection id for each one that it
+/// used up, and the broker keeps no route to those.
+#[test]
+fn a_roaming_node_costs_the_broker_three_routes() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.run_ms(500);
+    assert_eq!(pump.broker.routes.len(), 6);
+    let mut before: Vec<BrokerCid> = pump.broker.routes.keys().copied().collect();
+    for port in 1..=5 {
+        pump.nodes[0].seen_at = Path::new(([203, 0, 113, 5], port).into());
+        pump.nodes[0].client.handle_address_change(pump.now);
+        pump.run_ms(500);
+        pump.say(1, "are you there?");
+        pump.run_ms(500);
+        assert_eq!(pump.broker.routes.len(), 6);
+    }
+    assert_eq!(pump.heard(0).len(), 5);
+    before.retain(|cid| pump.broker.routes.contains_key(cid));
+    assert_eq!(before.len(), 3, "bob's");
+    assert_eq!(pump.broker.next_link, 2, "no new handshake");
+
+    pump.nodes[0].client.abandon(pump.now);
+    pump.run_ms(2_000);
+    assert_eq!(pump.broker.routes.len(), 3);
+}
+
+/// SEC-5, PTH-6: a handshake goes on from the new address at once.
+#[test]
+fn a_node_that_moves_while_it_shakes_hands_says_hello_again() {
+    let mut pump = Pump::new();
+    let node = pump.add("ada");
+    pump.nodes[node].connected = false;
+    pump.run_ms(30_000);
+    pump.nodes[node].connected = true;
+    pump.nodes[node].seen_at = Path::new(([203, 0, 113, 5], 1).into());
+    pump.nodes[node].client.handle_address_change(pump.now);
+    pump.run_ms(10 * LATENCY_MS);
+    assert!(pump.nodes[node].client.is_online());
+}

@@ -41,7 +41,7 @@ pub(super) enum LogFormat {
 /// In this version lines are kept in memory only: they last as long as the broker runs. Its key
 /// is kept in the data directory, so that nodes know it again.
 #[derive(Debug, Parser)]
-#[command(name = "chat-broker", version = VERSION, max_term_width = 100)]
+#[command(name = "chat-broker", version = VERSION, max_term_width = 80)]
 pub(super) struct BrokerArgs {
     /// Address and port to listen on, IPv4 or IPv6; repeatable. Port 0 takes a free one
     #[arg(
@@ -91,7 +91,7 @@ pub(super) struct BrokerArgs {
 ///
 /// In this version lines that wait are kept in memory only: they last as long as this program runs.
 #[derive(Debug, Parser)]
-#[command(name = "chat-node", version = VERSION, max_term_width = 100)]
+#[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
     /// The broker and a room there: chat://host:port/room, with #k=KEY if the broker's key is known
     #[arg(value_name = "URL")]

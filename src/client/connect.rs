@@ -8,7 +8,7 @@ use super::schedule::Schedule;
 use super::up::{Finishing, Up};
 use super::{Client, ClientEvent, EndReason, State};
 use crate::drops::Dropped;
-use crate::link::{Link, LinkConfig, Side};
+use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, Side};
 use crate::rng::SeededRng;
 use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
@@ -83,13 +83,14 @@ impl Shaking {
 
 /// Four random bytes: a late datagram of an older link is told apart, and a stranger who wants to
 /// answer has to have seen the HELLO.
-fn fresh_cid(rng: &mut SeededRng) -> NodeCid {
+pub(super) fn fresh_cid(rng: &mut SeededRng) -> NodeCid {
     NodeCid::new(&rng.bytes::<4>()).expect("four bytes are a connection id")
 }
 
 impl Client {
     /// Begins anew, with everything that is not settled still waiting.
     pub(super) fn shake_hands(&mut self, now: Timestamp) {
+        self.send_last_words(now);
         for room in self.rooms.values_mut() {
             room.on_link_lost();
         }
@@ -132,6 +133,14 @@ impl Client {
             self.outgoing
                 .extend(self.paths.iter().map(|path| (*path, hello.clone())));
         }
+    }
+
+    /// Sends the HELLO from a new address without waiting for its turn.
+    pub(super) fn restart_schedule(&mut self, now: Timestamp) {
+        if let State::Shaking(shaking) = &mut self.state {
+            shaking.schedule = Schedule::new(now);
+        }
+        self.repeat_hello(now);
     }
 
     /// Handshake datagrams. The error is why one is dropped.
@@ -248,8 +257,8 @@ impl Client {
     ) {
         let config = LinkConfig {
             side: Side::Node,
-            local_cid_len: cid.as_bytes().len(),
-            remote_cid: established.broker.cid.to_vec(),
+            local_cid: cid.into(),
+            remote_cid: established.broker.cid.into(),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -257,7 +266,10 @@ impl Client {
             keepalive: LinkConfig::NODE_KEEPALIVE,
             suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
         };
-        let link = Link::new(config, now);
+        let mut link = Link::new(config, now);
+        for _ in 0..CIDS_SPARE_MAX {
+            link.issue_cid(fresh_cid(&mut self.rng).into());
+        }
         self.state = State::Up(Box::new(Up::new(link, finishing)));
         self.sign_in(now);
     }

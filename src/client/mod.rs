@@ -113,7 +113,7 @@ enum Delivery {
 ///
 /// *Input*: [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout),
 /// [`handle_journaled`](Self::handle_journaled).
-/// *Commands*: [`join`](Self::join), [`publish`](Self::publish),
+/// *Commands*: [`handle_address_change`](Self::handle_address_change), [`join`](Self::join), [`publish`](Self::publish),
 /// [`set_identity`](Self::set_identity), [`leave`](Self::leave), [`abandon`](Self::abandon).
 /// *Output*: after any input or command, drain [`poll_transmit`](Self::poll_transmit), then
 /// [`poll_journal`](Self::poll_journal), then [`poll_event`](Self::poll_event); then sleep until
@@ -357,6 +357,21 @@ impl Client {
         self.end(EndReason::Abandoned { waiting }, now);
     }
 
+    /// This machine has a new address, or may have one: to be called when the driver has rebound
+    /// its socket, or is told that the network changed. A link is kept, and its broker told at once
+    /// (PTH-6); a handshake begins its schedule anew (SEC-5).
+    pub fn handle_address_change(&mut self, now: Timestamp) {
+        match &mut self.state {
+            State::Shaking(_) => self.restart_schedule(now),
+            State::Up(up) => {
+                up.link.handle_address_change(now);
+                up.restart_schedule(now);
+            }
+            State::Choosing(_) | State::Ended => {}
+        }
+        self.go_on(now);
+    }
+
     // ---- output
 
     /// Appends the next batch of datagrams to `out`, if there is one due.
@@ -463,19 +478,28 @@ impl Client {
         }
     }
 
+    /// A link that was closed here is about to be forgotten: its CLOSE still has to go out.
+    fn send_last_words(&mut self, now: Timestamp) {
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
+        let mut out = Vec::new();
+        while !up.link.is_open()
+            && let Some(transmit) = up.link.poll_transmit(now, &mut out)
+        {
+            let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
+            self.outgoing
+                .extend(datagrams.map(|datagram| (transmit.path, datagram)));
+            out.clear();
+        }
+    }
+
     fn end(&mut self, reason: EndReason, now: Timestamp) {
         match &mut self.state {
             State::Ended => return,
             State::Up(up) => {
                 up.link.close(link::CloseCode::Done, "", now);
-                // The CLOSE still has to go out; nothing else will.
-                let mut out = Vec::new();
-                while let Some(transmit) = up.link.poll_transmit(now, &mut out) {
-                    let datagrams = transmit.datagrams(&out).map(Bytes::copy_from_slice);
-                    self.outgoing
-                        .extend(datagrams.map(|datagram| (transmit.path, datagram)));
-                    out.clear();
-                }
+                self.send_last_words(now);
             }
             State::Shaking(_) | State::Choosing(_) => {}
         }

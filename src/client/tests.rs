@@ -403,6 +403,19 @@ fn leaving_a_room_survives_an_outage() {
     assert!(pump.nodes[0].client.is_online());
 }
 
+/// SGN-5, PRS-1: goodbye on a new link, on which no room was joined again, is a goodbye too.
+#[test]
+fn goodbye_after_an_outage_is_heard_at_once() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].connected = false;
+    pump.run_ms(30_000);
+    let identity = pump.nodes[0].identity.clone();
+    let mut raw = pump.raw_link_of(identity);
+    pump.bye_raw(&mut raw, "ada");
+    assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
+    assert_eq!(pump.broker.people(), 1);
+}
+
 /// RUM-13, SGN-6.
 #[test]
 fn one_can_ask_who_is_here_and_which_rooms_there_are() {
@@ -429,4 +442,19 @@ fn one_can_ask_who_is_here_and_which_rooms_there_are() {
         rooms: vec![(garden, 1), (lobby(), 2)],
     };
     assert_eq!(count(&pump, 0, |e| *e == rooms), 1);
+}
+
+/// LIF-1, LIF-2: nodes with nothing to say stay in contact for hours, at next to no cost.
+#[test]
+fn idle_nodes_stay_in_contact_for_hours() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let sent = pump.sent();
+    pump.run_ms(3 * 3_600_000);
+    let offline = |e: &ClientEvent| matches!(e, ClientEvent::Offline);
+    assert_eq!((count(&pump, 0, offline), count(&pump, 1, offline)), (0, 0));
+    let per_minute = (pump.sent() - sent) / (3 * 60);
+    assert!(per_minute <= 2 * 2 * 5, "{per_minute} datagrams a minute");
+    pump.say(0, "still here");
+    pump.run_ms(LATENCY_MS * 3);
+    assert_eq!(pump.heard(1), ["ada: still here"]);
 }

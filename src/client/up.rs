@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::connect::fresh_cid;
 use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
@@ -69,14 +70,18 @@ impl Up {
         self.sign_in_at
     }
 
-    /// Opens the next channel for `room`.
-    fn open_channel(&mut self, room: &RoomName) -> Option<u8> {
+    /// Sends FINISH from a new address without waiting for its turn.
+    pub(super) const fn restart_schedule(&mut self, now: Timestamp) {
+        if let Some(finishing) = &mut self.finishing {
+            finishing.schedule = Schedule::new(now);
+        }
+    }
+
+    /// The next channel that is not used yet.
+    fn unused_channel(&self) -> Option<u8> {
         let last = self.channels.keys().next_back().copied().unwrap_or(0);
-        let channel = last
-            .checked_add(1)
-            .filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)?;
-        self.channels.insert(channel, room.clone());
-        Some(channel)
+        last.checked_add(1)
+            .filter(|c| usize::from(*c) <= ROOMS_PER_LINK_MAX)
     }
 }
 
@@ -125,6 +130,10 @@ impl Client {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
                 // LIF-2
                 LinkEvent::Silent => self.shake_hands(now),
+                // CID-2: nothing has to be routed here, so any fresh one will do.
+                LinkEvent::CidRetired { .. } => {
+                    up.link.issue_cid(fresh_cid(&mut self.rng).into());
+                }
                 LinkEvent::Closed {
                     by_peer,
                     code,
@@ -484,10 +493,11 @@ fn leave_if_settled(up: &mut Up, room: &mut Room, now: Timestamp) {
 /// Asks to be let into `room`. Returns `false` if the link has no channel left for that (RUM-11).
 fn join(up: &mut Up, room: &mut Room, now: Timestamp) -> bool {
     let message = room.join_message();
-    let Some(channel) = up.open_channel(&room.name) else {
+    let Some(channel) = up.unused_channel() else {
         return false;
     };
     if up.link.send(channel, message, now).is_ok() {
+        up.channels.insert(channel, room.name.clone());
         room.seat = Seat::Asked(channel);
     }
     true

@@ -149,6 +149,23 @@ pub enum NodeCommand {
         /// Told the publication's handle, or why there is none.
         reply: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// [`Client::leave_room`].
+    LeaveRoom {
+        /// Which room.
+        room: RoomName,
+    },
+    /// [`Client::ask_who`].
+    AskWho {
+        /// In which room.
+        room: RoomName,
+        /// Told whether anybody was asked.
+        reply: oneshot::Sender<bool>,
+    },
+    /// [`Client::ask_rooms`].
+    AskRooms {
+        /// Told whether anybody was asked.
+        reply: oneshot::Sender<bool>,
+    },
     /// [`Client::set_identity`].
     SetIdentity(Box<NodeIdentity>),
     /// [`Client::leave`].
@@ -192,6 +209,16 @@ impl Machine for Client {
             NodeCommand::Publish { room, text, reply } => {
                 // Who asked may have lost interest.
                 let _ = reply.send(self.publish(&room, &text, unix_ms, now));
+            }
+            NodeCommand::LeaveRoom { room } => {
+                self.leave_room(&room, now);
+            }
+            // Who asked may have lost interest.
+            NodeCommand::AskWho { room, reply } => {
+                let _ = reply.send(self.ask_who(&room, now));
+            }
+            NodeCommand::AskRooms { reply } => {
+                let _ = reply.send(self.ask_rooms(now));
             }
             NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
             NodeCommand::Leave => self.leave(now),

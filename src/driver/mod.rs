@@ -33,6 +33,7 @@ mod seed;
 mod socket;
 mod store;
 mod turn;
+mod ways;
 
 pub use clock::Clock;
 pub use machine::{BrokerCommand, Machine, NodeCommand};
@@ -42,6 +43,7 @@ pub use store::{Immediate, Store, memory_journal, memory_store};
 pub use turn::{
     COMMANDS_WAITING_MAX, DATAGRAMS_PER_TURN, Driver, EVENTS_WAITING_MAX, Ends, TRAINS_PER_TURN,
 };
+pub use ways::{Ways, find_ways};
 
 #[cfg(test)]
 mod tests;

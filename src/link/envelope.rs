@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::rng::SeededRng;
 use crate::secure::Sealer;
-use crate::wire::{DataHeader, TAG_LEN, pad_for_sample};
+use crate::wire::{Cid, DataHeader, TAG_LEN, pad_for_sample};
 
 /// One packet number in so many, drawn afresh each time, is left out (ACK-3).
 const SKIP_EVERY: (u64, u64) = (64, 256);
@@ -15,7 +15,7 @@ const SKIPPED_MAX: usize = 128;
 /// What every packet of this side has in common, whatever it holds.
 pub(super) struct Envelope {
     sealer: Sealer,
-    remote_cid: Vec<u8>,
+    remote_cid: Cid,
     /// The next packet's number (PKT-2).
     next: u64,
     /// The number after which the next one is left out.
@@ -36,7 +36,7 @@ pub(super) struct OpenPacket {
 }
 
 impl Envelope {
-    pub(super) fn new(sealer: Sealer, remote_cid: Vec<u8>, mut rng: SeededRng) -> Self {
+    pub(super) fn new(sealer: Sealer, remote_cid: Cid, mut rng: SeededRng) -> Self {
         let skip_at = rng.range(0, SKIP_EVERY.1);
         Self {
             sealer,
@@ -58,16 +58,52 @@ impl Envelope {
         self.sealer.exhausted(self.next)
     }
 
+    /// Begins the next epoch with the next packet, if the peer has acknowledged one of the present
+    /// one: so it is never more than an epoch behind (KEY-7).
+    pub(super) fn rotate(&mut self, largest_acked: Option<u64>) -> bool {
+        let is_followed = largest_acked.is_some_and(|acked| acked >= self.sealer.epoch_since());
+        if is_followed {
+            self.sealer.advance(self.next);
+        }
+        is_followed
+    }
+
     /// Whether a number from `low` to `high` was left out on purpose (ACK-3), among the latest.
     pub(super) fn was_skipped(&self, low: u64, high: u64) -> bool {
         let at = self.skipped.partition_point(|skipped| *skipped < low);
         self.skipped.get(at).is_some_and(|skipped| *skipped <= high)
     }
 
+    /// The length of the peer's connection ids, in bytes (PKT-1).
+    pub(super) fn remote_cid_len(&self) -> usize {
+        self.remote_cid.as_bytes().len()
+    }
+
+    /// From now on packets carry another connection id of the peer's (CID-2).
+    pub(super) const fn set_remote_cid(&mut self, cid: Cid) {
+        self.remote_cid = cid;
+    }
+
+    /// All randomness of the link.
+    pub(super) const fn rng(&mut self) -> &mut SeededRng {
+        &mut self.rng
+    }
+
     /// Begins a packet at the end of `out`. It takes no number until it is finished.
     pub(super) fn begin(&self, largest_acked: Option<u64>, out: &mut Vec<u8>) -> OpenPacket {
+        self.begin_to(self.remote_cid, largest_acked, out)
+    }
+
+    /// Begins a packet to another connection id of the peer's than the one in use.
+    pub(super) fn begin_to(
+        &self,
+        cid: Cid,
+        largest_acked: Option<u64>,
+        out: &mut Vec<u8>,
+    ) -> OpenPacket {
         let start = out.len();
-        let header = DataHeader::new(&self.remote_cid, self.next, largest_acked);
+        let header = DataHeader::new(cid.as_bytes(), self.next, largest_acked);
+        let header = header.in_epoch(self.sealer.epoch());
         let number_offset = header.encode(out);
         OpenPacket {
             start,
@@ -98,6 +134,12 @@ impl Envelope {
         out.len() - packet.start
     }
 
+    /// The epoch of the packets that are sealed now (KEY-7).
+    #[cfg(test)]
+    pub(super) const fn epoch(&self) -> u64 {
+        self.sealer.epoch()
+    }
+
     /// Leaps to a packet number, for a test that cannot wait for it.
     #[cfg(test)]
     pub(super) const fn pretend_sent(&mut self, next: u64) {
@@ -124,7 +166,7 @@ mod tests {
 
     fn envelope(seed: u8) -> Envelope {
         let sealer = Sealer::new(&[1; 32]);
-        Envelope::new(sealer, vec![7; 8], SeededRng::new([seed; 32]))
+        Envelope::new(sealer, Cid::from([7; 8]), SeededRng::new([seed; 32]))
     }
 
     /// ACK-3, PKT-2: numbers rise, and each 64 to 256 of them hold one that is never sent.

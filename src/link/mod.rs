@@ -21,6 +21,9 @@
 //! window, and shows by what it leaves out which packets were lost. What is sent again is messages,
 //! never packets (LOSS-2).
 //!
+//! *A packet comes in from elsewhere.* The node has a new address, or somebody has copied its
+//! packet: the `path` there is asked before the link moves, under a fresh connection id (`cids`).
+//!
 //! *Nothing comes in.* The `ladder` says when to probe, and a probe carries the oldest messages
 //! that nobody has acknowledged, so that one probe that gets through repairs what was missing
 //! (PROBE-2). QUIC and TCP wait longer here, and QUIC's probes are often empty.
@@ -28,6 +31,7 @@
 //! *It ends.* By a CLOSE from either side, by a broken rule (LIF-4), or in silence (`close`).
 
 mod channel;
+mod cids;
 mod close;
 mod congestion;
 mod envelope;
@@ -35,6 +39,7 @@ mod flight;
 mod ladder;
 mod open;
 mod pacer;
+mod path;
 mod received;
 mod report;
 mod rtt;
@@ -54,11 +59,16 @@ use crate::rng::{Seed, SeededRng};
 use crate::secure::{LinkSecrets, OpenError, Opener, Sealer};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
+use crate::wire::Cid;
 
-pub use channel::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX};
+pub use channel::{
+    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CREDIT_CHANNEL, CREDIT_LINK,
+    MESSAGE_COST,
+};
+pub use cids::CIDS_SPARE_MAX;
 use close::Closing;
 use envelope::Envelope;
-use open::{Open, Verdict};
+use open::{Arrival, Open, Verdict};
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
 pub use sent::IN_FLIGHT_MAX;
 pub use timer::{Deadline, Reason};
@@ -77,10 +87,10 @@ pub enum Side {
 pub struct LinkConfig {
     /// Which end this is.
     pub side: Side,
-    /// The length of this side's own connection id, in bytes (PKT-1).
-    pub local_cid_len: usize,
+    /// This side's own connection id (PKT-1); all that follow it are as long.
+    pub local_cid: Cid,
     /// The peer's connection id, which every datagram carries.
-    pub remote_cid: Vec<u8>,
+    pub remote_cid: Cid,
     /// Where datagrams go.
     pub path: Path,
     /// The keys (KEY-1).
@@ -119,7 +129,9 @@ impl LinkConfig {
 ///   [`stats`](Self::stats);
 /// - *inputs* tell it what happened: [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_timeout`](Self::handle_timeout);
-/// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close);
+/// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close),
+///   [`issue_cid`](Self::issue_cid), [`rotate_keys`](Self::rotate_keys),
+///   [`handle_address_change`](Self::handle_address_change);
 /// - *polls* take its output: [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout).
 ///
@@ -155,10 +167,10 @@ impl Link {
     #[must_use]
     pub fn new(config: LinkConfig, now: Timestamp) -> Self {
         let mut rng = SeededRng::new(config.seed);
-        let open = Open::new(&config, rng.fork(), now);
+        let open = Open::new(&config, &mut rng, now);
         Self {
             path: config.path,
-            local_cid_len: config.local_cid_len,
+            local_cid_len: config.local_cid.as_bytes().len(),
             opener: Opener::new(&config.secrets.receive),
             envelope: Envelope::new(Sealer::new(&config.secrets.send), config.remote_cid, rng),
             last_heard: now,
@@ -169,7 +181,7 @@ impl Link {
         }
     }
 
-    /// Where datagrams go: the path of the handshake (LIF-5).
+    /// Where datagrams go (PTH-1).
     #[must_use]
     pub const fn path(&self) -> Path {
         self.path
@@ -224,7 +236,8 @@ impl Link {
         self.open().map_or(0, |open| open.unacked_messages(channel))
     }
 
-    /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4).
+    /// Whether [`send`](Self::send) would take a message of `len` bytes on `channel` (CHN-4,
+    /// CRD-2).
     #[must_use]
     pub fn can_send(&self, channel: u8, len: usize) -> bool {
         self.open()
@@ -240,8 +253,8 @@ impl Link {
     /// Takes a datagram that was addressed to this link's connection id.
     ///
     /// One that comes from elsewhere than the link's path is as good as any other if it decrypts,
-    /// but does not move the link: whoever copies a packet and is faster than its sender would
-    /// otherwise draw the answers to itself (LIF-5).
+    /// but does not move the link by itself: whoever copies a packet and is faster than its sender
+    /// would otherwise draw the answers to itself. A broker's link asks first (PTH-1).
     ///
     /// # Errors
     ///
@@ -249,13 +262,15 @@ impl Link {
     /// instead, which [`poll_event`](Self::poll_event) reports (LIF-4).
     pub fn handle_datagram(
         &mut self,
-        _path: Path,
+        path: Path,
         datagram: BytesMut,
         now: Timestamp,
     ) -> Result<(), DropReason> {
         if self.is_closed() {
             return Err(DropReason::Closed);
         }
+        let len = datagram.len();
+        let newest = self.opener.largest();
         let opened = match self.opener.open(datagram, self.local_cid_len) {
             Ok(opened) => opened,
             Err(error) => return Err(self.refuse(error, now)),
@@ -263,10 +278,16 @@ impl Link {
         self.stats.packets_received += 1;
         self.last_heard = now;
         self.has_heard = true;
+        let arrival = Arrival {
+            path,
+            len,
+            is_newest: newest.is_none_or(|newest| newest < opened.number),
+        };
         let received = match &mut self.state {
             State::Open(open) => open.handle_packet(
                 opened,
-                &self.envelope,
+                arrival,
+                &mut self.envelope,
                 &mut self.events,
                 &mut self.stats,
                 now,
@@ -276,6 +297,7 @@ impl Link {
         };
         match received {
             Ok(Verdict::GoesOn) => {}
+            Ok(Verdict::Moved(path)) => self.path = path,
             Ok(Verdict::Closed { code, reason }) => self.end(true, code, reason),
             Err(violation) => self.close(CloseCode::Protocol, &violation.to_string(), now),
         }
@@ -305,12 +327,41 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If the link is closed, the message too long, or the channel full or not the broker's to use.
+    /// If the link is closed, the message too long, or the channel full, without credit, or not
+    /// the broker's to use.
     /// Then nothing was queued.
     pub fn send(&mut self, channel: u8, message: Bytes, now: Timestamp) -> Result<(), SendError> {
         match &mut self.state {
             State::Open(open) => open.send(channel, message, now),
             State::Closing(_) | State::Closed => Err(SendError::Closed),
+        }
+    }
+
+    /// Gives the peer one more connection id under which this side can be reached, as long as the
+    /// one of the handshake (CID-1). It is told when something else is sent. Says whether the link
+    /// took it: at most [`CIDS_SPARE_MAX`] are in store. [`LinkEvent::CidRetired`] says when the
+    /// peer is done with one, and that there is room for another.
+    pub fn issue_cid(&mut self, cid: Cid) -> bool {
+        match &mut self.state {
+            State::Open(open) => open.cids.issue(cid),
+            State::Closing(_) | State::Closed => false,
+        }
+    }
+
+    /// Seals with new keys from the next packet on (KEY-7). Says whether it does: not before the peer
+    /// has acknowledged a packet under the present ones.
+    pub fn rotate_keys(&mut self) -> bool {
+        match &self.state {
+            State::Open(open) => self.envelope.rotate(open.largest_acked()),
+            State::Closing(_) | State::Closed => false,
+        }
+    }
+
+    /// This side has a new address, or may have one: a node tells its broker at once, and is not to
+    /// be recognized by its old connection id (PTH-6).
+    pub fn handle_address_change(&mut self, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.handle_address_change(&mut self.envelope, &mut self.stats, now);
         }
     }
 
@@ -326,11 +377,19 @@ impl Link {
     }
 
     /// Appends what is to be sent now to `out`: one datagram or a train of them, for the link's
-    /// path. `None` when there is nothing more to send at `now`.
+    /// path or for one that is to prove itself (PTH-2). `None` when there is nothing more to send at `now`.
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         let start = out.len();
+        let mut path = self.path;
         let segment_size = match &mut self.state {
-            State::Open(open) => open.transmit(&mut self.envelope, &mut self.stats, now, out),
+            State::Open(open) => {
+                if let Some(candidate) = open.transmit_challenge(&mut self.envelope, now, out) {
+                    path = candidate;
+                    None
+                } else {
+                    open.transmit(&mut self.envelope, &mut self.stats, now, out)
+                }
+            }
             State::Closing(closing) => {
                 closing.transmit(out);
                 None
@@ -345,7 +404,7 @@ impl Link {
             return None;
         }
         let transmit = Transmit {
-            path: self.path,
+            path,
             len,
             segment_size,
         };
@@ -354,9 +413,16 @@ impl Link {
         Some(transmit)
     }
 
-    /// The next thing that happened, oldest first.
+    /// The next thing that happened, oldest first. Taking a message gives its sender credit for
+    /// another one (CRD-3): an owner that has no room just stops asking.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let State::Open(open) = &mut self.state
+            && let Some(LinkEvent::Message { channel, data }) = &event
+        {
+            open.on_taken(*channel, data.len());
+        }
+        event
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next, and why; `None` once the link is

@@ -6,30 +6,48 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
+use super::cids::Cids;
 use super::congestion::{Congestion as _, NewReno};
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
 use super::pacer::Pacer;
+use super::path::Paths;
 use super::received::ReceivedPackets;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
-use super::sent::{Fate, Losses, SentPacket, SentPackets};
+use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
-use crate::rng::{Seed, SeededRng};
+use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
+use crate::transmit::Path;
 use crate::wire::{Ack, Frame, decode_frames};
+
+/// With fewer events than this waiting, a message may stay in the datagram that it came in.
+const EVENTS_FEW: usize = 16;
 
 /// What a packet means for the link as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It goes on.
     GoesOn,
+    /// It goes on, over another path (PTH-3).
+    Moved(Path),
     /// The peer has ended it.
     Closed { code: CloseCode, reason: String },
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) path: Path,
+    /// The datagram's length, in bytes.
+    pub(super) len: usize,
+    /// Whether its number is the highest so far.
+    pub(super) is_newest: bool,
 }
 
 /// The state of a link that is neither closing nor closed.
@@ -37,7 +55,7 @@ pub(super) enum Verdict {
 pub(super) struct Open {
     pub(super) side: Side,
     pub(super) senders: SendChannels,
-    receivers: ReceiveChannels,
+    pub(super) receivers: ReceiveChannels,
     pub(super) sent: SentPackets,
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
@@ -47,6 +65,12 @@ pub(super) struct Open {
     /// The packets sent that elicit acknowledgements.
     pub(super) flight: FlightMeter,
     pub(super) grease: Grease,
+    pub(super) paths: Paths,
+    pub(super) cids: Cids,
+    /// What a PATH_CHALLENGE wants to have sent back (PTH-3).
+    pub(super) path_response: Option<[u8; 8]>,
+    /// When the link came to the path that it is on.
+    moved_at: Timestamp,
     /// Probes that have fired and are not sent yet.
     pub(super) probes_due: u8,
     /// Whether a PING is to be sent if nothing else is (LIF-1).
@@ -68,7 +92,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub(super) fn new(config: &LinkConfig, seed: Seed, now: Timestamp) -> Self {
+    pub(super) fn new(config: &LinkConfig, rng: &mut SeededRng, now: Timestamp) -> Self {
         let mut open = Self {
             side: config.side,
             senders: SendChannels::default(),
@@ -80,7 +104,11 @@ impl Open {
             congestion: NewReno::new(),
             pacer: Pacer::default(),
             flight: FlightMeter::default(),
-            grease: Grease::new(SeededRng::new(seed)),
+            grease: Grease::new(rng),
+            paths: Paths::new(config.path),
+            cids: Cids::new(config.local_cid),
+            path_response: None,
+            moved_at: now,
             probes_due: 0,
             ping_due: false,
             is_app_limited: true,
@@ -159,7 +187,8 @@ impl Open {
     pub(super) fn handle_packet(
         &mut self,
         opened: Opened,
-        envelope: &Envelope,
+        arrival: Arrival,
+        envelope: &mut Envelope,
         events: &mut VecDeque<LinkEvent>,
         stats: &mut Stats,
         now: Timestamp,
@@ -169,21 +198,28 @@ impl Open {
         }
         self.last_heard = now;
         self.silence_told = false;
+        if self.side == Side::Broker {
+            let Arrival {
+                path,
+                len,
+                is_newest,
+            } = arrival;
+            let timeout = self.probe_timeout();
+            self.paths.on_packet(path, len, is_newest, timeout, now);
+        }
         let mut is_eliciting = false;
+        let mut moved_to = None;
         for frame in decode_frames(opened.payload) {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();
             match frame {
-                Frame::Pad | Frame::Ping | Frame::Unknown { .. } => {}
                 Frame::Ack(ack) => self.on_ack(&ack, envelope, stats, now)?,
                 Frame::Msg {
                     channel,
                     number,
                     data,
                 } => {
-                    let channel = self.check_channel(channel)?;
-                    let deliver = deliver_to(events, channel);
-                    let novelty = self.receivers.on_message(channel, number, data, deliver)?;
+                    let novelty = self.on_message(channel, number, data, events)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
                 }
                 Frame::Frag {
@@ -193,28 +229,137 @@ impl Open {
                     offset,
                     data,
                 } => {
-                    let channel = self.check_channel(channel)?;
                     let fragment = Fragment {
                         total: total as usize,
                         offset: offset as usize,
                         data,
                     };
-                    let deliver = deliver_to(events, channel);
-                    let novelty = self
-                        .receivers
-                        .on_fragment(channel, number, fragment, deliver)?;
+                    let novelty = self.on_fragment(channel, number, fragment, events)?;
                     stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                }
+                Frame::PathChallenge(data) => self.on_path_challenge(data)?,
+                Frame::PathResponse(data) => {
+                    moved_to = self.paths.on_response(arrival.path, data).or(moved_to);
                 }
                 Frame::Close { code, reason } => {
                     let code = code.into();
                     return Ok(Verdict::Closed { code, reason });
                 }
+                other => self.on_control(&other, envelope, events)?,
             }
         }
         self.received
             .on_packet(opened.number, is_eliciting, &self.rtt, now);
+        if moved_to.is_some() {
+            self.on_moved(envelope, stats, now);
+        }
         self.rearm(now);
-        Ok(Verdict::GoesOn)
+        Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))
+    }
+
+    /// A frame about the link itself came: credit, or connection ids.
+    fn on_control(
+        &mut self,
+        frame: &Frame,
+        envelope: &Envelope,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<(), Violation> {
+        match *frame {
+            Frame::CreditLink { limit } => self.senders.on_link_credit(limit),
+            Frame::CreditChannel { channel, limit } => {
+                let channel = in_range(channel)?;
+                self.senders.on_channel_credit(channel, limit);
+            }
+            Frame::NewCid { sequence, cid } => {
+                let len = envelope.remote_cid_len();
+                self.cids.on_new(sequence, cid, len)?;
+            }
+            Frame::RetireCid { sequence } => {
+                let retired = self.cids.on_retired(sequence)?;
+                events.extend(retired.map(|cid| LinkEvent::CidRetired { cid }));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A whole message came.
+    fn on_message(
+        &mut self,
+        channel: u64,
+        number: u64,
+        data: Bytes,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<Novelty, Violation> {
+        let channel = self.check_channel(channel)?;
+        let deliver = deliver_to(events, channel);
+        self.receivers.on_message(channel, number, data, deliver)
+    }
+
+    /// A part of a message came.
+    fn on_fragment(
+        &mut self,
+        channel: u64,
+        number: u64,
+        fragment: Fragment,
+        events: &mut VecDeque<LinkEvent>,
+    ) -> Result<Novelty, Violation> {
+        let channel = self.check_channel(channel)?;
+        let deliver = deliver_to(events, channel);
+        self.receivers
+            .on_fragment(channel, number, fragment, deliver)
+    }
+
+    /// The owner took a message (CRD-3).
+    pub(super) fn on_taken(&mut self, channel: u8, len: usize) {
+        self.receivers.on_taken(channel, len);
+    }
+
+    /// The broker asks whether this node is where its packets come from (PTH-3).
+    fn on_path_challenge(&mut self, data: [u8; 8]) -> Result<(), Violation> {
+        match self.side {
+            Side::Node => {
+                self.path_response = Some(data);
+                Ok(())
+            }
+            Side::Broker => Err(Violation::ChallengeByNode),
+        }
+    }
+
+    /// This side has a new address (PTH-6).
+    pub(super) fn handle_address_change(
+        &mut self,
+        envelope: &mut Envelope,
+        stats: &mut Stats,
+        now: Timestamp,
+    ) {
+        self.on_moved(envelope, stats, now);
+        self.ping_due = true;
+        self.rearm(now);
+    }
+
+    /// The link is on a new path: nothing is known about it, nothing is in flight there, and nobody
+    /// who saw the link before is to recognize it (PTH-3, CID-2).
+    fn on_moved(&mut self, envelope: &mut Envelope, stats: &mut Stats, now: Timestamp) {
+        let Self {
+            sent,
+            senders,
+            receivers,
+            cids,
+            ..
+        } = self;
+        stats.packets_lost += sent.abandon(|packet| requeue(senders, receivers, cids, packet));
+        if let Some(cid) = self.cids.take_spare() {
+            envelope.set_remote_cid(cid);
+        }
+        self.rtt = Rtt::new();
+        self.congestion = NewReno::new();
+        self.pacer = Pacer::default();
+        self.paced_until = None;
+        self.ladder.on_ack(None);
+        self.probes_due = 0;
+        self.moved_at = now;
+        stats.moves += 1;
     }
 
     /// Acts on the timers that have gone off. Says whether the link is over (LIF-2).
@@ -237,6 +382,7 @@ impl Open {
                     events.push_back(LinkEvent::Silent);
                 }
                 Reason::Idle => return true,
+                Reason::Path => self.paths.handle_timeout(now),
                 Reason::Closing => {}
             }
         }
@@ -250,12 +396,24 @@ impl Open {
         if self.ladder.is_past_foot() {
             let age = self.probe_timeout() * 2;
             let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
-                requeue(&mut self.senders, packet);
+                requeue(
+                    &mut self.senders,
+                    &mut self.receivers,
+                    &mut self.cids,
+                    packet,
+                );
             });
             self.on_losses(losses, stats, now);
         }
         self.ladder.on_fired(now);
         self.probes_due += 1;
+    }
+
+    /// Lets a probe repeat what is in flight about the link itself (PROBE-2).
+    pub(super) fn repeat_controls(&mut self) {
+        for packet in self.sent.iter_in_flight() {
+            requeue_controls(&mut self.receivers, &mut self.cids, packet);
+        }
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.
@@ -282,6 +440,7 @@ impl Open {
         timers.set(Reason::Probe, probe);
         timers.set(Reason::Pacing, self.paced_until);
         timers.set(Reason::Silence, silence);
+        timers.set(Reason::Path, self.paths.due());
         timers.set(Reason::Idle, Some(self.last_heard + self.idle_timeout));
         let keepalive = self.keepalive_due();
         self.timers.set(Reason::Keepalive, keepalive);
@@ -301,10 +460,7 @@ impl Open {
 
     /// A channel that the peer may send on (CHN-2).
     fn check_channel(&self, channel: u64) -> Result<u8, Violation> {
-        let channel = u8::try_from(channel)
-            .ok()
-            .filter(|channel| *channel < CHANNELS_MAX)
-            .ok_or(Violation::ChannelOutOfRange)?;
+        let channel = in_range(channel)?;
         let is_open = match self.side {
             Side::Node => channel == CONTROL || self.senders.is_used(channel),
             Side::Broker => true,
@@ -356,7 +512,8 @@ impl Open {
                 }
             });
         }
-        if let Some(sent_at) = largest_sent_at {
+        // A sample that began on another path says nothing about this one (PTH-3).
+        if let Some(sent_at) = largest_sent_at.filter(|sent_at| *sent_at >= self.moved_at) {
             let delay = Duration::from_micros(ack.delay_us);
             self.rtt
                 .on_sample(now.saturating_since(sent_at), delay, now);
@@ -371,9 +528,14 @@ impl Open {
 
     /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
     fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        let losses = self
-            .sent
-            .detect_losses(&self.rtt, now, |packet| requeue(&mut self.senders, packet));
+        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
+            requeue(
+                &mut self.senders,
+                &mut self.receivers,
+                &mut self.cids,
+                packet,
+            );
+        });
         self.on_losses(losses, stats, now);
     }
 
@@ -389,12 +551,44 @@ impl Open {
 }
 
 /// Queues again what a lost packet held (LOSS-2).
-fn requeue(senders: &mut SendChannels, packet: &SentPacket) {
+fn requeue(
+    senders: &mut SendChannels,
+    receivers: &mut ReceiveChannels,
+    cids: &mut Cids,
+    packet: &SentPacket,
+) {
     for piece in packet.pieces.iter() {
         senders.on_lost(piece);
     }
+    requeue_controls(receivers, cids, packet);
 }
 
+fn requeue_controls(receivers: &mut ReceiveChannels, cids: &mut Cids, packet: &SentPacket) {
+    for control in &packet.controls {
+        match *control {
+            Control::NewCid(sequence) => cids.set_offering(sequence, true),
+            Control::RetireCid => cids.set_retiring(true),
+            Control::Credit(channel) => receivers.on_credit_lost(channel),
+        }
+    }
+}
+
+/// A channel that there is (CHN-2).
+fn in_range(channel: u64) -> Result<u8, Violation> {
+    u8::try_from(channel)
+        .ok()
+        .filter(|channel| *channel < CHANNELS_MAX)
+        .ok_or(Violation::ChannelOutOfRange)
+}
+
+/// Puts messages where the owner will take them. Those of an owner that is slow to do so are copied
+/// out of their datagrams, so that a byte never keeps a kilobyte alive (CRD-2).
 fn deliver_to(events: &mut VecDeque<LinkEvent>, channel: u8) -> impl FnMut(Bytes) {
-    move |data| events.push_back(LinkEvent::Message { channel, data })
+    move |data| {
+        let data = match events.len() < EVENTS_FEW {
+            true => data,
+            false => Bytes::copy_from_slice(&data),
+        };
+        events.push_back(LinkEvent::Message { channel, data });
+    }
 }

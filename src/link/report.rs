@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::secure::OpenError;
-use crate::wire::DecodeError;
+use crate::wire::{Cid, DecodeError};
 
 /// Something that happened on a link, for its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub enum LinkEvent {
     /// Nothing has been heard for a while although something is unacknowledged (LIF-2). Told once
     /// for each silence.
     Silent,
+    /// The peer is done with one of this side's connection ids: nothing more will come for it, and
+    /// another one may be issued (CID-2).
+    CidRetired {
+        /// The connection id.
+        cid: Cid,
+    },
     /// The link has ended: the last event.
     Closed {
         /// Whether the peer said so.
@@ -91,7 +97,7 @@ pub enum DropReason {
     /// It cannot hold a sealed packet.
     #[error("too short")]
     TooShort,
-    /// It names keys that do not exist (PKT-6).
+    /// It names keys that do not exist, or not any more (PKT-6, KEY-7).
     #[error("unknown epoch")]
     Epoch,
     /// Its number was seen before, or is too old to tell (KEY-2).
@@ -146,6 +152,24 @@ pub enum Violation {
     /// CHN-5.
     #[error("message in too many fragments")]
     TooManyFragments,
+    /// CRD-2.
+    #[error("more than the credit given")]
+    CreditExceeded,
+    /// CID-1.
+    #[error("connection id of another length")]
+    CidLength,
+    /// CID-1.
+    #[error("two connection ids with one sequence")]
+    CidsDisagree,
+    /// CID-1.
+    #[error("more connection ids than allowed")]
+    TooManyCids,
+    /// CID-2.
+    #[error("retired a connection id that does not exist, or the last one")]
+    RetiredUnissued,
+    /// PTH-3.
+    #[error("a node that asks for a path")]
+    ChallengeByNode,
 }
 
 /// Why a message was not queued: a wrong local call, or one too early or too late.
@@ -154,6 +178,9 @@ pub enum SendError {
     /// The channel has as much unacknowledged as it may (CHN-4): try again when some of it is.
     #[error("channel full")]
     ChannelFull,
+    /// The peer's owner has yet to take what it was sent (CRD-2): try again when it has.
+    #[error("no credit")]
+    NoCredit,
     /// The message is longer than 65,536 bytes (CHN-5).
     #[error("message too long")]
     TooLong,
@@ -184,4 +211,6 @@ pub struct Stats {
     pub probes_sent: u64,
     /// Pieces of messages that arrived more than once.
     pub duplicate_pieces: u64,
+    /// How often the link came to another path (PTH-3, PTH-6).
+    pub moves: u64,
 }

@@ -32,6 +32,19 @@ pub(super) struct SentPacket {
     /// The largest number that its ACK frame reported, if it had one.
     pub(super) reported: Option<u64>,
     pub(super) pieces: Pieces,
+    /// What else it held that is to arrive.
+    pub(super) controls: Vec<Control>,
+}
+
+/// A frame about the link itself that is sent again if it is lost; not the same bytes, but what is
+/// true by then (LOSS-2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    /// NEW_CID with this sequence.
+    NewCid(u64),
+    RetireCid,
+    /// Credit of this channel, or of the link.
+    Credit(Option<u8>),
 }
 
 /// What has become of a packet, as far as is known.
@@ -157,6 +170,7 @@ impl SentPackets {
             each(packet);
             packet.fate = Fate::Acked;
             packet.pieces = Pieces::default();
+            packet.controls = Vec::new();
         }
     }
 
@@ -228,6 +242,22 @@ impl SentPackets {
         losses
     }
 
+    /// Takes everything for lost that is in flight, because it went elsewhere, and shows it to
+    /// `each` (PTH-3). Returns how many packets that were.
+    pub(super) fn abandon(&mut self, mut each: impl FnMut(&SentPacket)) -> u64 {
+        let mut count = 0;
+        for packet in &mut self.ring {
+            if packet.fate == Fate::InFlight {
+                packet.fate = Fate::Lost;
+                count += 1;
+                each(packet);
+            }
+        }
+        self.in_flight = 0;
+        self.loss_due = None;
+        count
+    }
+
     /// Drops from the front what is acknowledged, or has been lost for so long that no
     /// acknowledgement will come.
     fn forget(&mut self, rtt: &Rtt, now: Timestamp) {
@@ -292,6 +322,7 @@ mod tests {
                 fate: Fate::InFlight,
                 reported: None,
                 pieces: Pieces::default(),
+                controls: Vec::new(),
             });
         }
         sent

@@ -18,6 +18,8 @@ pub enum Reason {
     Keepalive,
     /// The peer has been silent while something is unacknowledged (LIF-2).
     Silence,
+    /// A path is to prove itself (PTH-2).
+    Path,
     /// The peer has been silent for too long (LIF-2).
     Idle,
     /// A closed link has answered stragglers for long enough (LIF-3).
@@ -26,13 +28,14 @@ pub enum Reason {
 
 impl Reason {
     /// The timers of an open link, in the order in which they are acted on when due together.
-    const OPEN: [Self; 7] = [
+    const OPEN: [Self; 8] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
         Self::Pacing,
         Self::Keepalive,
         Self::Silence,
+        Self::Path,
         Self::Idle,
     ];
 }

@@ -11,10 +11,11 @@ use super::envelope::{Envelope, OpenPacket};
 use super::open::Open;
 use super::pacer::BURST;
 use super::report::Stats;
-use super::sent::{Fate, Pieces, SentPacket};
+use super::sent::{Control, Fate, Pieces, SentPacket};
 use crate::bug;
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
+use crate::transmit::Path;
 use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN};
 
 /// A datagram of a train that has at least this part of the size of the others is padded up to it.
@@ -41,6 +42,7 @@ struct Built {
 struct Content {
     reported: Option<u64>,
     pieces: Pieces,
+    controls: Vec<Control>,
     is_eliciting: bool,
 }
 
@@ -82,13 +84,14 @@ impl Open {
     ) -> Option<Built> {
         let is_ack_due = self.received.due().is_some_and(|due| due <= now);
         let is_probe = self.probes_due > 0;
-        let wants = is_probe || self.ping_due || self.senders.has_pending();
-        let budget = match (wants, is_probe) {
+        let is_free = is_probe || self.path_response.is_some();
+        let wants = is_free || self.ping_due || self.has_pending();
+        let budget = match (wants, is_free) {
             (false, _) => {
                 self.is_app_limited = true;
                 0
             }
-            // One probe per firing may exceed the window (CC-3).
+            // One probe per firing may exceed the window, and an answer about a path (CC-3).
             (true, true) => limit,
             (true, false) => self.budget(now).min(limit),
         };
@@ -103,7 +106,8 @@ impl Open {
                 self.put_ack(packet.start + limit - TAG_LEN, &mut content, now, out);
             }
             if budget > 0 {
-                self.put_eliciting(packet.start + budget - TAG_LEN, &mut content, out);
+                let end = packet.start + budget - TAG_LEN;
+                self.put_eliciting(end, &mut content, envelope, out);
             }
             if content.is_eliciting || (is_ack_due && content.reported.is_some()) {
                 let built = self.finish(packet, content, (limit, budget), envelope, now, out);
@@ -115,6 +119,36 @@ impl Open {
         // What waits is larger than what the window leaves, or than the others of the train.
         self.is_app_limited &= !is_first;
         None
+    }
+
+    /// Whether anything waits that does not go out only when something else does.
+    fn has_pending(&self) -> bool {
+        self.senders.has_pending()
+            || self.cids.retirement().is_some()
+            || self.receivers.credit_due().is_some()
+    }
+
+    /// Appends a datagram for a path that is to prove itself, and returns that path. It holds a
+    /// PATH_CHALLENGE and nothing else, and does not count as in flight: there is no window yet for
+    /// where it goes (PTH-2).
+    pub(super) fn transmit_challenge(
+        &mut self,
+        envelope: &mut Envelope,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Option<Path> {
+        let path = self.paths.challenge_due(now)?;
+        let data = envelope.rng().bytes();
+        let packet = match self.cids.next_spare() {
+            Some(cid) => envelope.begin_to(cid, self.largest_acked(), out),
+            None => envelope.begin(self.largest_acked(), out),
+        };
+        Frame::PathChallenge(data).encode(out);
+        let len = envelope.finish(packet, 0, out);
+        let timeout = self.probe_timeout();
+        self.paths.on_challenge_sent(data, len, timeout, now);
+        self.rearm(now);
+        Some(path)
     }
 
     /// How many bytes the window and the pacer let go now, for what elicits acknowledgements.
@@ -144,8 +178,18 @@ impl Open {
         }
     }
 
-    fn put_eliciting(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+    fn put_eliciting(
+        &mut self,
+        end: usize,
+        content: &mut Content,
+        envelope: &mut Envelope,
+        out: &mut Vec<u8>,
+    ) {
         let is_probe = self.probes_due > 0;
+        if is_probe {
+            self.repeat_controls();
+        }
+        self.put_controls(end, content, out);
         let pieces = &mut content.pieces;
         if is_probe && !bug!(GiveUpRetransmitting) {
             self.senders
@@ -159,13 +203,49 @@ impl Open {
                 });
         }
         let has_room = out.len() < end;
-        if pieces.is_empty() && (is_probe || self.ping_due) && has_room {
+        content.is_eliciting |= !content.pieces.is_empty();
+        if !content.is_eliciting && (is_probe || self.ping_due) && has_room {
             Frame::Ping.encode(out);
             content.is_eliciting = true;
         }
-        content.is_eliciting |= !content.pieces.is_empty();
         if content.is_eliciting {
-            self.grease.put(end, out);
+            self.put_offers(end, content, out);
+            self.grease.put(end, envelope.rng(), out);
+        }
+    }
+
+    /// Appends what is to be said about the link itself, as far as it fits.
+    fn put_controls(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+        if let Some(data) = self.path_response
+            && put_if_fits(&Frame::PathResponse(data), end, out)
+        {
+            self.path_response = None;
+            content.is_eliciting = true;
+        }
+        if let Some(frame) = self.cids.retirement()
+            && put_if_fits(&frame, end, out)
+        {
+            self.cids.set_retiring(false);
+            content.controls.push(Control::RetireCid);
+            content.is_eliciting = true;
+        }
+        while let Some((channel, frame)) = self.receivers.credit_due()
+            && put_if_fits(&frame, end, out)
+        {
+            self.receivers.on_credit_sent(channel);
+            content.controls.push(Control::Credit(channel));
+            content.is_eliciting = true;
+        }
+    }
+
+    /// Appends fresh connection ids, for which a packet that goes out anyway is early enough
+    /// (CID-1).
+    fn put_offers(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+        while let Some((sequence, frame)) = self.cids.offer()
+            && put_if_fits(&frame, end, out)
+        {
+            self.cids.set_offering(sequence, false);
+            content.controls.push(Control::NewCid(sequence));
         }
     }
 
@@ -197,7 +277,7 @@ impl Open {
     ) -> Built {
         let number = packet.number;
         let len = out.len() + TAG_LEN - packet.start;
-        let has_more = content.is_eliciting && self.senders.has_pending();
+        let has_more = content.is_eliciting && self.has_pending();
         let is_padded = has_more && limit <= budget && {
             let (part, whole) = PADDED_FROM;
             len * whole >= limit * part
@@ -219,6 +299,7 @@ impl Open {
                 fate: Fate::InFlight,
                 reported: content.reported,
                 pieces: content.pieces,
+                controls: content.controls,
             });
             self.last_eliciting = now;
             self.ping_due = false;
@@ -228,33 +309,43 @@ impl Open {
     }
 }
 
+/// Appends a frame, if `out` stays within `end` bytes. Says whether it did.
+fn put_if_fits(frame: &Frame, end: usize, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    frame.encode(out);
+    let fits = out.len() <= end;
+    if !fits {
+        out.truncate(start);
+    }
+    fits
+}
+
 /// Now and then a frame of a type that does not exist, lest peers forget that such frames are to be
 /// skipped (FRM-2).
 #[derive(Debug)]
 pub(super) struct Grease {
-    rng: SeededRng,
     /// How many packets go without.
     wait: u64,
 }
 
 impl Grease {
-    pub(super) fn new(mut rng: SeededRng) -> Self {
+    pub(super) fn new(rng: &mut SeededRng) -> Self {
         let wait = rng.range(0, GREASE_EVERY.1);
-        Self { rng, wait }
+        Self { wait }
     }
 
     /// Appends grease, if it is time and there is room up to `end`.
-    fn put(&mut self, end: usize, out: &mut Vec<u8>) {
+    fn put(&mut self, end: usize, rng: &mut SeededRng, out: &mut Vec<u8>) {
         self.wait = self.wait.saturating_sub(1);
         let room = end.saturating_sub(out.len());
         if self.wait > 0 || room < 2 + GREASE_MAX as usize {
             return;
         }
-        self.wait = self.rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
-        let mut content = vec![0; self.rng.range(0, GREASE_MAX) as usize];
-        self.rng.fill(&mut content);
+        self.wait = rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
+        let mut content = vec![0; rng.range(0, GREASE_MAX) as usize];
+        rng.fill(&mut content);
         let frame = Frame::Unknown {
-            kind: self.rng.range(0x40, 0xff) as u8,
+            kind: rng.range(0x40, 0xff) as u8,
             data: content.into(),
         };
         frame.encode(out);

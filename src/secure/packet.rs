@@ -6,6 +6,10 @@
 //! behind a mask drawn from the ciphertext (PKT-4). An [`Opener`] does the reverse: it lifts the
 //! mask, restores the packet number, asks the replay window, decrypts, and only then changes
 //! anything (KEY-2, KEY-3).
+//!
+//! Packet key and IV last for an *epoch*, which the sender ends when it likes. The opener follows as
+//! soon as a packet of the next one has decrypted, and still takes those of the one before, which
+//! the network may have held back (KEY-7). Packet numbers and header protection know no epochs.
 
 use bytes::{Bytes, BytesMut};
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
@@ -31,29 +35,46 @@ pub const FORGED_MAX: u64 = 1 << 36;
 /// How many bytes of ciphertext the mask is drawn from (PKT-4).
 const SAMPLE_LEN: usize = 16;
 
-/// The keys of one direction (KEY-1).
-struct PacketKeys {
-    aead: LessSafeKey,
-    iv: [u8; NONCE_LEN],
-    header: HeaderProtectionKey,
-}
+/// The secret of one direction, from which the keys of all its epochs come (KEY-1).
+struct Secret(Zeroizing<[u8; KEY_LEN]>);
 
-impl PacketKeys {
-    /// Derives the keys of epoch 0 from one of the two secrets of the handshake (KEY-1).
-    fn derive(secret: &[u8; KEY_LEN]) -> Self {
-        let secret = Prk::new_less_safe(HKDF_SHA256, secret);
-        let key = Zeroizing::new(expand::<KEY_LEN>(&secret, b"tertulia key 0"));
-        let header = Zeroizing::new(expand::<KEY_LEN>(&secret, b"tertulia hp"));
-        Self {
+impl Secret {
+    fn new(secret: &[u8; KEY_LEN]) -> Self {
+        Self(Zeroizing::new(*secret))
+    }
+
+    fn prk(&self) -> Prk {
+        Prk::new_less_safe(HKDF_SHA256, &*self.0)
+    }
+
+    /// The keys of an epoch (KEY-1).
+    fn epoch(&self, epoch: u64) -> EpochKeys {
+        let prk = self.prk();
+        let info = |name: &str| format!("tertulia {name} {epoch}").into_bytes();
+        let key = Zeroizing::new(expand::<KEY_LEN>(&prk, &info("key")));
+        EpochKeys {
             aead: LessSafeKey::new(
                 UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"),
             ),
-            iv: expand(&secret, b"tertulia iv 0"),
-            header: HeaderProtectionKey::new(&AES_256, &*header)
-                .expect("an AES-256 key has 32 bytes"),
+            iv: expand(&prk, &info("iv")),
         }
     }
 
+    /// The key for the headers, the same in all epochs (KEY-1).
+    fn header(&self) -> HeaderKey {
+        let key = Zeroizing::new(expand::<KEY_LEN>(&self.prk(), b"tertulia hp"));
+        let key = HeaderProtectionKey::new(&AES_256, &*key);
+        HeaderKey(key.expect("an AES-256 key has 32 bytes"))
+    }
+}
+
+/// What seals and opens the frames of an epoch (KEY-1).
+struct EpochKeys {
+    aead: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+}
+
+impl EpochKeys {
     /// The IV xor the packet number (PKT-5).
     fn nonce(&self, number: u64) -> Nonce {
         let mut nonce = self.iv;
@@ -62,28 +83,63 @@ impl PacketKeys {
         }
         Nonce::assume_unique_for_key(nonce)
     }
+}
 
+/// What hides flags and packet number (KEY-1).
+struct HeaderKey(HeaderProtectionKey);
+
+impl HeaderKey {
     /// The mask for the flags (first byte) and the packet number, from a protected packet whose
     /// number begins at `number_offset` (PKT-4). `None` if the packet is too short for a sample.
     fn mask(&self, packet: &[u8], number_offset: usize) -> Option<[u8; 5]> {
         let start = number_offset + SAMPLE_OFFSET;
         let sample = packet.get(start..start + SAMPLE_LEN)?;
-        self.header.new_mask(sample).ok()
+        self.0.new_mask(sample).ok()
     }
 }
 
 /// Seals the packets of one direction.
 pub struct Sealer {
-    keys: PacketKeys,
+    secret: Secret,
+    header: HeaderKey,
+    keys: EpochKeys,
+    epoch: u64,
+    /// The number of the epoch's first packet.
+    since: u64,
 }
 
 impl Sealer {
     /// Seals with the keys derived from `secret`, a [`send`](super::LinkSecrets::send) secret.
     #[must_use]
     pub fn new(secret: &[u8; KEY_LEN]) -> Self {
+        let secret = Secret::new(secret);
         Self {
-            keys: PacketKeys::derive(secret),
+            header: secret.header(),
+            keys: secret.epoch(0),
+            secret,
+            epoch: 0,
+            since: 0,
         }
+    }
+
+    /// The epoch of the packets that are sealed now; the header tells its lowest two bits (PKT-6).
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of the first packet of that epoch.
+    #[must_use]
+    pub const fn epoch_since(&self) -> u64 {
+        self.since
+    }
+
+    /// From packet `number` on, seals with the keys of the next epoch (KEY-7). For the caller to see
+    /// to it that the peer has followed into the present one.
+    pub fn advance(&mut self, number: u64) {
+        self.epoch += 1;
+        self.since = number;
+        self.keys = self.secret.epoch(self.epoch);
     }
 
     /// Seals the packet with that number at the end of `out`: `out[header_start..]` is the plain
@@ -93,10 +149,16 @@ impl Sealer {
     ///
     /// # Panics
     ///
-    /// If the header is not in `out`, or, with debug assertions, if `number` is past the limit of
-    /// [`exhausted`](Self::exhausted) and its reserve: wrong local calls.
+    /// If the header is not in `out`, or, with debug assertions, if it tells another epoch, or
+    /// `number` is past the limit of [`exhausted`](Self::exhausted) and its reserve: wrong local
+    /// calls.
     pub fn seal(&self, number: u64, out: &mut Vec<u8>, header_start: usize, number_offset: usize) {
-        debug_assert!(number < SEALED_MAX, "the link must have closed (KEY-4)");
+        let sealed = number.saturating_sub(self.since);
+        debug_assert!(sealed < SEALED_MAX, "the link must have closed (KEY-4)");
+        debug_assert_eq!(
+            Flags(out[header_start]).epoch(),
+            Flags::epoch_bits(self.epoch)
+        );
         let number_len = Flags(out[header_start]).number_len();
         let frames = number_offset + number_len;
         pad_for_sample(out, number_offset);
@@ -114,7 +176,7 @@ impl Sealer {
         out.extend_from_slice(tag.as_ref());
 
         let mask = self
-            .keys
+            .header
             .mask(out, number_offset)
             .expect("four bytes and the tag hold the sample");
         out[header_start] ^= mask[0] & Flags::PROTECTED;
@@ -125,7 +187,7 @@ impl Sealer {
     /// anything else under this key (KEY-4).
     #[must_use]
     pub const fn exhausted(&self, number: u64) -> bool {
-        number >= SEALED_MAX - SEALED_RESERVE
+        number.saturating_sub(self.since) >= SEALED_MAX - SEALED_RESERVE
     }
 }
 
@@ -146,7 +208,7 @@ pub enum OpenError {
     /// Shorter than any packet (PKT-3).
     #[error("too short for a packet")]
     TooShort,
-    /// Of an epoch that is not in use (PKT-6).
+    /// Of an epoch that is neither in use nor next to it (PKT-6, KEY-7).
     #[error("unknown key epoch")]
     Epoch,
     /// Its number was seen before, or is below the window (KEY-2).
@@ -159,7 +221,15 @@ pub enum OpenError {
 
 /// Opens the packets of one direction, each once.
 pub struct Opener {
-    keys: PacketKeys,
+    secret: Secret,
+    header: HeaderKey,
+    epoch: u64,
+    /// The keys of that epoch.
+    current: EpochKeys,
+    /// Those of the one before, if there was one (KEY-7).
+    previous: Option<Box<EpochKeys>>,
+    /// Those of the one after, from the first datagram on that claims to be of it (KEY-7).
+    next: Option<Box<EpochKeys>>,
     window: ReplayWindow,
     forged: u64,
 }
@@ -168,8 +238,14 @@ impl Opener {
     /// Opens with the keys derived from `secret`, a [`receive`](super::LinkSecrets::receive) secret.
     #[must_use]
     pub fn new(secret: &[u8; KEY_LEN]) -> Self {
+        let secret = Secret::new(secret);
         Self {
-            keys: PacketKeys::derive(secret),
+            header: secret.header(),
+            epoch: 0,
+            current: secret.epoch(0),
+            previous: None,
+            next: None,
+            secret,
             window: ReplayWindow::new(),
             forged: 0,
         }
@@ -187,6 +263,12 @@ impl Opener {
         self.forged
     }
 
+    /// The highest epoch of which a packet has decrypted (KEY-7).
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Whether so many packets failed authentication that the link must close (KEYS) (KEY-4).
     #[must_use]
     pub const fn exhausted(&self) -> bool {
@@ -198,12 +280,10 @@ impl Opener {
     pub fn open(&mut self, mut datagram: BytesMut, cid_len: usize) -> Result<Opened, OpenError> {
         let number_offset = 1 + cid_len;
         let mask = self
-            .keys
+            .header
             .mask(&datagram, number_offset)
             .ok_or(OpenError::TooShort)?;
-        if Flags(datagram[0]).epoch() != 0 {
-            return Err(OpenError::Epoch);
-        }
+        let age = self.age_of(Flags(datagram[0]).epoch())?;
         datagram[0] ^= mask[0] & Flags::PROTECTED;
         let flags = Flags(datagram[0]);
         let number_len = flags.number_len();
@@ -216,9 +296,12 @@ impl Opener {
         if !self.window.is_fresh(number) {
             return Err(OpenError::Replay);
         }
-        let plain_len = self.decrypt(number, &datagram, &mut payload)?;
+        let plain_len = self.decrypt(age, number, &datagram, &mut payload)?;
         payload.truncate(plain_len);
         self.window.insert(number);
+        if age == Age::Next {
+            self.follow();
+        }
         Ok(Opened {
             number,
             reserved_bits: flags.has_reserved_bits(),
@@ -226,22 +309,57 @@ impl Opener {
         })
     }
 
+    /// Which keys the epoch bits of a header mean (KEY-7).
+    fn age_of(&self, bits: u8) -> Result<Age, OpenError> {
+        let is = |epoch| Flags::epoch_bits(epoch) == bits;
+        if is(self.epoch) {
+            Ok(Age::Current)
+        } else if is(self.epoch + 1) {
+            Ok(Age::Next)
+        } else if self.previous.is_some() && is(self.epoch.wrapping_sub(1)) {
+            Ok(Age::Previous)
+        } else {
+            Err(OpenError::Epoch)
+        }
+    }
+
+    /// The keys of that age. Those of the next epoch are derived when they are first asked for, and
+    /// kept: a stranger who sends their bits costs that once.
+    fn keys(&mut self, age: Age) -> &EpochKeys {
+        match (age, &self.previous) {
+            (Age::Previous, Some(previous)) => previous,
+            (Age::Current | Age::Previous, _) => &self.current,
+            (Age::Next, _) => {
+                let (secret, epoch) = (&self.secret, self.epoch + 1);
+                self.next
+                    .get_or_insert_with(|| Box::new(secret.epoch(epoch)))
+            }
+        }
+    }
+
+    /// A packet of the next epoch has decrypted, so the peer is there (KEY-7).
+    fn follow(&mut self) {
+        if let Some(next) = self.next.take() {
+            let current = core::mem::replace(&mut self.current, *next);
+            self.previous = Some(Box::new(current));
+            self.epoch += 1;
+        }
+    }
+
     /// Decrypts `payload` in place and says how many bytes of it are frames; the rest is the tag.
     fn decrypt(
         &mut self,
+        age: Age,
         number: u64,
         header: &[u8],
         payload: &mut [u8],
     ) -> Result<usize, OpenError> {
         if bug!(NoAeadCheck) {
-            return Ok(self.decrypt_unchecked(number, payload));
+            return Ok(decrypt_unchecked(self.keys(age), number, payload));
         }
-        let nonce = self.keys.nonce(number);
-        match self
-            .keys
-            .aead
-            .open_in_place(nonce, Aad::from(header), payload)
-        {
+        let keys = self.keys(age);
+        let nonce = keys.nonce(number);
+        match keys.aead.open_in_place(nonce, Aad::from(header), payload) {
             Ok(plain) => Ok(plain.len()),
             Err(ring::error::Unspecified) => {
                 self.forged = self.forged.saturating_add(1);
@@ -249,21 +367,27 @@ impl Opener {
             }
         }
     }
+}
 
-    /// What [`decrypt`](Self::decrypt) does without looking at the tag. Sealing zeros under the
-    /// same nonce gives the keystream, which is all that lies between ciphertext and plain text.
-    fn decrypt_unchecked(&self, number: u64, payload: &mut [u8]) -> usize {
-        let plain_len = payload.len() - TAG_LEN;
-        let mut keystream = vec![0; plain_len];
-        let nonce = self.keys.nonce(number);
-        let _tag = self
-            .keys
-            .aead
-            .seal_in_place_separate_tag(nonce, Aad::empty(), &mut keystream)
-            .expect("a datagram is far below the AEAD's length limit");
-        xor(&mut payload[..plain_len], &keystream);
-        plain_len
-    }
+/// How old the epoch of a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Previous,
+    Current,
+    Next,
+}
+
+/// What [`Opener::decrypt`] does without looking at the tag. Sealing zeros under the same nonce gives
+/// the keystream, which is all that lies between ciphertext and plain text.
+fn decrypt_unchecked(keys: &EpochKeys, number: u64, payload: &mut [u8]) -> usize {
+    let plain_len = payload.len() - TAG_LEN;
+    let mut keystream = vec![0; plain_len];
+    let _tag = keys
+        .aead
+        .seal_in_place_separate_tag(keys.nonce(number), Aad::empty(), &mut keystream)
+        .expect("a datagram is far below the AEAD's length limit");
+    xor(&mut payload[..plain_len], &keystream);
+    plain_len
 }
 
 /// `N` bytes of HKDF-Expand (KEY-1).

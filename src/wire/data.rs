@@ -18,7 +18,7 @@ pub const NUMBER_LEN_MAX: usize = 4;
 /// How far behind the start of the packet number the sample for header protection begins (PKT-4).
 pub const SAMPLE_OFFSET: usize = 4;
 
-/// The fewest bytes of a packet number that a sender picks (PKT-2).
+/// The fewest bytes of a packet number that a sender picks (PKT-2), so that a short one takes no more than PKT-7 allows.
 const NUMBER_LEN_MIN: usize = 2;
 
 /// Whether the first byte of a datagram says that it is of the data class (SPEC.md section 5).
@@ -51,7 +51,19 @@ impl Flags {
         Self(Self::CLASS | (number_len - 1) as u8)
     }
 
-    /// The epoch, 0 to 3. These bits are not protected: they tell which keys to use (PKT-6).
+    /// These flags in an epoch, of which they tell the lowest two bits (PKT-6).
+    #[must_use]
+    pub const fn in_epoch(self, epoch: u64) -> Self {
+        Self(self.0 & !Self::EPOCH | Self::epoch_bits(epoch) << 5)
+    }
+
+    /// What of an epoch is sent (PKT-6).
+    #[must_use]
+    pub const fn epoch_bits(epoch: u64) -> u8 {
+        (epoch % 4) as u8
+    }
+
+    /// The epoch's lowest bits, 0 to 3. These bits are not protected: they tell which keys to use (PKT-6).
     #[must_use]
     pub const fn epoch(self) -> u8 {
         (self.0 & Self::EPOCH) >> 5
@@ -79,6 +91,8 @@ pub struct DataHeader<'a> {
     pub number: u64,
     /// How many of its lowest bytes are sent.
     number_len: usize,
+    /// The flags.
+    flags: Flags,
 }
 
 impl<'a> DataHeader<'a> {
@@ -86,11 +100,20 @@ impl<'a> DataHeader<'a> {
     /// the receiver is known to have seen.
     #[must_use]
     pub fn new(cid: &'a [u8], number: u64, largest_acked: Option<u64>) -> Self {
+        let number_len = number_len(number, largest_acked);
         Self {
             cid,
             number,
-            number_len: number_len(number, largest_acked),
+            number_len,
+            flags: Flags::new(number_len),
         }
+    }
+
+    /// The same header in another epoch than 0 (PKT-6).
+    #[must_use]
+    pub const fn in_epoch(self, epoch: u64) -> Self {
+        let flags = self.flags.in_epoch(epoch);
+        Self { flags, ..self }
     }
 
     /// How many bytes [`DataHeader::encode`] appends.
@@ -101,7 +124,7 @@ impl<'a> DataHeader<'a> {
 
     /// Appends the header, and returns where in `out` the packet number begins.
     pub fn encode(&self, out: &mut Vec<u8>) -> usize {
-        out.push(Flags::new(self.number_len).0);
+        out.push(self.flags.0);
         out.extend_from_slice(self.cid);
         let number_offset = out.len();
         let bytes = self.number.to_be_bytes();
@@ -189,6 +212,23 @@ mod tests {
             let flags = Flags::new(len);
             assert!(is_data(flags.0) && !flags.has_reserved_bits());
             assert_eq!((flags.epoch(), flags.number_len()), (0, len));
+        }
+    }
+
+    /// PKT-6.
+    #[test]
+    fn a_header_tells_the_lowest_two_bits_of_its_epoch() {
+        for epoch in 0..9 {
+            let mut out = Vec::new();
+            DataHeader::new(b"", 7, None)
+                .in_epoch(epoch)
+                .encode(&mut out);
+            let flags = Flags(out[0]);
+            assert!(is_data(out[0]) && !flags.has_reserved_bits());
+            assert_eq!(
+                (u64::from(flags.epoch()), flags.number_len()),
+                (epoch % 4, 2)
+            );
         }
     }
 

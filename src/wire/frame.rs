@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::{Ack, DecodeError, Reader, put_sized, put_varint, varint_len};
+use super::{Ack, Cid, DecodeError, Reader, put_sized, put_varint, varint_len};
 
 /// The most bytes of a message (LIM-2, FRM-4).
 pub const MESSAGE_MAX: usize = 65_536;
@@ -15,6 +15,12 @@ const PING: u8 = 0x01;
 const ACK: u8 = 0x02;
 const MSG: u8 = 0x04;
 const FRAG: u8 = 0x05;
+const CREDIT_LINK: u8 = 0x07;
+const CREDIT_CHANNEL: u8 = 0x08;
+const NEW_CID: u8 = 0x09;
+const RETIRE_CID: u8 = 0x0a;
+const PATH_CHALLENGE: u8 = 0x0b;
+const PATH_RESPONSE: u8 = 0x0c;
 const CLOSE: u8 = 0x0d;
 
 /// From this type on, a frame tells its own length and is skipped when unknown (FRM-2).
@@ -51,6 +57,34 @@ pub enum Frame {
         /// The piece; neither empty nor the whole message (FRM-4).
         data: Bytes,
     },
+    /// What the messages of all channels but the control channel may cost in total (CRD-3).
+    CreditLink {
+        /// The total, from the beginning of the link on.
+        limit: u64,
+    },
+    /// What the messages of a channel may cost in total (CRD-3).
+    CreditChannel {
+        /// The channel.
+        channel: u64,
+        /// The total, from the beginning of the link on.
+        limit: u64,
+    },
+    /// A further connection id under which the sender can be reached (CID-1).
+    NewCid {
+        /// Its place among all that the sender ever gave out on this link; the handshake's is 0.
+        sequence: u64,
+        /// The connection id; not empty.
+        cid: Cid,
+    },
+    /// A connection id of the receiver is not used any more (CID-2).
+    RetireCid {
+        /// Its place.
+        sequence: u64,
+    },
+    /// Random bytes that whoever is at the other end of a path is to send back (PTH-2).
+    PathChallenge([u8; 8]),
+    /// Those bytes (PTH-3).
+    PathResponse([u8; 8]),
     /// The end of the link.
     Close {
         /// Why, as a code point of SPEC.md section 14.
@@ -100,6 +134,33 @@ impl Frame {
                 offset,
                 data,
             } => put_frag(out, *channel, *number, *total, *offset, data),
+            Self::CreditLink { limit } => {
+                out.push(CREDIT_LINK);
+                put_varint(out, *limit);
+            }
+            Self::CreditChannel { channel, limit } => {
+                out.push(CREDIT_CHANNEL);
+                put_varint(out, *channel);
+                put_varint(out, *limit);
+            }
+            Self::NewCid { sequence, cid } => {
+                assert!(!cid.as_bytes().is_empty(), "an empty connection id");
+                out.push(NEW_CID);
+                put_varint(out, *sequence);
+                put_sized(out, cid.as_bytes());
+            }
+            Self::RetireCid { sequence } => {
+                out.push(RETIRE_CID);
+                put_varint(out, *sequence);
+            }
+            Self::PathChallenge(data) => {
+                out.push(PATH_CHALLENGE);
+                out.extend_from_slice(data);
+            }
+            Self::PathResponse(data) => {
+                out.push(PATH_RESPONSE);
+                out.extend_from_slice(data);
+            }
             Self::Close { code, reason } => {
                 let len = reason.len();
                 assert!(len <= REASON_MAX, "a reason of {len} bytes");
@@ -128,17 +189,23 @@ impl Frame {
                 data: payload.slice_ref(reader.sized()?),
             },
             FRAG => Self::decode_frag(payload, &mut reader)?,
-            CLOSE => {
-                let code = reader.varint()?;
-                let reason = reader.text()?;
-                if reason.len() > REASON_MAX {
-                    return Err(DecodeError::Invalid("length of a reason"));
-                }
-                Self::Close {
-                    code,
-                    reason: reason.to_owned(),
-                }
-            }
+            CREDIT_LINK => Self::CreditLink {
+                limit: reader.varint()?,
+            },
+            CREDIT_CHANNEL => Self::CreditChannel {
+                channel: reader.varint()?,
+                limit: reader.varint()?,
+            },
+            NEW_CID => Self::NewCid {
+                sequence: reader.varint()?,
+                cid: Cid::decode(reader.sized()?)?,
+            },
+            RETIRE_CID => Self::RetireCid {
+                sequence: reader.varint()?,
+            },
+            PATH_CHALLENGE => Self::PathChallenge(reader.array()?),
+            PATH_RESPONSE => Self::PathResponse(reader.array()?),
+            CLOSE => Self::decode_close(&mut reader)?,
             kind @ SKIPPABLE.. => Self::Unknown {
                 kind,
                 data: payload.slice_ref(reader.sized()?),
@@ -148,6 +215,18 @@ impl Frame {
         let taken = payload.len() - reader.remaining();
         payload.advance(taken);
         Ok(frame)
+    }
+
+    fn decode_close(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let code = reader.varint()?;
+        let reason = reader.text()?;
+        if reason.len() > REASON_MAX {
+            return Err(DecodeError::Invalid("length of a reason"));
+        }
+        Ok(Self::Close {
+            code,
+            reason: reason.to_owned(),
+        })
     }
 
     fn decode_frag(payload: &Bytes, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -34,6 +34,7 @@
 //! - *Errors name the blame.* A [`DecodeError`] is always the sender's fault or the network's.
 
 mod ack;
+mod cid;
 mod codec;
 mod data;
 mod frame;
@@ -42,6 +43,7 @@ mod handshake;
 pub mod roundtrip;
 
 pub use ack::{ACK_RANGES_MAX, Ack, AckRanges};
+pub use cid::Cid;
 pub use codec::{Reader, VARINT_MAX, put_sized, put_varint, varint_len};
 pub use data::{
     DataHeader, Flags, NUMBER_LEN_MAX, SAMPLE_OFFSET, TAG_LEN, is_data, pad_for_sample,

@@ -79,6 +79,10 @@ pub(super) enum Step {
     Close {
         by: End,
     },
+    /// One side seals with new keys from now on.
+    RotateKeys {
+        by: End,
+    },
     Forge(Forgery),
 }
 
@@ -88,7 +92,8 @@ pub(super) struct Forgery {
     pub(super) to: End,
     /// How far its number is ahead of how many datagrams the true peer has sent.
     pub(super) ahead: u16,
-    /// Bits to set in the flags, besides the number's length.
+    /// Bits to set in the flags, besides the number's length: the epoch whose keys are taken, and
+    /// reserved ones.
     pub(super) flags: u8,
     pub(super) frames: Vec<u8>,
 }
@@ -116,6 +121,9 @@ impl<'a> Arbitrary<'a> for Step {
                 count: 1 << (high % 8),
             },
             9..=11 => Self::Fault(input.arbitrary()?),
+            12 if high == 14 => Self::RotateKeys {
+                by: input.arbitrary().map(End::from_bit)?,
+            },
             12 if high == 15 => Self::Close {
                 by: input.arbitrary().map(End::from_bit)?,
             },

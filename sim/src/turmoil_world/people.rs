@@ -212,7 +212,12 @@ impl Person {
                     .await;
                 return;
             }
-            ClientEvent::Online | ClientEvent::Offline | ClientEvent::JoinRefused { .. } => return,
+            ClientEvent::Online
+            | ClientEvent::Offline
+            | ClientEvent::JoinRefused { .. }
+            | ClientEvent::RoomLeft { .. }
+            | ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. } => return,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::Fork { room } => Observation::Fork(life, room),
             ClientEvent::Line { room, line } => {

@@ -492,7 +492,12 @@ impl World {
                 running.client.set_identity(node.identity.clone(), self.now);
                 return true;
             }
-            ClientEvent::Online | ClientEvent::Offline => return false,
+            // Nobody leaves a single room, or asks who is there, in these plans.
+            ClientEvent::Online
+            | ClientEvent::Offline
+            | ClientEvent::RoomLeft { .. }
+            | ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. } => return false,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.violate(

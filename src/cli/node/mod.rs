@@ -3,7 +3,7 @@
 //! First the name, then a [session](session::Session): one driver of one machine, which lasts
 //! until the node leaves, or the name turns out to be taken and another one is asked for.
 
-mod connect;
+mod command;
 mod session;
 mod words;
 
@@ -21,6 +21,7 @@ use super::screen::Screen;
 use super::signals::Signals;
 use super::{files, logging};
 use crate::chat::Name;
+use command::Command;
 use session::Session;
 
 const NAME_PROMPT: &str = "Enter User Name: ";
@@ -50,6 +51,9 @@ enum Typed {
     Nothing,
     Leave,
     Text(Bytes),
+    Command(Command),
+    /// A command that is wrong, and how.
+    Mistake(String),
 }
 
 /// Runs a node until it leaves.
@@ -154,13 +158,17 @@ impl Terminal {
 }
 
 impl Typed {
-    /// CLI-3. No command is known yet, so that every line that begins with one `/` is text.
+    /// CLI-3. A line that begins with `/` and is no known command is text.
     fn of(line: Vec<u8>) -> Self {
         match line.as_slice() {
             b"" => Self::Nothing,
             b"q!" => Self::Leave,
             [b'/', b'/', ..] => Self::Text(Bytes::from(line).slice(1..)),
-            _ => Self::Text(line.into()),
+            _ => match Command::of(&line) {
+                Some(Ok(command)) => Self::Command(command),
+                Some(Err(mistake)) => Self::Mistake(mistake),
+                None => Self::Text(line.into()),
+            },
         }
     }
 }
@@ -184,6 +192,8 @@ mod tests {
             ("//x", text("/x")),
             ("///x", text("//x")),
             ("//", text("/")),
+            ("/rooms", Typed::Command(Command::Rooms)),
+            ("/join", Typed::Mistake("/join ROOM".to_owned())),
         ] {
             assert_eq!(Typed::of(line.into()), meaning, "{line:?}");
         }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
-use super::connect::{Ways, find_ways};
+use super::command::{Command, HELP};
 use super::{FAREWELL, LINE_PROMPT, Outcome, Terminal, Typed, words};
 use crate::chat::{Name, NoticeEvent, RoomName, check_body};
 use crate::cli::address::HostPort;
@@ -20,7 +20,9 @@ use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, PublishError};
-use crate::driver::{Clock, Driver, Ends, NodeCommand, memory_journal, system_seed};
+use crate::driver::{
+    Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
+};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
 
@@ -37,7 +39,7 @@ pub(super) struct Session<'a> {
     data_dir: &'a Path,
     hosts: &'a KnownHosts,
     terminal: &'a mut Terminal,
-    /// The first one is typed to.
+    /// The first one is typed to; there may be none left.
     rooms: Vec<RoomName>,
     /// What the file of known hosts had when the session began.
     remembered: Option<Remembered>,
@@ -107,7 +109,10 @@ impl<'a> Session<'a> {
             .transpose()?;
         let known = key.zip(profile.as_ref().map(|profile| profile.identity.clone()));
 
-        let Ways { sockets, paths } = find_ways(&host).await?;
+        let ways = find_ways(&host.host, host.port).await;
+        let Ways { sockets, paths } = ways.map_err(|error| {
+            Failure::new(Code::Unavailable, format!("cannot reach {host}: {error}"))
+        })?;
         let clock = Clock::system();
         let mut rng = SeededRng::new(system_seed().map_err(|error| {
             let message = format!("the system has no randomness: {error}");
@@ -245,6 +250,8 @@ impl<'a> Session<'a> {
             Input::Line(line) => match Typed::of(line) {
                 Typed::Nothing => {}
                 Typed::Leave => return self.leave().await,
+                Typed::Command(command) => self.on_command(command).await,
+                Typed::Mistake(why) => self.note(why).await,
                 Typed::Text(text) => match check_body(&text) {
                     Ok(()) => self.publish(text).await,
                     // CLI-4
@@ -253,6 +260,53 @@ impl<'a> Session<'a> {
             },
         }
         self.terminal.screen.prompt(LINE_PROMPT).await;
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Join(room) => {
+                let was_in = self.rooms.contains(&room);
+                self.rooms.retain(|other| *other != room);
+                self.rooms.insert(0, room.clone());
+                if !was_in {
+                    let history = self.args.history;
+                    self.command(NodeCommand::Join { room, history }).await;
+                }
+                self.say_where().await;
+            }
+            Command::Leave(room) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) if self.rooms.contains(&room) => {
+                    self.command(NodeCommand::LeaveRoom { room }).await;
+                }
+                Some(room) => self.note(format!("you are not in {room}")).await,
+                None => self.say_where().await,
+            },
+            Command::Who(room) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) => {
+                    let (reply, asked) = oneshot::channel();
+                    self.command(NodeCommand::AskWho {
+                        room: room.clone(),
+                        reply,
+                    })
+                    .await;
+                    if asked.await == Ok(false) {
+                        let note =
+                            format!("-- {room} cannot be asked now: not there, or no contact --");
+                        self.note(note).await;
+                    }
+                }
+                None => self.say_where().await,
+            },
+            Command::Rooms => {
+                let (reply, asked) = oneshot::channel();
+                self.command(NodeCommand::AskRooms { reply }).await;
+                if asked.await == Ok(false) {
+                    self.note("-- the broker cannot be asked now: no contact --".to_owned())
+                        .await;
+                }
+            }
+            Command::Help => self.note(HELP.to_owned()).await,
+        }
     }
 
     async fn refuse(&self, why: &str) {
@@ -266,9 +320,12 @@ impl<'a> Session<'a> {
     }
 
     async fn publish(&mut self, text: Bytes) {
+        let Some(room) = self.rooms.first().cloned() else {
+            return self.refuse("you are in no room: /join ROOM").await;
+        };
         let (reply, answer) = oneshot::channel();
         let command = NodeCommand::Publish {
-            room: self.rooms[0].clone(),
+            room,
             text: text.clone(),
             reply,
         };
@@ -298,16 +355,25 @@ impl<'a> Session<'a> {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
             }
-            ClientEvent::Joined { room } if room == self.rooms[0] => self.on_seated().await,
+            ClientEvent::Joined { room } if self.types_to(&room) => self.on_seated().await,
             ClientEvent::Joined { .. } => {}
             ClientEvent::JoinRefused { room, reason, .. } => {
-                if room == self.rooms[0] {
+                if !self.is_seated && self.types_to(&room) {
                     let message = format!("the broker does not let you into {room}: {reason}");
                     return Err(Failure::new(Code::Refused, message));
                 }
                 self.note(format!("-- not let into {room}: {reason} --"))
                     .await;
+                self.forget(&room).await;
             }
+            ClientEvent::RoomLeft { room } => {
+                self.note(format!("-- you have left {room} --")).await;
+                self.forget(&room).await;
+            }
+            ClientEvent::Roster { room, total, names } => {
+                self.note(words::roster(&room, total, &names)).await;
+            }
+            ClientEvent::Rooms { total, rooms } => self.note(words::rooms(total, &rooms)).await,
             ClientEvent::Fork { room } => {
                 let note = format!(
                     "-- the broker has another history of {room} than before (lost, or restored \
@@ -342,7 +408,28 @@ impl<'a> Session<'a> {
 
     /// The room, if it is not the one that is typed to.
     fn further<'r>(&self, room: &'r RoomName) -> Option<&'r RoomName> {
-        (*room != self.rooms[0]).then_some(room)
+        (!self.types_to(room)).then_some(room)
+    }
+
+    fn types_to(&self, room: &RoomName) -> bool {
+        self.rooms.first() == Some(room)
+    }
+
+    /// The client is not, or no longer, in `room`.
+    async fn forget(&mut self, room: &RoomName) {
+        let was_typed_to = self.types_to(room);
+        self.rooms.retain(|other| other != room);
+        if was_typed_to {
+            self.say_where().await;
+        }
+    }
+
+    async fn say_where(&self) {
+        let note = match self.rooms.first() {
+            Some(room) => format!("-- what you type goes to {room} --"),
+            None => "-- you are in no room: /join ROOM --".to_owned(),
+        };
+        self.note(note).await;
     }
 
     /// SEC-9: the key is remembered before anything is said to its owner.

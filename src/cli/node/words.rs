@@ -32,6 +32,36 @@ fn prefix(room: Option<&RoomName>) -> String {
         .unwrap_or_default()
 }
 
+/// The answer to `/who`.
+pub(super) fn roster(room: &RoomName, total: u64, names: &[Name]) -> String {
+    let listed: Vec<_> = names.iter().map(|name| visible(name.as_str())).collect();
+    format!(
+        "-- in {}: {} --",
+        visible(room.as_str()),
+        and_more(total, &listed)
+    )
+}
+
+/// The answer to `/rooms`.
+pub(super) fn rooms(total: u64, rooms: &[(RoomName, u64)]) -> String {
+    let entry = |(room, people): &(RoomName, u64)| format!("{} ({people})", visible(room.as_str()));
+    let listed: Vec<_> = rooms.iter().map(entry).collect();
+    format!("-- rooms: {} --", and_more(total, &listed))
+}
+
+fn and_more<T: AsRef<str>>(total: u64, listed: &[T]) -> String {
+    let joined = listed
+        .iter()
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match total.saturating_sub(listed.len() as u64) {
+        0 if listed.is_empty() => "nobody".to_owned(),
+        0 => joined,
+        more => format!("{joined} and {more} more"),
+    }
+}
+
 /// `1 line`, `2 lines`.
 pub(super) fn lines(count: usize) -> String {
     let s = if count == 1 { "" } else { "s" };
@@ -183,6 +213,21 @@ mod tests {
         let text = contradicting_url(&host, shown, file, remembered);
         assert!(text.contains("line 3 of /data/known_hosts"), "{text}");
         assert!(text.contains(&shown.fingerprint()), "{text}");
+    }
+
+    /// RUM-13, SGN-6.
+    #[test]
+    fn lists_say_how_much_they_leave_out() {
+        let name = |name: &str| Name::new(name).unwrap();
+        let lobby = RoomName::default();
+        let names = [name("ada"), name("bob")];
+        assert_eq!(roster(&lobby, 2, &names), "-- in lobby: ada, bob --");
+        assert_eq!(
+            roster(&lobby, 9, &names),
+            "-- in lobby: ada, bob and 7 more --"
+        );
+        assert_eq!(roster(&lobby, 0, &[]), "-- in lobby: nobody --");
+        assert_eq!(rooms(1, &[(lobby, 3)]), "-- rooms: lobby (3) --");
     }
 
     /// NOD-3, NOD-4.

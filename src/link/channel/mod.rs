@@ -4,9 +4,11 @@
 //! into FRAGs (CHN-5). Because the cuts are fixed, a piece is named by a small index, and 64 bits
 //! tell which pieces of a message are settled. A channel takes memory from its first message on.
 
+mod credit;
 mod receive;
 mod send;
 
+pub use credit::{CREDIT_CHANNEL, CREDIT_LINK, MESSAGE_COST};
 pub(super) use receive::{Fragment, Novelty, ReceiveChannels};
 pub(super) use send::{SendChannels, Which};
 

@@ -1,20 +1,38 @@
 //! The receiving half of the channels: reassembly and reordering.
 //!
 //! Everything here is bounded before it is kept: how far ahead a message may be, how many bytes a
-//! channel holds (CHN-4), and in how many parts a message is (CHN-5). What waits is copied out of
+//! channel holds (CHN-4), how much all channels hold that their owner has not taken (CRD-2), and in
+//! how many parts a message is (CHN-5). What waits is copied out of
 //! the datagram that it came in, so that a byte never keeps a kilobyte alive.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, FRAGMENTS_MAX};
+use super::credit::Grant;
+use super::{
+    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CONTROL, CREDIT_CHANNEL, CREDIT_LINK, FRAGMENTS_MAX,
+};
 use crate::bug;
 use crate::link::report::Violation;
+use crate::wire::Frame;
 
 /// All channels that anything ever came on, by their numbers.
-#[derive(Debug, Default)]
-pub(in crate::link) struct ReceiveChannels(Vec<ReceiveChannel>);
+#[derive(Debug)]
+pub(in crate::link) struct ReceiveChannels {
+    channels: Vec<ReceiveChannel>,
+    /// For all but the control channel (CRD-1).
+    credit: Grant,
+}
+
+impl Default for ReceiveChannels {
+    fn default() -> Self {
+        Self {
+            channels: Vec::new(),
+            credit: Grant::new(CREDIT_LINK),
+        }
+    }
+}
 
 /// Whether a piece told anything new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +55,8 @@ impl ReceiveChannels {
         data: Bytes,
         deliver: impl FnMut(Bytes),
     ) -> Result<Novelty, Violation> {
-        self.channel(channel).on_message(number, data, deliver)
+        let at = self.begin(channel, number, data.len())?;
+        self.channels[at].on_message(number, data, deliver)
     }
 
     /// A fragment came (CHN-5); otherwise like [`on_message`](Self::on_message).
@@ -48,23 +67,85 @@ impl ReceiveChannels {
         fragment: Fragment,
         deliver: impl FnMut(Bytes),
     ) -> Result<Novelty, Violation> {
-        self.channel(channel)
-            .on_fragment(number, &fragment, deliver)
+        let at = self.begin(channel, number, fragment.total)?;
+        self.channels[at].on_fragment(number, &fragment, deliver)
+    }
+
+    /// The owner took a message of `len` bytes (CRD-3).
+    pub(in crate::link) fn on_taken(&mut self, channel: u8, len: usize) {
+        if let Ok(at) = self.find(channel) {
+            self.channels[at].credit.on_taken(len);
+        }
+        if channel != CONTROL {
+            self.credit.on_taken(len);
+        }
+    }
+
+    /// The next credit that the peer is to be told of, and its channel, if it is a channel's (CRD-3).
+    pub(in crate::link) fn credit_due(&self) -> Option<(Option<u8>, Frame)> {
+        if let Some(limit) = self.credit.due() {
+            return Some((None, Frame::CreditLink { limit }));
+        }
+        self.channels.iter().find_map(|channel| {
+            let (limit, channel) = (channel.credit.due()?, channel.id);
+            let frame = Frame::CreditChannel {
+                channel: channel.into(),
+                limit,
+            };
+            Some((Some(channel), frame))
+        })
+    }
+
+    /// Credit was told.
+    pub(in crate::link) fn on_credit_sent(&mut self, channel: Option<u8>) {
+        if let Some(grant) = self.grant(channel) {
+            grant.on_sent();
+        }
+    }
+
+    /// Credit that was told was lost.
+    pub(in crate::link) fn on_credit_lost(&mut self, channel: Option<u8>) {
+        if let Some(grant) = self.grant(channel) {
+            grant.on_lost();
+        }
+    }
+
+    fn grant(&mut self, channel: Option<u8>) -> Option<&mut Grant> {
+        match channel {
+            None => Some(&mut self.credit),
+            Some(channel) => {
+                let at = self.find(channel).ok()?;
+                Some(&mut self.channels[at].credit)
+            }
+        }
+    }
+
+    /// The place of a channel on which a piece of message `number` came. The message of `len` bytes
+    /// counts from its first piece on (CRD-2).
+    fn begin(&mut self, channel: u8, number: u64, len: usize) -> Result<usize, Violation> {
+        let at = self.open(channel);
+        if self.channels[at].is_new(number) {
+            self.channels[at].credit.on_begun(len)?;
+            if channel != CONTROL {
+                self.credit.on_begun(len)?;
+            }
+        }
+        Ok(at)
     }
 
     fn find(&self, channel: u8) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&channel, |other| other.id)
+        self.channels
+            .binary_search_by_key(&channel, |other| other.id)
     }
 
-    fn channel(&mut self, channel: u8) -> &mut ReceiveChannel {
-        let at = match self.find(channel) {
+    fn open(&mut self, channel: u8) -> usize {
+        match self.find(channel) {
             Ok(at) => at,
             Err(at) => {
-                self.0.insert(at, ReceiveChannel::new(channel));
+                self.channels.insert(at, ReceiveChannel::new(channel));
                 at
             }
-        };
-        &mut self.0[at]
+        }
     }
 }
 
@@ -85,6 +166,7 @@ struct ReceiveChannel {
     waiting: BTreeMap<u64, Incoming>,
     /// The bytes in `waiting` (CHN-4).
     bytes: usize,
+    credit: Grant,
 }
 
 /// A message that waits.
@@ -105,7 +187,13 @@ impl ReceiveChannel {
             next: 0,
             waiting: BTreeMap::new(),
             bytes: 0,
+            credit: Grant::new(CREDIT_CHANNEL),
         }
+    }
+
+    /// Whether no piece of a message has come yet.
+    fn is_new(&self, number: u64) -> bool {
+        self.next <= number && !self.waiting.contains_key(&number)
     }
 
     fn on_message(
@@ -404,10 +492,10 @@ mod tests {
             for (at, len) in cuts.into_iter().chain(in_order) {
                 let end = 3_000.min(at + len);
                 reader.fragment(0, 3_000, at, &message[at..end]).unwrap();
-                prop_assert!(reader.0.0[0].bytes <= 3_000);
+                prop_assert!(reader.0.channels[0].bytes <= 3_000);
             }
             prop_assert_eq!(&reader.1, &[Bytes::from(message)]);
-            prop_assert_eq!(reader.0.0[0].bytes, 0);
+            prop_assert_eq!(reader.0.channels[0].bytes, 0);
         }
     }
 }

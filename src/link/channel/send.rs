@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CONTROL, FRAGMENTS_MAX, PIECE_MAX, Piece};
+use super::credit::Allowance;
+use super::{
+    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CONTROL, CREDIT_CHANNEL, CREDIT_LINK, FRAGMENTS_MAX,
+    PIECE_MAX, Piece,
+};
 use crate::bug;
 use crate::link::report::SendError;
 use crate::wire::{MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_msg};
@@ -12,9 +16,11 @@ use crate::wire::{MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_ms
 const _: () = assert!(MESSAGE_MAX.div_ceil(PIECE_MAX) <= FRAGMENTS_MAX);
 
 /// All channels that anything was ever sent on, by their numbers, and whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::link) struct SendChannels {
     channels: Vec<SendChannel>,
+    /// For all but the control channel, which nothing is to hold up (CRD-1).
+    credit: Allowance,
     /// The channel that begins the next packet, after the control channel (CHN-6).
     turn: u8,
 }
@@ -26,16 +32,32 @@ pub(in crate::link) enum Which {
     New,
 }
 
+impl Default for SendChannels {
+    fn default() -> Self {
+        Self {
+            channels: Vec::new(),
+            credit: Allowance::new(CREDIT_LINK),
+            turn: 0,
+        }
+    }
+}
+
 impl SendChannels {
-    /// Whether a message of `len` bytes may be queued (CHN-4, CHN-5).
+    /// Whether a message of `len` bytes may be queued (CHN-4, CHN-5, CRD-2).
     pub(in crate::link) fn check(&self, channel: u8, len: usize) -> Result<(), SendError> {
         if len > MESSAGE_MAX {
             return Err(SendError::TooLong);
         }
-        match self.get(channel) {
-            Some(channel) if !channel.has_room(len) => Err(SendError::ChannelFull),
-            _ => Ok(()),
+        let is_full = |channel: &SendChannel| !channel.has_room(len);
+        let is_poor = |channel: &SendChannel| !channel.credit.has_room(len);
+        let state = self.get(channel);
+        if state.is_some_and(is_full) {
+            return Err(SendError::ChannelFull);
         }
+        if state.is_some_and(is_poor) || (channel != CONTROL && !self.credit.has_room(len)) {
+            return Err(SendError::NoCredit);
+        }
+        Ok(())
     }
 
     /// Queues a message that was checked.
@@ -47,7 +69,22 @@ impl SendChannels {
                 at
             }
         };
+        if channel != CONTROL {
+            self.credit.spend(data.len());
+        }
         self.channels[at].push(data);
+    }
+
+    /// The peer takes more of all channels together (CRD-3).
+    pub(in crate::link) fn on_link_credit(&mut self, limit: u64) {
+        self.credit.raise(limit);
+    }
+
+    /// The peer takes more of one channel (CRD-3).
+    pub(in crate::link) fn on_channel_credit(&mut self, channel: u8, limit: u64) {
+        if let Some(channel) = self.get_mut(channel) {
+            channel.credit.raise(limit);
+        }
     }
 
     /// Whether a message was ever sent on `channel` (CHN-2).
@@ -151,6 +188,7 @@ struct SendChannel {
     messages: VecDeque<Outgoing>,
     /// The bytes of `messages` (CHN-4).
     bytes: usize,
+    credit: Allowance,
     /// The first piece that was never sent: a message's number and the piece's index.
     new: (u64, u8),
     /// How many pieces wait to be sent again.
@@ -182,6 +220,7 @@ impl SendChannel {
             first: 0,
             messages: VecDeque::new(),
             bytes: 0,
+            credit: Allowance::new(CREDIT_CHANNEL),
             new: (0, 0),
             lost: 0,
         }
@@ -192,6 +231,7 @@ impl SendChannel {
     }
 
     fn push(&mut self, data: Bytes) {
+        self.credit.spend(data.len());
         self.bytes += data.len();
         self.messages.push_back(Outgoing {
             data,

@@ -42,7 +42,7 @@ fn hear(link: &mut Link, from: &mut Forger, frames: &[Frame], now: Timestamp) {
 fn ended(link: &mut Link) -> Option<(CloseCode, String)> {
     core::iter::from_fn(|| link.poll_event()).find_map(|event| match event {
         LinkEvent::Closed { code, reason, .. } => Some((code, reason)),
-        LinkEvent::Message { .. } | LinkEvent::Silent => None,
+        _ => None,
     })
 }
 

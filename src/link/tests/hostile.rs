@@ -134,7 +134,7 @@ fn reserved_bits_close_the_link() {
     assert!(!link.is_open());
 }
 
-/// KEY-3, LIF-5: what does not decrypt changes nothing; what does counts wherever it came from, but
+/// KEY-3, PTH-1: what does not decrypt changes nothing; what does counts wherever it came from, but
 /// a copy raced from elsewhere does not draw the answers there.
 #[test]
 fn only_a_packet_that_decrypts_counts_as_heard_and_none_moves_the_path() {

@@ -5,12 +5,15 @@
 
 mod acks;
 mod congestion;
+mod credit;
 mod delivery;
+mod epochs;
 mod hostile;
 mod latency;
 mod life;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod paths;
 mod timing;
 
 use core::time::Duration;
@@ -24,7 +27,7 @@ use crate::rng::SeededRng;
 use crate::secure::{LinkSecrets, Sealer};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{DATAGRAM_MAX, Frame};
+use crate::wire::{Cid, DATAGRAM_MAX, Frame};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,8 +59,8 @@ fn config(side: Side, seed: u8) -> LinkConfig {
     };
     LinkConfig {
         side,
-        local_cid_len: local_cid.len(),
-        remote_cid: remote_cid.to_vec(),
+        local_cid: Cid::new(local_cid).unwrap(),
+        remote_cid: Cid::new(remote_cid).unwrap(),
         path: path_to(other(side)),
         secrets: LinkSecrets { send, receive },
         seed: [seed; 32],
@@ -107,6 +110,7 @@ struct End {
     messages: Vec<(Timestamp, u8, Bytes)>,
     ended: Option<(bool, CloseCode, String)>,
     silences: u32,
+    retired: Vec<Cid>,
     /// Every datagram sent: when, and how long.
     sent: Vec<(Timestamp, usize)>,
     /// The same, byte for byte.
@@ -114,6 +118,8 @@ struct End {
     /// The trains sent: how many datagrams each.
     trains: Vec<usize>,
     dropped: Vec<DropReason>,
+    /// While set, the owner takes no events.
+    is_stalled: bool,
 }
 
 struct Pair {
@@ -122,7 +128,7 @@ struct Pair {
     broker: End,
     network: Network,
     /// Datagrams on their way, by when they arrive, in the order sent; and whom they are for.
-    wire: BTreeMap<(Timestamp, u64), (Side, Vec<u8>)>,
+    wire: BTreeMap<(Timestamp, u64), (Side, Path, Vec<u8>)>,
     count: u64,
     rng: SeededRng,
     /// How many steps were made at the latest moment that saw any.
@@ -130,6 +136,10 @@ struct Pair {
     stepped_at: Timestamp,
     /// A fault of the moment: drops the datagrams of that side.
     muted: Option<Side>,
+    /// Where the node is, as the broker sees it; what goes elsewhere is lost.
+    node_at: Path,
+    /// Bytes that the broker sent to each path.
+    sent_to: BTreeMap<Path, usize>,
     /// Until when the bottleneck is busy with what it has.
     busy_until: Timestamp,
 }
@@ -144,10 +154,12 @@ impl Pair {
             messages: Vec::new(),
             ended: None,
             silences: 0,
+            retired: Vec::new(),
             sent: Vec::new(),
             raw: Vec::new(),
             trains: Vec::new(),
             dropped: Vec::new(),
+            is_stalled: false,
         };
         Self {
             now,
@@ -160,6 +172,8 @@ impl Pair {
             steps: 0,
             stepped_at: now,
             muted: None,
+            node_at: path_to(Side::Node),
+            sent_to: BTreeMap::new(),
             busy_until: now,
         }
     }
@@ -223,7 +237,10 @@ impl Pair {
         loop {
             let is_quiet = |end: &End| {
                 end.link.poll_timeout().is_none_or(|deadline| {
-                    matches!(deadline.reason, Reason::Keepalive | Reason::Idle)
+                    matches!(
+                        deadline.reason,
+                        Reason::Keepalive | Reason::Idle | Reason::Path
+                    )
                 })
             };
             if self.wire.is_empty() && is_quiet(&self.node) && is_quiet(&self.broker) {
@@ -260,13 +277,15 @@ impl Pair {
         if let Some(entry) = self.wire.first_entry()
             && entry.key().0 <= now
         {
-            let (to, datagram) = entry.remove();
-            let datagram = BytesMut::from(&datagram[..]);
-            let end = self.end(to);
-            if let Err(reason) = end.link.handle_datagram(path_to(other(to)), datagram, now) {
-                end.dropped.push(reason);
+            let (to, path, datagram) = entry.remove();
+            if to == Side::Node && path != self.node_at {
+                return;
             }
-            self.drain(to);
+            let from = match to {
+                Side::Node => path_to(Side::Broker),
+                Side::Broker => path,
+            };
+            self.hand_over(to, from, &datagram);
             return;
         }
         for side in [Side::Node, Side::Broker] {
@@ -281,14 +300,30 @@ impl Pair {
         }
     }
 
+    /// Gives `to` a datagram that comes from `from`.
+    fn hand_over(&mut self, to: Side, from: Path, datagram: &[u8]) {
+        let now = self.now;
+        let end = self.end(to);
+        let handled = end
+            .link
+            .handle_datagram(from, BytesMut::from(datagram), now);
+        if let Err(reason) = handled {
+            end.dropped.push(reason);
+        }
+        self.drain(to);
+    }
+
     fn drain(&mut self, side: Side) {
         let now = self.now;
         let end = self.end(side);
-        while let Some(event) = end.link.poll_event() {
+        while !end.is_stalled
+            && let Some(event) = end.link.poll_event()
+        {
             assert!(end.ended.is_none(), "an event after the last: {event:?}");
             match event {
                 LinkEvent::Message { channel, data } => end.messages.push((now, channel, data)),
                 LinkEvent::Silent => end.silences += 1,
+                LinkEvent::CidRetired { cid } => end.retired.push(cid),
                 LinkEvent::Closed {
                     by_peer,
                     code,
@@ -303,43 +338,52 @@ impl Pair {
             let train: Vec<Vec<u8>> = transmit.datagrams(&out).map(<[u8]>::to_vec).collect();
             assert_eq!(transmit.segment_size.is_some(), train.len() > 1);
             end.trains.push(train.len());
-            datagrams.extend(train);
+            datagrams.extend(train.into_iter().map(|datagram| (transmit.path, datagram)));
             out.clear();
         }
-        for datagram in datagrams {
+        for (path, datagram) in datagrams {
             assert!(datagram.len() <= DATAGRAM_MAX);
             self.end(side).sent.push((now, datagram.len()));
             self.end(side).raw.push(datagram.clone());
+            let path = match side {
+                Side::Node => self.node_at,
+                Side::Broker => {
+                    *self.sent_to.entry(path).or_default() += datagram.len();
+                    path
+                }
+            };
             if self.muted != Some(side) {
-                self.carry(other(side), datagram);
+                self.carry(other(side), path, datagram);
             }
         }
     }
 
-    fn carry(&mut self, to: Side, mut datagram: Vec<u8>) {
+    fn carry(&mut self, to: Side, path: Path, mut datagram: Vec<u8>) {
         let network = self.network;
         if self.chance(network.loss) {
             return;
         }
         if self.chance(network.duplicate) {
-            self.put_on_wire(to, datagram.clone());
+            self.put_on_wire(to, path, datagram.clone());
         }
         if self.chance(network.corrupt) {
             let at = self.rng.range(0, datagram.len() as u64 - 1) as usize;
             datagram[at] ^= 1 << self.rng.range(0, 7);
         }
-        self.put_on_wire(to, datagram);
+        self.put_on_wire(to, path, datagram);
     }
 
-    fn put_on_wire(&mut self, to: Side, datagram: Vec<u8>) {
+    fn put_on_wire(&mut self, to: Side, path: Path, datagram: Vec<u8>) {
         let Some(queued) = self.queue(to, datagram.len()) else {
             return;
         };
         let jitter = self.network.jitter.as_nanos() as u64;
         let delay = self.network.one_way + Duration::from_nanos(self.rng.range(0, jitter));
         self.count += 1;
-        self.wire
-            .insert((self.now + queued + delay, self.count), (to, datagram));
+        self.wire.insert(
+            (self.now + queued + delay, self.count),
+            (to, path, datagram),
+        );
     }
 
     /// How long a datagram waits at the bottleneck; `None` if its queue is full.
@@ -387,7 +431,7 @@ impl Forger {
         };
         let rng = SeededRng::new([9; 32]);
         Self {
-            envelope: Envelope::new(Sealer::new(&key), cid.to_vec(), rng),
+            envelope: Envelope::new(Sealer::new(&key), Cid::new(cid).unwrap(), rng),
             cid,
         }
     }

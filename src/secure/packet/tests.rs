@@ -59,20 +59,19 @@ fn a_packet_agrees_with_the_vector() {
 /// PKT-4: the mask is AES-256 of the sample, as in the example of FIPS 197, appendix C.3.
 #[test]
 fn the_mask_agrees_with_the_example_of_fips_197() {
-    let mut keys = PacketKeys::derive(&SECRET);
     let key: Vec<u8> = (0..32).collect();
-    keys.header = HeaderProtectionKey::new(&AES_256, &key).unwrap();
+    let header = HeaderKey(HeaderProtectionKey::new(&AES_256, &key).unwrap());
     let packet = hex("80 00000000 00112233445566778899aabbccddeeff"
         .replace(' ', "")
         .as_str());
-    assert_eq!(keys.mask(&packet, 1).unwrap()[..], hex("8ea2b7ca51"));
-    assert_eq!(keys.mask(&packet[..20], 1), None);
+    assert_eq!(header.mask(&packet, 1).unwrap()[..], hex("8ea2b7ca51"));
+    assert_eq!(header.mask(&packet[..20], 1), None);
 }
 
 /// PKT-5: no two packets share a nonce.
 #[test]
 fn the_nonce_is_the_iv_xor_the_number() {
-    let mut keys = PacketKeys::derive(&SECRET);
+    let mut keys = Secret::new(&SECRET).epoch(0);
     keys.iv = [0xf0; NONCE_LEN];
     let nonce = keys.nonce(0x0102_0304_0506_0708);
     assert_eq!(nonce.as_ref()[..], hex("f0f0f0f0f1f2f3f4f5f6f7f8"));
@@ -113,10 +112,86 @@ fn reserved_bits_are_reported_once_the_packet_has_decrypted() {
     assert!(!plain.reserved_bits);
 }
 
+/// A packet of an epoch, under a number.
+fn seal_in_epoch(epoch: u64, number: u64) -> Vec<u8> {
+    let mut sealer = Sealer::new(&SECRET);
+    for _ in 0..epoch {
+        sealer.advance(0);
+    }
+    let mut out = Vec::new();
+    let header = DataHeader::new(&CID, number, Some(number.saturating_sub(9))).in_epoch(epoch);
+    let number_offset = header.encode(&mut out);
+    out.extend_from_slice(&[PING; 8]);
+    sealer.seal(number, &mut out, 0, number_offset);
+    out
+}
+
+/// KEY-1: each epoch has keys of its own, and its number in them is in decimal.
+#[test]
+fn the_keys_of_an_epoch_come_from_its_number() {
+    let secret = Prk::new_less_safe(HKDF_SHA256, &SECRET);
+    let expected = expand::<NONCE_LEN>(&secret, b"tertulia iv 12");
+    assert_eq!(Secret::new(&SECRET).epoch(12).iv, expected);
+    let mut relabelled = seal_in_epoch(0, 0);
+    relabelled[0] |= 1 << 5;
+    let mut opener = Opener::new(&SECRET);
+    assert_eq!(
+        open(&mut opener, &relabelled),
+        Err(OpenError::Authentication)
+    );
+    assert_eq!(opener.epoch(), 0);
+}
+
+/// KEY-7, KEY-2: an opener follows, takes what comes late of the epoch before, and knows what it saw.
+#[test]
+fn an_opener_follows_into_the_next_epoch_and_remembers_the_last() {
+    let mut opener = Opener::new(&SECRET);
+    for epoch in 0..9 {
+        let number = epoch * 10;
+        assert!(open(&mut opener, &seal_in_epoch(epoch, number)).is_ok());
+        assert_eq!(opener.epoch(), epoch);
+        if epoch > 0 {
+            let late = seal_in_epoch(epoch - 1, number - 5);
+            assert!(open(&mut opener, &late).is_ok());
+            assert_eq!(open(&mut opener, &late), Err(OpenError::Replay));
+            assert_eq!(opener.epoch(), epoch);
+        }
+        let skipping = seal_in_epoch(epoch + 2, number + 1);
+        assert_eq!(open(&mut opener, &skipping), Err(OpenError::Epoch));
+    }
+    let too_late = seal_in_epoch(6, 67);
+    assert_eq!(open(&mut opener, &too_late), Err(OpenError::Epoch));
+}
+
+/// KEY-3, KEY-7: a forged packet of the next epoch does not lead there.
+#[test]
+fn only_what_decrypts_begins_an_epoch() {
+    let mut opener = Opener::new(&SECRET);
+    assert!(open(&mut opener, &seal_in_epoch(0, 0)).is_ok());
+    for number in 1..5 {
+        let mut forged = seal_in_epoch(1, number);
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(open(&mut opener, &forged), Err(OpenError::Authentication));
+    }
+    assert_eq!((opener.epoch(), opener.forged()), (0, 4));
+    assert!(open(&mut opener, &seal_in_epoch(0, 9)).is_ok());
+}
+
+/// KEY-4, KEY-7: each epoch's key seals as much as the first one's.
+#[test]
+fn a_new_epoch_begins_a_new_count_of_what_was_sealed() {
+    let mut sealer = Sealer::new(&SECRET);
+    let last = SEALED_MAX - SEALED_RESERVE;
+    assert!(sealer.exhausted(last));
+    sealer.advance(last);
+    assert!(!sealer.exhausted(2 * last - 1));
+    assert!(sealer.exhausted(2 * last));
+}
+
 /// PKT-6.
 #[test]
-fn a_packet_of_another_epoch_is_dropped() {
-    for epoch in 1..4 {
+fn a_packet_of_an_epoch_that_has_no_keys_is_dropped() {
+    for epoch in 2..4 {
         let mut datagram = seal(0, None, &[PING]);
         datagram[0] |= epoch << 5;
         let mut opener = Opener::new(&SECRET);

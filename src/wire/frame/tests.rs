@@ -53,6 +53,27 @@ fn frames_look_as_the_specification_says() {
         ),
         (msg(b"whole"), b"\x04\x01\x02\x05whole"),
         (frag, b"\x05\x01\x02\x80\x01\x00\x00\x40\x64\x05piece"),
+        (
+            Frame::CreditLink { limit: 524_288 },
+            b"\x07\x80\x08\x00\x00",
+        ),
+        (
+            Frame::CreditChannel {
+                channel: 1,
+                limit: 100,
+            },
+            b"\x08\x01\x40\x64",
+        ),
+        (
+            Frame::NewCid {
+                sequence: 2,
+                cid: Cid::from(*b"brokerid"),
+            },
+            b"\x09\x02\x08brokerid",
+        ),
+        (Frame::RetireCid { sequence: 100 }, b"\x0a\x40\x64"),
+        (Frame::PathChallenge(*b"question"), b"\x0bquestion"),
+        (Frame::PathResponse(*b"question"), b"\x0cquestion"),
         (close, b"\x0d\x01\x02oh"),
         (grease, b"\x40\x01?"),
     ] {
@@ -76,6 +97,8 @@ fn a_packet_without_a_frame_is_malformed() {
 #[test]
 fn unknown_types_below_0x40_are_malformed() {
     let known = [PAD, PING, ACK, MSG, FRAG, CLOSE];
+    let moving = [NEW_CID, RETIRE_CID, PATH_CHALLENGE, PATH_RESPONSE];
+    let known = [&known[..], &moving, &[CREDIT_LINK, CREDIT_CHANNEL]].concat();
     for kind in (0..SKIPPABLE).filter(|kind| !known.contains(kind)) {
         assert_eq!(decode(&[kind, 0]), Err(DecodeError::UnknownType(kind)));
     }
@@ -156,6 +179,16 @@ fn the_reason_of_a_close_is_at_most_128_bytes_of_text() {
     assert_eq!(close(&[0xff]), Err(DecodeError::NotUtf8));
 }
 
+/// CID-1.
+#[test]
+fn a_fresh_connection_id_has_1_to_8_bytes() {
+    for len in 0..=9 {
+        let mut bytes = vec![NEW_CID, 1];
+        put_sized(&mut bytes, &[7; 9][..len]);
+        assert_eq!(decode(&bytes).is_ok(), (1..=8).contains(&len), "{len}");
+    }
+}
+
 /// ACK-1.
 #[test]
 fn pad_ack_and_close_elicit_no_acks_and_all_else_does() {
@@ -165,6 +198,12 @@ fn pad_ack_and_close_elicit_no_acks_and_all_else_does() {
         (&[ACK, 0, 0, 0, 0], false),
         (&[MSG, 0, 0, 0], true),
         (&[FRAG, 0, 0, 2, 0, 1, 0], true),
+        (&[CREDIT_LINK, 0], true),
+        (&[CREDIT_CHANNEL, 0, 0], true),
+        (&[NEW_CID, 0, 1, 0], true),
+        (&[RETIRE_CID, 0], true),
+        (&[PATH_CHALLENGE, 0, 0, 0, 0, 0, 0, 0, 0], true),
+        (&[PATH_RESPONSE, 0, 0, 0, 0, 0, 0, 0, 0], true),
         (&[CLOSE, 0, 0], false),
         (&[SKIPPABLE, 0], true),
     ] {
@@ -238,6 +277,16 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 data,
             }
         }),
+        (any_number(), vec(any::<u8>(), 1..=8)).prop_map(|(sequence, cid)| Frame::NewCid {
+            sequence,
+            cid: Cid::new(&cid).unwrap(),
+        }),
+        any_number().prop_map(|limit| Frame::CreditLink { limit }),
+        (any_number(), any_number())
+            .prop_map(|(channel, limit)| Frame::CreditChannel { channel, limit }),
+        any_number().prop_map(|sequence| Frame::RetireCid { sequence }),
+        any::<[u8; 8]>().prop_map(Frame::PathChallenge),
+        any::<[u8; 8]>().prop_map(Frame::PathResponse),
         (any_number(), "\\PC{0,32}").prop_map(|(code, reason)| Frame::Close { code, reason }),
         (SKIPPABLE..=0xff, any_data(0..200)).prop_map(|(kind, data)| Frame::Unknown { kind, data }),
     ]

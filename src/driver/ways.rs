@@ -1,34 +1,33 @@
 //! From a host name to sockets and paths.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{UdpSocket, lookup_host};
 
-use crate::cli::address::HostPort;
-use crate::cli::exit::{Code, Failure};
 use crate::transmit::Path;
 
-/// A socket for each family that the broker has addresses of, and every way to it.
-pub(super) struct Ways {
-    pub(super) sockets: Vec<UdpSocket>,
-    pub(super) paths: Vec<Path>,
+/// A socket for each family that a host has addresses of, and every way to it.
+#[derive(Debug)]
+pub struct Ways {
+    /// Bound, not connected; a path's `local` is an index into these.
+    pub sockets: Vec<UdpSocket>,
+    /// In the system's order of preference; never empty.
+    pub paths: Vec<Path>,
 }
 
-/// Finds all addresses of `host`, in the system's order of preference, and binds what is needed to
-/// reach them.
-pub(super) async fn find_ways(host: &HostPort) -> Result<Ways, Failure> {
-    let found = lookup_host((host.host.as_str(), host.port)).await;
-    let addresses: Vec<SocketAddr> = found
-        .map_err(|error| {
-            let message = format!("cannot find {}: {error}", host.host);
-            Failure::new(Code::Unavailable, message)
-        })?
-        .collect();
+/// Finds all addresses of `host`, and binds what is needed to reach them.
+///
+/// # Errors
+///
+/// If the name is not known, has no address, or none of a family that this machine has.
+pub async fn find_ways(host: &str, port: u16) -> io::Result<Ways> {
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
     let mut ways = Ways {
         sockets: Vec::new(),
         paths: Vec::new(),
     };
-    let mut trouble = "it has no address".to_owned();
+    let mut trouble = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     let mut local_of_family = [None, None];
     for remote in addresses {
         let family = usize::from(remote.is_ipv6());
@@ -44,7 +43,7 @@ pub(super) async fn find_ways(host: &HostPort) -> Result<Ways, Failure> {
                     ways.sockets.push(socket);
                 }
                 // A machine without this family.
-                Err(error) => trouble = error.to_string(),
+                Err(error) => trouble = error,
             }
         }
         let is_new = ways.paths.iter().all(|path| path.remote != remote);
@@ -55,10 +54,10 @@ pub(super) async fn find_ways(host: &HostPort) -> Result<Ways, Failure> {
         }
     }
     if ways.paths.is_empty() {
-        let message = format!("cannot reach {}: {trouble}", host.host);
-        return Err(Failure::new(Code::Unavailable, message));
+        Err(trouble)
+    } else {
+        Ok(ways)
     }
-    Ok(ways)
 }
 
 #[cfg(test)]
@@ -67,8 +66,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_family_has_its_socket() {
-        for (host, remote) in [("127.0.0.1:7", "127.0.0.1:7"), ("[::1]:7", "[::1]:7")] {
-            let ways = find_ways(&host.parse().unwrap()).await.unwrap();
+        for (host, remote) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+            let ways = find_ways(host, 7).await.unwrap();
             assert_eq!(ways.paths, [Path::new(remote.parse().unwrap())]);
             assert_eq!(ways.sockets.len(), 1);
         }

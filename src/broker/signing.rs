@@ -1,0 +1,164 @@
+//! Signing in and out: who a session is, and what its end means (SPEC.md section 9.1).
+
+use super::session::{SeatStage, Stage};
+use super::storage::{StorageOp, StorageOutcome};
+use super::{Broker, LinkId, Pending};
+use crate::broker::seating::Broken;
+use crate::chat::{ControlFromBroker, ControlFromNode, Name, Refusal, RoomName};
+use crate::link::CloseCode;
+use crate::time::Timestamp;
+
+impl Broker {
+    pub(super) fn on_control(
+        &mut self,
+        id: LinkId,
+        message: ControlFromNode,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        match (message, &session.stage) {
+            (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
+                let (account, device) = (session.account, session.device);
+                let name = match Name::new(&name) {
+                    Ok(name) => name,
+                    Err(error) => {
+                        self.refuse_sign_in(id, Refusal::NameInvalid, error.to_string());
+                        return Ok(());
+                    }
+                };
+                let op = StorageOp::Register {
+                    account,
+                    device,
+                    name,
+                };
+                match self.ask(op, Pending::Register { link: id }) {
+                    Some(_) => self.set_stage(id, Stage::Registering),
+                    None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+                }
+                Ok(())
+            }
+            (ControlFromNode::Bye, Stage::Named(_)) => {
+                session.control.push_back(ControlFromBroker::ByeOk.encode());
+                self.end_session(id, true, now);
+                Ok(())
+            }
+            (ControlFromNode::ListRooms, Stage::Named(_)) => {
+                let rooms = self.list_rooms();
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.control.push_back(rooms.encode());
+                }
+                Ok(())
+            }
+            (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
+            // Said before signing in there is nothing to leave.
+            (ControlFromNode::Bye, Stage::Unnamed) => {
+                session.control.push_back(ControlFromBroker::ByeOk.encode());
+                Ok(())
+            }
+            (ControlFromNode::SignIn { .. }, _) => Err("signed in already"),
+            (ControlFromNode::Bye, _) => Err("goodbye while signing in"),
+        }
+    }
+
+    pub(super) fn refuse_sign_in(&mut self, id: LinkId, code: Refusal, reason: String) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let reason = if reason.is_empty() {
+            code.to_string()
+        } else {
+            reason
+        };
+        session.stage = Stage::Unnamed;
+        session
+            .control
+            .push_back(ControlFromBroker::SignInRefused { code, reason }.encode());
+    }
+
+    pub(super) fn set_stage(&mut self, id: LinkId, stage: Stage) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.stage = stage;
+        }
+    }
+
+    pub(super) fn on_registered(&mut self, id: LinkId, outcome: StorageOutcome, now: Timestamp) {
+        let people = self.people.len() as u64;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if !matches!(session.stage, Stage::Registering) {
+            return;
+        }
+        match outcome {
+            StorageOutcome::Registered(name) => {
+                session.stage = Stage::Named(name);
+                session
+                    .control
+                    .push_back(ControlFromBroker::Welcome { people }.encode());
+                let device = session.device;
+                // SGN-4: the device's older link goes, without a word to anybody.
+                if let Some(older) = self.devices.insert(device, id)
+                    && older != id
+                    && let Some(session) = self.sessions.get_mut(&older)
+                {
+                    session
+                        .link
+                        .close(CloseCode::Replaced, "the device has signed in anew", now);
+                    self.end_session(older, false, now);
+                    self.mark_ready(older);
+                }
+            }
+            StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
+            _ => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+        }
+    }
+
+    /// The session is over; its link may still have to say so. Presence goes at once if goodbye
+    /// was said, and lingers for the grace otherwise.
+    pub(super) fn end_session(&mut self, id: LinkId, said_bye: bool, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if matches!(session.stage, Stage::Ended) {
+            return;
+        }
+        session.stage = Stage::Ended;
+        let (account, device, last_heard) =
+            (session.account, session.device, session.link.last_heard());
+        let seats = core::mem::take(&mut session.seats);
+        if self.devices.get(&device) == Some(&id) {
+            self.devices.remove(&device);
+        }
+        for (channel, seat) in seats {
+            if let Some(room) = self.rooms.get_mut(&seat.room) {
+                room.readers.remove(&(id, channel));
+            }
+            if matches!(seat.stage, SeatStage::In(_)) {
+                self.on_departure(&seat.room, account, said_bye, last_heard, now);
+            }
+            self.forget_if_unused(&seat.room);
+        }
+        if said_bye {
+            // Where an older link left the account present, goodbye holds too (SGN-5).
+            let lingering = self.graces.iter().filter(|(_, _, who)| *who == account);
+            let rooms: Vec<RoomName> = lingering.map(|(_, room, _)| room.clone()).collect();
+            for room in rooms {
+                self.on_departure(&room, account, true, last_heard, now);
+            }
+        }
+    }
+
+    pub(super) fn forget_link(&mut self, id: LinkId) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        for cid in &session.cids {
+            self.routes.remove(cid);
+        }
+        if let Some(at) = session.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+    }
+}

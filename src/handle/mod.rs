@@ -1,0 +1,34 @@
+//! A broker and a node as things to hold: the library's everyday face.
+//!
+//! ```no_run
+//! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
+//! use tertulia::{Broker, Node, RoomEvent};
+//!
+//! let broker = Broker::bind(["127.0.0.1:0".parse()?]).await?;
+//! let mut node = Node::connect("ada", &broker.addresses()[0].to_string()).await?;
+//! let mut lobby = node.join("lobby").await?;
+//! let seq = lobby.publish("hello").await?;
+//! while let Some(event) = lobby.next().await {
+//!     if let RoomEvent::Line(line) = event {
+//!         println!("{}: {}", line.name, line.text());
+//!         if line.seq == seq {
+//!             break;
+//!         }
+//!     }
+//! }
+//! node.leave().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Behind each handle a task owns one machine and its sockets (see [`driver`](crate::driver)).
+//! Handles talk to it over bounded channels: who does not take a room's events makes the task
+//! wait, and in the end the broker, which keeps what is due and delays nobody else.
+
+mod broker;
+mod node;
+
+pub use broker::Broker;
+pub use node::{
+    ConnectError, Ended, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
+};

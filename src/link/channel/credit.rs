@@ -1,0 +1,158 @@
+//! Credit: how much a sender may send before its receiver's owner has taken what came (CRD-1).
+//!
+//! An acknowledgement says that a message has arrived, not that anybody has looked at it. Without
+//! credit, a peer could fill the memory of an owner that is busy. Credit is a total that only ever
+//! rises, as in RFC 9000 section 4: so the newest word about it is the only one that counts, and one
+//! that is late or lost does no harm.
+
+use crate::link::report::Violation;
+
+/// What each message costs besides its bytes: the room that its books take (CRD-1, LIM-10).
+pub const MESSAGE_COST: u64 = 64;
+/// The credit that each channel has in each direction, beyond what was taken (CRD-1, LIM-10). More
+/// than may be unacknowledged, so that it does not hold up a sender whose receiver keeps pace.
+pub const CREDIT_CHANNEL: u64 = 393_216;
+/// The credit that all channels but the control channel have together (CRD-1, LIM-10).
+pub const CREDIT_LINK: u64 = 524_288;
+
+/// A receiver tells of new credit when it is this part of the whole (CRD-3).
+const TELL_PART: u64 = 4;
+
+/// What a message of `len` bytes costs (CRD-1).
+pub(super) const fn cost(len: usize) -> u64 {
+    len as u64 + MESSAGE_COST
+}
+
+/// The credit that a peer has given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    used: u64,
+    limit: u64,
+}
+
+impl Allowance {
+    pub(super) const fn new(initial: u64) -> Self {
+        Self {
+            used: 0,
+            limit: initial,
+        }
+    }
+
+    /// Whether a message of `len` bytes may follow (CRD-2).
+    pub(super) const fn has_room(&self, len: usize) -> bool {
+        self.used + cost(len) <= self.limit
+    }
+
+    /// A message of `len` bytes follows.
+    pub(super) const fn spend(&mut self, len: usize) {
+        self.used += cost(len);
+    }
+
+    /// The peer has given more; what it said before may come later (CRD-3).
+    pub(super) fn raise(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+}
+
+/// The credit that this side gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// How much beyond what was taken.
+    window: u64,
+    /// The cost of what has come.
+    received: u64,
+    /// The cost of what the owner has taken.
+    taken: u64,
+    /// The limit that the peer was told.
+    told: u64,
+    is_due: bool,
+}
+
+impl Grant {
+    pub(super) const fn new(window: u64) -> Self {
+        Self {
+            window,
+            received: 0,
+            taken: 0,
+            told: window,
+            is_due: false,
+        }
+    }
+
+    /// The first piece of a message of `len` bytes came (CRD-2).
+    pub(super) const fn on_begun(&mut self, len: usize) -> Result<(), Violation> {
+        self.received += cost(len);
+        match self.received <= self.told {
+            true => Ok(()),
+            false => Err(Violation::CreditExceeded),
+        }
+    }
+
+    /// The owner took a message of `len` bytes (CRD-3).
+    pub(super) const fn on_taken(&mut self, len: usize) {
+        self.taken += cost(len);
+        self.is_due |= self.limit() - self.told >= self.window / TELL_PART;
+    }
+
+    /// The limit that the peer is to be told, if it is (CRD-3).
+    pub(super) fn due(&self) -> Option<u64> {
+        self.is_due.then(|| self.limit())
+    }
+
+    /// It was told.
+    pub(super) const fn on_sent(&mut self) {
+        self.told = self.limit();
+        self.is_due = false;
+    }
+
+    /// What it was told was lost: it is told again, with what is true by then (CRD-3).
+    pub(super) const fn on_lost(&mut self) {
+        self.is_due = true;
+    }
+
+    const fn limit(&self) -> u64 {
+        self.taken + self.window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CRD-1, CRD-2.
+    #[test]
+    fn a_message_costs_its_length_and_64_bytes() {
+        let mut allowance = Allowance::new(1_000);
+        allowance.spend(400);
+        assert!(allowance.has_room(1_000 - 464 - 64));
+        assert!(!allowance.has_room(1_000 - 464 - 63));
+        let mut grant = Grant::new(1_000);
+        assert_eq!(grant.on_begun(400), Ok(()));
+        assert_eq!(grant.on_begun(1_000 - 464 - 64), Ok(()));
+        assert_eq!(grant.on_begun(0), Err(Violation::CreditExceeded));
+    }
+
+    /// CRD-3.
+    #[test]
+    fn credit_is_told_by_quarters_and_never_falls() {
+        let mut grant = Grant::new(1_000);
+        for _ in 0..2 {
+            grant.on_begun(100).unwrap();
+        }
+        grant.on_taken(100);
+        assert_eq!(grant.due(), None, "164 of 250");
+        grant.on_taken(100);
+        assert_eq!(grant.due(), Some(1_328));
+        grant.on_sent();
+        assert_eq!(grant.due(), None);
+        grant.on_begun(10).unwrap();
+        grant.on_taken(10);
+        grant.on_lost();
+        assert_eq!(grant.due(), Some(1_402), "with what is true by now");
+
+        let mut allowance = Allowance::new(1_000);
+        allowance.raise(1_402);
+        allowance.raise(1_328);
+        assert!(allowance.has_room(1_402 - 64));
+    }
+}

@@ -1,0 +1,18 @@
+//! The two programs as people and scripts run them: real processes, sockets, files and terminals.
+//!
+//! One test program for all of it, so that tests that mostly wait do so at the same time.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arguments;
+mod bad_network;
+mod conversation;
+mod input;
+mod keys;
+mod leaving;
+mod presence;
+mod restart;
+mod strangers;
+mod terminal;
+mod wire;

@@ -1,0 +1,395 @@
+//! A bad network: a UDP relay between nodes and a broker that loses, delays, reorders, repeats and
+//! damages datagrams, and remembers all that it was given.
+//!
+//! Each node gets a socket of its own toward the broker, as a translating router gives it. What
+//! happens to the n-th datagram of a direction is drawn from a seed; when it happens is up to the
+//! machine.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tertulia::rng::SeededRng;
+
+use super::PATIENCE;
+
+/// How often a thread that receives looks whether it is still wanted.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// What happens to the datagrams of one direction.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// How many in a hundred are lost.
+    pub(crate) loss_percent: u64,
+    /// How many in a hundred come twice.
+    pub(crate) duplicate_percent: u64,
+    /// Each copy waits between nothing and this, so that later ones overtake it.
+    pub(crate) delay_ms_max: u64,
+    /// One bit of each n-th datagram is flipped.
+    pub(crate) flip_every: Option<u64>,
+}
+
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToBroker,
+    ToNode,
+}
+
+/// A datagram as its sender sent it.
+#[derive(Clone)]
+pub(crate) struct Captured {
+    pub(crate) direction: Direction,
+    /// The node's address, whichever the direction.
+    pub(crate) node: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The relay, which stops when this is dropped.
+pub(crate) struct Relay {
+    /// Where nodes find it.
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    broker: SocketAddr,
+    front: UdpSocket,
+    faults: Faults,
+    state: Mutex<State>,
+    due: Condvar,
+    is_stopped: AtomicBool,
+    is_out: AtomicBool,
+}
+
+struct State {
+    to_broker: Lane,
+    to_node: Lane,
+    routes: BTreeMap<SocketAddr, Arc<UdpSocket>>,
+    capture: Vec<Captured>,
+    /// How many datagrams outages have lost.
+    swallowed: u64,
+    /// What is on its way, the soonest first, by the time it arrives and a serial number.
+    travelling: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
+    parcels: u64,
+}
+
+/// One direction's fate.
+struct Lane {
+    rng: SeededRng,
+    count: u64,
+    flipped: u64,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Parcel {
+    to_broker: bool,
+    node: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+impl Relay {
+    /// A relay to `broker` that does the same to both directions, as `seed` has it.
+    pub(crate) fn start(broker: SocketAddr, faults: Faults, seed: u8) -> Self {
+        let front = UdpSocket::bind((broker.ip(), 0)).expect("a port of loopback");
+        front
+            .set_read_timeout(Some(LOOK_UP))
+            .expect("a time-out is set");
+        let address = front.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            broker,
+            front,
+            faults,
+            state: Mutex::new(State {
+                to_broker: Lane::new(seed),
+                to_node: Lane::new(!seed),
+                routes: BTreeMap::new(),
+                capture: Vec::new(),
+                swallowed: 0,
+                travelling: BinaryHeap::new(),
+                parcels: 0,
+            }),
+            due: Condvar::new(),
+            is_stopped: AtomicBool::new(false),
+            is_out: AtomicBool::new(false),
+        });
+        let (receiver, carrier) = (Arc::clone(&shared), Arc::clone(&shared));
+        thread::spawn(move || receive_from_nodes(&receiver));
+        thread::spawn(move || carrier.carry());
+        Self { address, shared }
+    }
+
+    /// Loses everything from now on, or nothing more than before.
+    pub(crate) fn set_outage(&self, is_out: bool) {
+        self.shared.is_out.store(is_out, Ordering::Relaxed);
+    }
+
+    /// Waits until outages have lost this many datagrams.
+    pub(crate) fn has_swallowed(&self, datagrams: u64) {
+        self.wait_until(|state| state.swallowed >= datagrams);
+    }
+
+    /// Waits until it was given this many datagrams.
+    pub(crate) fn was_given(&self, datagrams: usize) {
+        self.wait_until(|state| state.capture.len() >= datagrams);
+    }
+
+    fn wait_until(&self, done: impl Fn(&State) -> bool) {
+        let state = self.shared.lock();
+        let (_state, waited) = self
+            .shared
+            .due
+            .wait_timeout_while(state, PATIENCE, |state| !done(state))
+            .expect("no thread of the relay panics");
+        assert!(!waited.timed_out(), "too few datagrams came");
+    }
+
+    /// Gives every node a new address toward the broker, as a router that has forgotten them.
+    pub(crate) fn rebind(&self) {
+        self.shared.lock().routes.clear();
+    }
+
+    /// Everything that it was given so far.
+    pub(crate) fn capture(&self) -> Vec<Captured> {
+        self.shared.lock().capture.clone()
+    }
+
+    /// How many datagrams it has damaged.
+    pub(crate) fn flipped(&self) -> u64 {
+        let state = self.shared.lock();
+        state.to_broker.flipped + state.to_node.flipped
+    }
+
+    /// Sends everything that nodes sent to the broker once more, from the addresses that it came
+    /// from.
+    pub(crate) fn replay(&self) {
+        for captured in self.capture() {
+            if captured.direction == Direction::ToBroker {
+                let route = self.shared.lock().routes.get(&captured.node).cloned();
+                if let Some(socket) = route {
+                    // A broker that is away takes nothing.
+                    let _ = socket.send(&captured.bytes);
+                }
+                pace();
+            }
+        }
+    }
+}
+
+/// Sends everything of `capture` that nodes sent to a broker to `broker`, from a stranger's
+/// address.
+pub(crate) fn replay_into(broker: SocketAddr, capture: &[Captured]) {
+    let socket = UdpSocket::bind((broker.ip(), 0)).expect("a port of loopback");
+    for captured in capture {
+        if captured.direction == Direction::ToBroker {
+            let _ = socket.send_to(&captured.bytes, broker);
+            pace();
+        }
+    }
+}
+
+/// Keeps a flood below what the receiver's buffer holds: nothing waits for this.
+fn pace() {
+    thread::sleep(Duration::from_micros(200));
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.is_stopped.store(true, Ordering::Relaxed);
+        self.shared.due.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no thread of the relay panics")
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Takes one datagram in, and sends on what becomes of it.
+    fn take(&self, direction: Direction, node: SocketAddr, bytes: &[u8]) {
+        let mut state = self.lock();
+        state.capture.push(Captured {
+            direction,
+            node,
+            bytes: bytes.to_vec(),
+        });
+        if self.is_out.load(Ordering::Relaxed) {
+            state.swallowed += 1;
+            self.due.notify_all();
+            return;
+        }
+        let lane = match direction {
+            Direction::ToBroker => &mut state.to_broker,
+            Direction::ToNode => &mut state.to_node,
+        };
+        for (delay, bytes) in lane.judge(&self.faults, bytes) {
+            let serial = state.parcels;
+            state.parcels += 1;
+            let parcel = Parcel {
+                to_broker: direction == Direction::ToBroker,
+                node,
+                bytes,
+            };
+            let at = super::now() + delay;
+            state.travelling.push(Reverse((at, serial, parcel)));
+        }
+        self.due.notify_all();
+    }
+
+    /// Hands over what has arrived, until the relay stops.
+    fn carry(&self) {
+        let mut state = self.lock();
+        while !self.is_stopped() {
+            let now = super::now();
+            let wait = match state.travelling.peek() {
+                None => LOOK_UP,
+                Some(Reverse((at, ..))) => at.saturating_duration_since(now),
+            };
+            if !wait.is_zero() {
+                (state, _) = self
+                    .due
+                    .wait_timeout(state, wait)
+                    .expect("no thread of the relay panics");
+                continue;
+            }
+            if let Some(Reverse((_, _, parcel))) = state.travelling.pop() {
+                self.hand_over(&state, &parcel);
+            }
+        }
+    }
+
+    /// Errors are those of a peer that is away, whose datagrams are lost like others.
+    fn hand_over(&self, state: &State, parcel: &Parcel) {
+        if !parcel.to_broker {
+            let _ = self.front.send_to(&parcel.bytes, parcel.node);
+        } else if let Some(socket) = state.routes.get(&parcel.node) {
+            let _ = socket.send(&parcel.bytes);
+        }
+    }
+
+    /// The node's socket toward the broker is there from its first datagram on.
+    fn open_route(self: &Arc<Self>, node: SocketAddr) {
+        let mut state = self.lock();
+        if state.routes.contains_key(&node) {
+            return;
+        }
+        let socket = UdpSocket::bind((self.broker.ip(), 0)).expect("a port of loopback");
+        socket.connect(self.broker).expect("loopback is reachable");
+        socket
+            .set_read_timeout(Some(LOOK_UP))
+            .expect("a time-out is set");
+        let socket = Arc::new(socket);
+        state.routes.insert(node, Arc::clone(&socket));
+        let shared = Arc::clone(self);
+        thread::spawn(move || receive_from_broker(&shared, node, &socket));
+    }
+
+    fn is_route(&self, node: SocketAddr, socket: &Arc<UdpSocket>) -> bool {
+        let state = self.lock();
+        let route = state.routes.get(&node);
+        route.is_some_and(|route| Arc::ptr_eq(route, socket))
+    }
+}
+
+fn receive_from_nodes(shared: &Arc<Shared>) {
+    let mut buffer = [0; 65_536];
+    while !shared.is_stopped() {
+        if let Ok((count, node)) = shared.front.recv_from(&mut buffer) {
+            shared.open_route(node);
+            shared.take(Direction::ToBroker, node, &buffer[..count]);
+        }
+    }
+}
+
+fn receive_from_broker(shared: &Shared, node: SocketAddr, socket: &Arc<UdpSocket>) {
+    let mut buffer = [0; 65_536];
+    while !shared.is_stopped() && shared.is_route(node, socket) {
+        if let Ok(count) = socket.recv(&mut buffer) {
+            shared.take(Direction::ToNode, node, &buffer[..count]);
+        }
+    }
+}
+
+impl Lane {
+    fn new(seed: u8) -> Self {
+        Self {
+            rng: SeededRng::new([seed; 32]),
+            count: 0,
+            flipped: 0,
+        }
+    }
+
+    fn happens(&mut self, percent: u64) -> bool {
+        self.rng.range(1, 100) <= percent
+    }
+
+    /// What becomes of a datagram: each copy that arrives, and how much later.
+    fn judge(&mut self, faults: &Faults, bytes: &[u8]) -> Vec<(Duration, Vec<u8>)> {
+        self.count += 1;
+        let mut bytes = bytes.to_vec();
+        if let Some(every) = faults.flip_every
+            && self.count.is_multiple_of(every)
+            && !bytes.is_empty()
+        {
+            let bit = self.rng.range(0, bytes.len() as u64 * 8 - 1);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+            self.flipped += 1;
+        }
+        let copies = 1 + u64::from(self.happens(faults.duplicate_percent));
+        let mut arriving = Vec::new();
+        for _ in 0..copies {
+            let delay = Duration::from_millis(self.rng.range(0, faults.delay_ms_max));
+            if !self.happens(faults.loss_percent) {
+                arriving.push((delay, bytes.clone()));
+            }
+        }
+        arriving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULTS: Faults = Faults {
+        loss_percent: 30,
+        duplicate_percent: 5,
+        delay_ms_max: 40,
+        flip_every: Some(10),
+    };
+
+    fn judged(seed: u8) -> Vec<Vec<(Duration, Vec<u8>)>> {
+        let mut lane = Lane::new(seed);
+        (0..10_000).map(|_| lane.judge(&FAULTS, &[0; 50])).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_network() {
+        assert!(judged(1) == judged(1));
+        assert!(judged(1) != judged(2));
+    }
+
+    #[test]
+    fn datagrams_are_lost_repeated_and_damaged_as_often_as_asked() {
+        let judged = judged(3);
+        let arrived = judged.iter().flatten().count();
+        assert!((7_200..7_500).contains(&arrived), "{arrived} of 10,500");
+        let twice = judged.iter().filter(|copies| copies.len() > 1).count();
+        assert!((150..350).contains(&twice), "{twice} came twice");
+        for (index, copies) in judged.iter().enumerate() {
+            for (delay, bytes) in copies {
+                assert!(*delay <= Duration::from_millis(FAULTS.delay_ms_max));
+                let flipped: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+                assert_eq!(flipped, u32::from(index % 10 == 9));
+            }
+        }
+    }
+}
