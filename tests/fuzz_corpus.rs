@@ -1,27 +1,103 @@
-//! Replays the fuzzer's corpus with an ordinary compiler, so that whatever the fuzzer once found
-//! stays found: no input makes a decoder panic, and what decodes encodes to the same bytes again.
+//! Replays the fuzzer's corpora with an ordinary compiler, so that whatever the fuzzer once found
+//! stays found. What is checked is what the fuzz targets check, from the same source.
 
-use std::{fs, path::Path};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{fs, panic};
 
 use bytes::Bytes;
+use targets::{handshake, link_pair};
+use tertulia::drops::Dropped;
 use tertulia::wire::{Frame, Handshake, UnknownHello, decode_frames, roundtrip};
+
+#[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is the library of a crate of its own")]
+mod targets;
 
 /// Fewer files than this, and the corpus has been lost.
 const CORPUS_MIN: usize = 30;
 
-fn corpus() -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
-    fs::read_dir(&directory)
-        .and_then(|entries| entries.map(|entry| fs::read(entry?.path())).collect())
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    fs::read_dir(directory.join(target))
+        .and_then(|entries| {
+            let files = entries.map(|entry| Ok(entry?.path()));
+            files
+                .map(|path| path.and_then(|path| Ok((path.clone(), fs::read(path)?))))
+                .collect()
+        })
         .expect("the corpus is part of the repository")
 }
 
-#[test]
-fn every_input_of_the_corpus_holds_what_the_fuzz_target_checks() {
-    let corpus = corpus();
+/// What `check` says to each input of the target's corpus; names the input if it panics.
+fn replay<T>(target: &str, check: fn(&[u8]) -> T) -> Vec<T> {
+    let corpus = corpus(target);
     assert!(corpus.len() >= CORPUS_MIN, "{} files", corpus.len());
-    for input in corpus {
-        roundtrip::check(&input);
+    let checked = corpus.iter().map(|(path, input)| {
+        panic::catch_unwind(|| check(input)).unwrap_or_else(|panic| {
+            eprintln!("cargo +nightly fuzz run {target} {}", path.display());
+            panic::resume_unwind(panic);
+        })
+    });
+    checked.collect()
+}
+
+#[test]
+fn whatever_decodes_encodes_to_the_same_bytes() {
+    replay("decode", roundtrip::check);
+}
+
+/// SEC-11, HSD-8, BRK-4, DLV-8. A corpus in which nothing is refused would prove nothing.
+#[test]
+fn whatever_happens_to_a_handshake_the_ends_find_each_other() {
+    let met: BTreeSet<Dropped> = replay("handshake", handshake::check)
+        .concat()
+        .into_iter()
+        .collect();
+    for reason in [
+        Dropped::Empty,
+        Dropped::Crc,
+        Dropped::Malformed,
+        Dropped::Unexpected,
+        Dropped::Unsupported,
+        Dropped::Mac1,
+        Dropped::Handshake,
+        Dropped::UnknownLink,
+        Dropped::TooShort,
+        Dropped::Replay,
+        Dropped::Authentication,
+    ] {
+        assert!(met.contains(&reason), "{reason}");
+    }
+}
+
+/// CHN-1, LIF-4, KEY-3, DLV-8. A corpus in which no rule is broken, or always one, would prove little.
+#[test]
+fn whatever_happens_to_two_links_messages_arrive_once_and_in_order() {
+    let endings = replay("link_pair", link_pair::check);
+    assert!(endings.iter().filter(|reasons| reasons.is_empty()).count() >= CORPUS_MIN);
+    let reasons: BTreeSet<String> = endings.concat().into_iter().collect();
+    assert!(reasons.len() >= 10, "{reasons:?}");
+}
+
+/// The checks notice what a link may fail to do: on some input each deliberate fault panics.
+#[cfg(feature = "mutants")]
+#[test]
+fn deliberate_faults_of_links_are_caught() {
+    use tertulia::mutant::{Mutant, activate};
+
+    let corpus = corpus("link_pair");
+    for mutant in [
+        Mutant::NoReorderBuffer,
+        Mutant::NoAeadCheck,
+        Mutant::GiveUpRetransmitting,
+    ] {
+        activate(Some(mutant));
+        let is_caught = corpus
+            .iter()
+            .any(|(_, input)| panic::catch_unwind(|| link_pair::check(input)).is_err());
+        activate(None);
+        assert!(is_caught, "{mutant:?}");
     }
 }
 
@@ -29,7 +105,7 @@ fn every_input_of_the_corpus_holds_what_the_fuzz_target_checks() {
 #[test]
 fn the_corpus_holds_every_kind_of_datagram_and_frame() {
     let mut kinds = [false; 19];
-    for input in corpus() {
+    for (_, input) in corpus("decode") {
         let datagram = roundtrip::with_right_crc(&input);
         if UnknownHello::decode(&datagram).is_ok_and(|hello| hello.version != 1) {
             kinds[0] = true;

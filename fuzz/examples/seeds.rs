@@ -1,33 +1,153 @@
-//! Writes a valid encoding of each kind of datagram and frame into the directory named, for the
-//! fuzzer to start from: `cargo run --example seeds corpus/decode`.
+//! Writes something for the fuzzer to start from into the corpora below the directory named: a valid
+//! encoding of each kind of datagram and frame, and short lists of steps that lead somewhere.
+//! `cargo run --example seeds corpus`
 
 use std::{env, fs, io, path::PathBuf};
 
 use bytes::Bytes;
 use tertulia::wire::{
-    Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, Retry, VERSION, VersionReply,
+    Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, Retry, VERSION,
+    VersionReply,
 };
 
 fn main() -> io::Result<()> {
-    let directory: PathBuf = env::args_os()
+    let corpora: PathBuf = env::args_os()
         .nth(1)
         .expect("a directory to write to")
         .into();
-    fs::create_dir_all(&directory)?;
+    let seed = |target: &str, name: &str, bytes: &[u8]| {
+        let directory = corpora.join(target);
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join(format!("seed-{name}")), bytes)
+    };
     for (name, handshake) in handshakes() {
         let mut out = Vec::new();
         handshake.encode(&mut out);
-        fs::write(directory.join(format!("seed-{name}")), out)?;
+        seed("decode", name, &out)?;
     }
     let mut packet = Vec::new();
     for (name, frame) in frames() {
         let mut out = Vec::new();
         frame.encode(&mut out);
         packet.extend_from_slice(&out);
-        fs::write(directory.join(format!("seed-{name}")), out)?;
+        seed("decode", name, &out)?;
     }
-    fs::write(directory.join("seed-packet"), packet)
+    seed("decode", "packet", &packet)?;
+    for (name, steps) in HANDSHAKE_STEPS {
+        seed(
+            "handshake",
+            &format!("{name}-xx"),
+            &[&[0, 7], *steps].concat(),
+        )?;
+        seed(
+            "handshake",
+            &format!("{name}-ik"),
+            &[&[1, 7], *steps].concat(),
+        )?;
+    }
+    for (name, steps) in LINK_STEPS {
+        seed("link_pair", name, &[&[0, 7], *steps].concat())?;
+        seed(
+            "link_pair",
+            &format!("{name}-hostile"),
+            &[&[1, 7], *steps].concat(),
+        )?;
+    }
+    Ok(())
 }
+
+/// Steps as `tertulia_fuzz::handshake` reads them.
+const HANDSHAKE_STEPS: &[(&str, &[u8])] = &[
+    ("plain", &[3, 3, 3, 3, 3, 3]),
+    // HELLO lost, the next one twice.
+    ("lossy", &[5, 0, 0, 0x50, 5, 1, 0, 3, 3, 0x50, 3, 3]),
+    // ACCEPT, then FINISH, damaged behind a right CRC.
+    (
+        "damaged",
+        &[
+            3, 0x45, 3, 0, 30, 0, 1, 3, 0x60, 3, 0x45, 3, 0, 40, 0, 1, 3, 0x60, 3, 3,
+        ],
+    ),
+    (
+        "cut",
+        &[0x45, 4, 0, 100, 0, 3, 0x50, 3, 5, 4, 0, 30, 0, 3, 3],
+    ),
+    // The broker is told of a version of the future, and says so; five seconds go by.
+    ("version", &[0x45, 3, 0, 1, 0, 2, 1, 0, 1, 0, 0xa0, 3]),
+    // A pattern that is not spoken.
+    ("pattern", &[0x45, 3, 0, 2, 0, 2, 1, 0, 0x50, 3, 3, 3, 3]),
+    // The Noise message of HELLO, changed by one who knows the broker's public key.
+    (
+        "mac1",
+        &[
+            5, 1, 0, 0xc5, 3, 0, 20, 0, 1, 0x45, 3, 1, 20, 0, 1, 3, 3, 0x50, 3,
+        ],
+    ),
+    // The FINISH comes too late, then the HELLO once more, from elsewhere, and back to the node.
+    ("late", &[3, 3, 0xb0, 3, 5, 0x42, 0, 5, 0x82, 0, 3, 3, 3]),
+    // Raw bytes to the broker and to the node: none, a sealed packet, a cut one, a handshake.
+    (
+        "raw",
+        &[
+            0x0c, 0, 0x0c, 2, 0x80, 1, 4, 12, 0x80, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x4c, 6, 3,
+            1, 0, 0, 0, 0, 3, 3, 3,
+        ],
+    ),
+    // Online, then silence, and back.
+    (
+        "silence",
+        &[3, 3, 3, 3, 3, 3, 0xd0, 5, 0, 0, 5, 0, 0, 0xa0, 3, 3, 3, 3],
+    ),
+];
+
+/// Steps as `tertulia_fuzz::link_pair` reads them.
+const LINK_STEPS: &[(&str, &[u8])] = &[
+    ("talk", &[0x32, 1, 7, 0x32, 0x81, 7, 0x80, 7, 7]),
+    (
+        "long",
+        &[0xf2, 1, 0xd2, 2, 0x77, 0x60, 0x77, 0x60, 0x77, 0x77],
+    ),
+    (
+        "lossy",
+        &[
+            0x32, 1, 0x32, 1, 9, 0, 0, 0xb0, 0x32, 2, 9, 1, 0, 0x77, 9, 2, 0, 0x77,
+        ],
+    ),
+    (
+        "reordered",
+        &[0x32, 1, 0x32, 1, 0x32, 1, 5, 2, 5, 1, 5, 0, 0x80, 0x77],
+    ),
+    (
+        "damaged",
+        &[0x52, 1, 9, 3, 0, 20, 0, 1, 9, 4, 0, 25, 0, 0x77, 0xc0, 0x77],
+    ),
+    ("closed", &[0x32, 1, 7, 0xfc, 1, 0x77, 0x32, 1, 0x77, 0x77]),
+    // Forged: PING; ACKs; messages; fragments; CLOSE; reserved bits; nonsense.
+    ("forged-ping", &[13, 1, 0, 0]),
+    (
+        "forged-ack",
+        &[0x32, 1, 13, 1, 0, 1, 0, 0, 0, 0, 13, 0, 1, 1, 99, 0, 0, 0],
+    ),
+    (
+        "forged-msg",
+        &[13, 3, 0, 3, 0, 5, 11, 1, 5, 13, 1, 1, 3, 200, 5],
+    ),
+    (
+        "forged-frag",
+        &[
+            13, 1, 0, 5, 0, 99, 0, 9, 13, 1, 1, 5, 0, 99, 50, 9, 13, 1, 2, 5, 0, 98, 9, 9,
+        ],
+    ),
+    (
+        "forged-close",
+        &[0x32, 1, 13, 1, 0, 6, 2, 13, 0, 0, 6, 0, 0x77],
+    ),
+    ("forged-flags", &[13, 0x81, 0, 4, 0]),
+    (
+        "forged-nonsense",
+        &[13, 1, 0, 0x3f, 1, 2, 3, 4, 5, 6, 7, 13, 0, 0, 0x17, 0x3e, 0],
+    ),
+];
 
 fn handshakes() -> Vec<(&'static str, Handshake)> {
     let cid = NodeCid::new(&[0xc1, 0xd0, 0xc1, 0xd1]).expect("four bytes fit");
