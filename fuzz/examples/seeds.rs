@@ -122,6 +122,14 @@ const LINK_STEPS: &[(&str, &[u8])] = &[
         &[0x52, 1, 9, 3, 0, 20, 0, 1, 9, 4, 0, 25, 0, 0x77, 0xc0, 0x77],
     ),
     ("closed", &[0x32, 1, 7, 0xfc, 1, 0x77, 0x32, 1, 0x77, 0x77]),
+    // Keys rotated once and again; a packet repeated from elsewhere.
+    (
+        "rotated",
+        &[
+            0x32, 1, 0x77, 0xec, 1, 0x32, 1, 0x77, 9, 0x42, 0, 0x77, 0x77, 0xec, 0, 0x32, 0x81,
+            0x77, 0x77,
+        ],
+    ),
     // Forged: PING; ACKs; messages; fragments; CLOSE; reserved bits; nonsense.
     ("forged-ping", &[13, 1, 0, 0]),
     (

@@ -195,10 +195,35 @@ fn put_frame(input: &mut Unstructured<'_>, out: &mut Vec<u8>) -> Result<()> {
             let reason = "so be it".to_owned();
             Frame::Close { code, reason }.encode(out);
         }
+        7 => put_management_frame(kind >> 3, input.arbitrary()?, input.arbitrary()?, out),
         _ => {
             let len = usize::from(kind >> 3).min(input.len());
             out.extend_from_slice(input.bytes(len)?);
         }
     }
     Ok(())
+}
+
+/// Appends a frame about credit, connection ids or paths.
+fn put_management_frame(kind: u8, number: u8, value: u8, out: &mut Vec<u8>) {
+    let kind = 0x07 + kind % 6;
+    out.push(kind);
+    match kind {
+        // CREDIT_LINK: limit.
+        0x07 => put_varint(out, u64::from(value) << 12),
+        // CREDIT_CHANNEL: channel, limit.
+        0x08 => {
+            put_varint(out, number.into());
+            put_varint(out, u64::from(value) << 12);
+        }
+        // NEW_CID: sequence, connection id.
+        0x09 => {
+            put_varint(out, number.into());
+            put_sized(out, &[value; 8][..usize::from(value % 9)]);
+        }
+        // RETIRE_CID: sequence.
+        0x0a => put_varint(out, number.into()),
+        // PATH_CHALLENGE, PATH_RESPONSE: eight bytes.
+        _ => out.extend_from_slice(&[value; 8]),
+    }
 }
