@@ -14,6 +14,7 @@ mod keys;
 mod leaving;
 mod presence;
 mod restart;
+mod roaming;
 mod strangers;
 mod terminal;
 mod wire;

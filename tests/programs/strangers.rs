@@ -43,7 +43,7 @@ fn a_captured_conversation_can_be_neither_read_nor_said_again() {
 
     broker.counts(2);
     let before = (ada.stdout.text(), bob.stdout.text(), broker.counted());
-    relay.replay();
+    relay.replay(&capture);
     replay_into(broker.address, &capture);
     // What was replayed has arrived before this line.
     bob.type_line("anything new?");

@@ -5,6 +5,7 @@
 //! a deadline that only a failure meets. Ports are chosen by the system, files live in a temporary
 //! directory, and every child dies with the value that stands for it.
 
+pub(crate) mod crowd;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod relay;

@@ -6,8 +6,8 @@
 //! machine.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{SocketAddr, UdpSocket};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -46,7 +46,20 @@ pub(crate) struct Captured {
     pub(crate) direction: Direction,
     /// The node's address, whichever the direction.
     pub(crate) node: SocketAddr,
+    /// The address that the broker saw of the node.
+    pub(crate) outer: SocketAddr,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What somebody got who sends copies of a node's datagrams ahead of the originals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Copied {
+    /// Bytes of the copies.
+    pub(crate) sent: usize,
+    /// Bytes that the broker sent there.
+    pub(crate) received: usize,
+    /// The longest datagram among those.
+    pub(crate) longest: usize,
 }
 
 /// The relay, which stops when this is dropped.
@@ -69,7 +82,12 @@ struct Shared {
 struct State {
     to_broker: Lane,
     to_node: Lane,
+    /// The relay's own side toward the broker.
+    outer_ip: IpAddr,
     routes: BTreeMap<SocketAddr, Arc<UdpSocket>>,
+    /// One for each node whose datagrams are copied.
+    copiers: BTreeMap<SocketAddr, Copier>,
+    are_copied: bool,
     capture: Vec<Captured>,
     /// How many datagrams outages have lost.
     swallowed: u64,
@@ -83,6 +101,12 @@ struct Lane {
     rng: SeededRng,
     count: u64,
     flipped: u64,
+}
+
+/// Somebody on the way who sends what a node sends, from an address of its own.
+struct Copier {
+    socket: UdpSocket,
+    copied: Copied,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +131,10 @@ impl Relay {
             state: Mutex::new(State {
                 to_broker: Lane::new(seed),
                 to_node: Lane::new(!seed),
+                outer_ip: broker.ip(),
                 routes: BTreeMap::new(),
+                copiers: BTreeMap::new(),
+                are_copied: false,
                 capture: Vec::new(),
                 swallowed: 0,
                 travelling: BinaryHeap::new(),
@@ -138,6 +165,25 @@ impl Relay {
         self.wait_until(|state| state.capture.len() >= datagrams);
     }
 
+    /// Waits until the broker sends every node datagrams of more than `len` bytes to the address
+    /// that it has now.
+    pub(crate) fn has_moved_everybody(&self, len: usize) {
+        let arrives = |state: &State, (node, route): (&SocketAddr, &Arc<UdpSocket>)| {
+            let outer = address_of(route);
+            let mut latest = state.capture.iter().rev();
+            latest.any(|captured| {
+                captured.direction == Direction::ToNode
+                    && (captured.node, captured.outer) == (*node, outer)
+                    && captured.bytes.len() > len
+            })
+        };
+        self.wait_until(|state| {
+            let nodes: BTreeSet<_> = state.capture.iter().map(|captured| captured.node).collect();
+            let mut routes = state.routes.iter();
+            routes.len() == nodes.len() && routes.all(|route| arrives(state, route))
+        });
+    }
+
     fn wait_until(&self, done: impl Fn(&State) -> bool) {
         let state = self.shared.lock();
         let (_state, waited) = self
@@ -153,6 +199,31 @@ impl Relay {
         self.shared.lock().routes.clear();
     }
 
+    /// The same, and the new addresses are on `ip`.
+    pub(crate) fn rebind_on(&self, ip: impl Into<IpAddr>) {
+        let mut state = self.shared.lock();
+        state.outer_ip = ip.into();
+        state.routes.clear();
+    }
+
+    /// Sends a copy of each datagram to the broker ahead of it from now on, from an address that
+    /// is not the node's; or no longer.
+    pub(crate) fn set_copied(&self, are_copied: bool) {
+        self.shared.lock().are_copied = are_copied;
+    }
+
+    /// What those who sent copies have got, one for each node.
+    pub(crate) fn copied(&self) -> Vec<Copied> {
+        let mut state = self.shared.lock();
+        let copiers = state.copiers.values_mut();
+        copiers
+            .map(|copier| {
+                copier.listen();
+                copier.copied
+            })
+            .collect()
+    }
+
     /// Everything that it was given so far.
     pub(crate) fn capture(&self) -> Vec<Captured> {
         self.shared.lock().capture.clone()
@@ -164,32 +235,50 @@ impl Relay {
         state.to_broker.flipped + state.to_node.flipped
     }
 
-    /// Sends everything that nodes sent to the broker once more, from the addresses that it came
-    /// from.
-    pub(crate) fn replay(&self) {
-        for captured in self.capture() {
-            if captured.direction == Direction::ToBroker {
-                let route = self.shared.lock().routes.get(&captured.node).cloned();
-                if let Some(socket) = route {
-                    // A broker that is away takes nothing.
-                    let _ = socket.send(&captured.bytes);
-                }
-                pace();
-            }
+    /// Sends everything of `capture` once more, from the addresses that the relay has now.
+    pub(crate) fn replay(&self, capture: &[Captured]) {
+        for captured in capture {
+            let parcel = Parcel {
+                to_broker: captured.direction == Direction::ToBroker,
+                node: captured.node,
+                bytes: captured.bytes.clone(),
+            };
+            self.shared.hand_over(&self.shared.lock(), &parcel);
+            pace();
         }
     }
 }
 
 /// Sends everything of `capture` that nodes sent to a broker to `broker`, from a stranger's
-/// address.
-pub(crate) fn replay_into(broker: SocketAddr, capture: &[Captured]) {
+/// address. Returns what came back while it did.
+pub(crate) fn replay_into(broker: SocketAddr, capture: &[Captured]) -> Vec<Vec<u8>> {
     let socket = UdpSocket::bind((broker.ip(), 0)).expect("a port of loopback");
+    let mut answers = Vec::new();
     for captured in capture {
         if captured.direction == Direction::ToBroker {
             let _ = socket.send_to(&captured.bytes, broker);
             pace();
+            answers.extend(drain(&socket));
         }
     }
+    answers
+}
+
+/// What has arrived at `socket`.
+fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
+    socket
+        .set_nonblocking(true)
+        .expect("a socket need not block");
+    let mut buffer = [0; 65_536];
+    let mut arrived = Vec::new();
+    while let Ok(count) = socket.recv(&mut buffer) {
+        arrived.push(buffer[..count].to_vec());
+    }
+    arrived
+}
+
+fn address_of(socket: &UdpSocket) -> SocketAddr {
+    socket.local_addr().expect("a bound socket has an address")
 }
 
 /// Keeps a flood below what the receiver's buffer holds: nothing waits for this.
@@ -214,13 +303,15 @@ impl Shared {
     }
 
     /// Takes one datagram in, and sends on what becomes of it.
-    fn take(&self, direction: Direction, node: SocketAddr, bytes: &[u8]) {
+    fn take(&self, captured: Captured) {
         let mut state = self.lock();
-        state.capture.push(Captured {
+        let Captured {
             direction,
             node,
-            bytes: bytes.to_vec(),
-        });
+            bytes,
+            ..
+        } = captured.clone();
+        state.capture.push(captured);
         if self.is_out.load(Ordering::Relaxed) {
             state.swallowed += 1;
             self.due.notify_all();
@@ -230,7 +321,7 @@ impl Shared {
             Direction::ToBroker => &mut state.to_broker,
             Direction::ToNode => &mut state.to_node,
         };
-        for (delay, bytes) in lane.judge(&self.faults, bytes) {
+        for (delay, bytes) in lane.judge(&self.faults, &bytes) {
             let serial = state.parcels;
             state.parcels += 1;
             let parcel = Parcel {
@@ -261,6 +352,7 @@ impl Shared {
                 continue;
             }
             if let Some(Reverse((_, _, parcel))) = state.travelling.pop() {
+                self.copy(&mut state, &parcel);
                 self.hand_over(&state, &parcel);
             }
         }
@@ -275,21 +367,33 @@ impl Shared {
         }
     }
 
-    /// The node's socket toward the broker is there from its first datagram on.
-    fn open_route(self: &Arc<Self>, node: SocketAddr) {
-        let mut state = self.lock();
-        if state.routes.contains_key(&node) {
-            return;
+    /// Sends a copy of what goes to the broker, if copies are asked for.
+    fn copy(&self, state: &mut State, parcel: &Parcel) {
+        if parcel.to_broker && state.are_copied {
+            let copier = state.copiers.entry(parcel.node);
+            copier
+                .or_insert_with(|| Copier::toward(self.broker))
+                .send(&parcel.bytes);
         }
-        let socket = UdpSocket::bind((self.broker.ip(), 0)).expect("a port of loopback");
+    }
+
+    /// The node's address toward the broker, which it has from its first datagram on.
+    fn open_route(self: &Arc<Self>, node: SocketAddr) -> SocketAddr {
+        let mut state = self.lock();
+        if let Some(route) = state.routes.get(&node) {
+            return address_of(route);
+        }
+        let socket = UdpSocket::bind((state.outer_ip, 0)).expect("a port of loopback");
         socket.connect(self.broker).expect("loopback is reachable");
         socket
             .set_read_timeout(Some(LOOK_UP))
             .expect("a time-out is set");
+        let outer = address_of(&socket);
         let socket = Arc::new(socket);
         state.routes.insert(node, Arc::clone(&socket));
         let shared = Arc::clone(self);
         thread::spawn(move || receive_from_broker(&shared, node, &socket));
+        outer
     }
 
     fn is_route(&self, node: SocketAddr, socket: &Arc<UdpSocket>) -> bool {
@@ -303,8 +407,13 @@ fn receive_from_nodes(shared: &Arc<Shared>) {
     let mut buffer = [0; 65_536];
     while !shared.is_stopped() {
         if let Ok((count, node)) = shared.front.recv_from(&mut buffer) {
-            shared.open_route(node);
-            shared.take(Direction::ToBroker, node, &buffer[..count]);
+            let outer = shared.open_route(node);
+            shared.take(Captured {
+                direction: Direction::ToBroker,
+                node,
+                outer,
+                bytes: buffer[..count].to_vec(),
+            });
         }
     }
 }
@@ -312,8 +421,39 @@ fn receive_from_nodes(shared: &Arc<Shared>) {
 fn receive_from_broker(shared: &Shared, node: SocketAddr, socket: &Arc<UdpSocket>) {
     let mut buffer = [0; 65_536];
     while !shared.is_stopped() && shared.is_route(node, socket) {
-        if let Ok(count) = socket.recv(&mut buffer) {
-            shared.take(Direction::ToNode, node, &buffer[..count]);
+        if let Ok(count) = socket.recv(&mut buffer)
+            && shared.is_route(node, socket)
+        {
+            shared.take(Captured {
+                direction: Direction::ToNode,
+                node,
+                outer: address_of(socket),
+                bytes: buffer[..count].to_vec(),
+            });
+        }
+    }
+}
+
+impl Copier {
+    fn toward(broker: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((broker.ip(), 0)).expect("a port of loopback");
+        socket.connect(broker).expect("loopback is reachable");
+        Self {
+            socket,
+            copied: Copied::default(),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.copied.sent += bytes.len();
+        let _ = self.socket.send(bytes);
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        for datagram in drain(&self.socket) {
+            self.copied.received += datagram.len();
+            self.copied.longest = self.copied.longest.max(datagram.len());
         }
     }
 }
