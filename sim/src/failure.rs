@@ -197,12 +197,18 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             // A client in no room does not start; the others keep their numbers, and their fates.
             p.topology.clients[client].clear();
             p.workload.retain(|talk| talk.client != client);
+            p.absences.retain(|absence| absence.client != client);
             p.faults.retain(|(_, fault)| fault.client() != Some(client));
         });
     }
     for fault in 0..plan.faults.len() {
         with(&|p| {
             p.faults.remove(fault);
+        });
+    }
+    for absence in 0..plan.absences.len() {
+        with(&|p| {
+            p.absences.remove(absence);
         });
     }
     for talk in 0..plan.workload.len() {

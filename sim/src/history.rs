@@ -4,6 +4,7 @@
 //! people: the checkers trust neither broker nor node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
@@ -67,6 +68,20 @@ pub enum Observation {
         /// The line after which it goes on.
         base: u64,
     },
+    /// The node has signed in.
+    Online(Life),
+    /// The node is out of contact.
+    Offline(Life),
+    /// The node's address changes.
+    Moved(usize),
+    /// Somebody asks the node to leave a room, or all (RUM-12).
+    Leaving(Life, RoomName),
+    /// The node is out of a room.
+    RoomLeft(Life, RoomName),
+    /// The broker says that an account became present.
+    Came(RoomName, String),
+    /// The broker says that an account ceased to be present; whether by time-out.
+    Gone(RoomName, String, bool),
     /// The node is in a room.
     Joined(Life, RoomName),
     /// The node was told that the room's history is another one.
@@ -110,6 +125,14 @@ pub struct History {
     pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
     /// Which rooms each life of a node has been in.
     pub joined: BTreeSet<(Life, RoomName)>,
+    /// Who has ever asked to leave which room.
+    pub leaving: BTreeSet<(AccountKey, RoomName)>,
+    /// When the broker last took an authentic packet of an account.
+    pub heard: BTreeMap<AccountKey, Timestamp>,
+    /// What time it is.
+    pub now: Timestamp,
+    /// The broker's grace (PRS-1).
+    pub grace: Duration,
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.
@@ -172,6 +195,13 @@ impl History {
             }
             Observation::Joined(life, room) => {
                 self.joined.insert((*life, room.clone()));
+            }
+            Observation::Leaving(life, room) => {
+                let account = self.keys[life.client].0;
+                self.leaving.insert((account, room.clone()));
+            }
+            Observation::RoomLeft(life, room) => {
+                self.joined.remove(&(*life, room.clone()));
             }
             Observation::Born(life) => {
                 self.alive.insert(life.client, (*life, Vec::new()));

@@ -31,6 +31,9 @@ pub struct Plan {
     pub journal_ms: u64,
     /// The broker's grace, in ms (PRS-1).
     pub grace_ms: u64,
+    /// Who leaves which room for a while.
+    #[serde(default)]
+    pub absences: Vec<Absence>,
     /// What goes wrong, and when in ms.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -61,6 +64,19 @@ pub struct Talk {
     pub len: usize,
     /// Whether all lines have the same text.
     pub is_monotonous: bool,
+}
+
+/// A client that leaves a room for good, and thinks better of it (RUM-12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    /// Who.
+    pub client: usize,
+    /// Which room.
+    pub room: usize,
+    /// When it asks to leave, in ms.
+    pub at_ms: u64,
+    /// How long after that it joins again, in ms, if it is out by then; otherwise once it is.
+    pub for_ms: u64,
 }
 
 impl Talk {
@@ -135,6 +151,23 @@ pub enum Fault {
         /// For how long nothing passes.
         dead_ms: u64,
     },
+    /// The client's address changes in the middle of everything: what is under way to the old one
+    /// is lost.
+    Rebind {
+        /// Whose.
+        client: usize,
+        /// Whether the node is told, as by a system that reports a new network; otherwise it is
+        /// as if a NAT on the way had forgotten it.
+        announced: bool,
+    },
+    /// Somebody on the way copies all that the client sends, and gets each copy to the broker
+    /// first, from an address that is somebody else's.
+    Racer {
+        /// Whose.
+        client: usize,
+        /// For how long.
+        for_ms: u64,
+    },
     /// The node stops, and forgets all but its keys.
     Die {
         /// Which one.
@@ -168,6 +201,8 @@ impl Fault {
             Self::Cut { client, .. }
             | Self::Burst { client, .. }
             | Self::NewAddress { client, .. }
+            | Self::Rebind { client, .. }
+            | Self::Racer { client, .. }
             | Self::Die { client, .. } => Some(client),
             Self::SlowStore { .. } | Self::FailingStore { .. } | Self::NewLog => None,
         }
@@ -179,6 +214,7 @@ impl Fault {
         match *self {
             Self::Cut { for_ms, .. }
             | Self::Burst { for_ms, .. }
+            | Self::Racer { for_ms, .. }
             | Self::SlowStore { for_ms, .. }
             | Self::FailingStore { for_ms, .. } => for_ms,
             Self::NewAddress { dead_ms, .. } => dead_ms,
@@ -186,7 +222,7 @@ impl Fault {
                 Some(after) => after,
                 None => 0,
             },
-            Self::NewLog => 0,
+            Self::Rebind { .. } | Self::NewLog => 0,
         }
     }
 }
@@ -209,6 +245,7 @@ impl Plan {
             store_ms: 1,
             journal_ms: 0,
             grace_ms: 600_000,
+            absences: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -221,7 +258,12 @@ impl Plan {
         let span_ms = dice.range(20_000, 60_000);
         let workload = draw_workload(&mut dice, &topology, span_ms);
         let rates = draw_rates(&mut dice);
-        let faults = draw_faults(&mut dice, topology.clients.len(), span_ms);
+        let mut faults = draw_faults(&mut dice, topology.clients.len(), span_ms);
+        // Dice of their own: these classes came later, and do not move what the others draw.
+        let mut more = Dice::new(mix(seed, 0x90b1));
+        faults.extend(draw_moves(&mut more, topology.clients.len(), span_ms));
+        faults.sort_by_key(|(at, _)| *at);
+        let absences = draw_absences(&mut more, &topology, span_ms);
         Self {
             seed,
             topology,
@@ -234,6 +276,7 @@ impl Plan {
                 0
             },
             grace_ms: if dice.chance(500) { 600_000 } else { 30_000 },
+            absences,
             faults,
         }
     }
@@ -246,7 +289,8 @@ impl Plan {
             .workload
             .iter()
             .map(|talk| talk.from_ms + talk.every_ms * talk.lines);
-        faults.chain(talks).max().unwrap_or(0)
+        let absences = self.absences.iter().map(|a| a.at_ms + a.for_ms);
+        faults.chain(talks).chain(absences).max().unwrap_or(0)
     }
 
     /// How many lines are to be typed.
@@ -388,6 +432,49 @@ fn draw_faults(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault
     faults
 }
 
+/// Changes of address, and copies that come first (PTH-1).
+fn draw_moves(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
+    let last = clients as u64 - 1;
+    let mut moves = Vec::new();
+    for class in 0..2 {
+        if dice.chance(500) {
+            continue;
+        }
+        for _ in 0..dice.range(1, 3) {
+            let client = dice.range(0, last) as usize;
+            let fault = match class {
+                0 => Fault::Rebind {
+                    client,
+                    announced: dice.chance(500),
+                },
+                _ => Fault::Racer {
+                    client,
+                    for_ms: dice.range(200, 15_000),
+                },
+            };
+            moves.push((dice.range(0, span_ms), fault));
+        }
+    }
+    moves
+}
+
+fn draw_absences(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Absence> {
+    if dice.chance(500) {
+        return Vec::new();
+    }
+    let absence = |_| {
+        let client = dice.range(0, topology.clients.len() as u64 - 1) as usize;
+        let rooms = &topology.clients[client];
+        Absence {
+            client,
+            room: rooms[dice.range(0, rooms.len() as u64 - 1) as usize],
+            at_ms: dice.range(0, span_ms),
+            for_ms: dice.range(0, 10_000),
+        }
+    };
+    (0..3).map(absence).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +506,9 @@ mod tests {
             fault(|f| matches!(f, Fault::Cut { .. })),
             fault(|f| matches!(f, Fault::Burst { .. })),
             fault(|f| matches!(f, Fault::NewAddress { .. })),
+            fault(|f| matches!(f, Fault::Rebind { .. })),
+            fault(|f| matches!(f, Fault::Racer { .. })),
+            share(&|p| !p.absences.is_empty()),
             fault(|f| matches!(f, Fault::Die { .. })),
             fault(|f| matches!(f, Fault::SlowStore { .. })),
             fault(|f| matches!(f, Fault::FailingStore { .. })),

@@ -60,6 +60,7 @@ impl Record {
         if self.is_printed {
             eprintln!("{now} {observation:?}");
         }
+        self.history.now = now;
         self.history.note(&observation);
         let text = format!("{observation:?}");
         self.add(Trace::Observe, 0, text.as_bytes(), now);

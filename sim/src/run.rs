@@ -166,6 +166,7 @@ impl fmt::Display for Figures {
             burst,
             lost,
             astray,
+            raced,
             duplicated,
             corrupted,
             truncated,
@@ -174,11 +175,12 @@ impl fmt::Display for Figures {
         writeln!(
             f,
             "{sent} datagrams: lost {:.1} %, cut off {:.1} %, lost in bursts {:.1} %, astray {:.1} %, \
-             duplicated {:.1} %, corrupted {:.1} %, truncated {:.1} %",
+             raced {:.1} %, duplicated {:.1} %, corrupted {:.1} %, truncated {:.1} %",
             share(lost),
             share(cut),
             share(burst),
             share(astray),
+            share(raced),
             share(duplicated),
             share(corrupted),
             share(truncated),

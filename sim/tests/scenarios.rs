@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sim::fate::Direction;
 use sim::history::Observation;
-use sim::plan::{Fault, Plan, Way};
+use sim::plan::{Absence, Fault, Plan, Way};
 use sim::world::{World, room_name};
 use tertulia::broker::{BrokerEvent, RECENT_LINES_MAX};
 use tertulia::chat::NoticeEvent;
@@ -684,5 +684,32 @@ fn while_the_store_fails_signing_in_is_tried_now_and_then() {
     world.apply(&failing, false);
     run(&mut world, 3);
     assert_eq!(world.broker.people(), 1);
+    finish(&mut world);
+}
+
+/// NOD-1, RUM-12: the journal may be slow; what it has to do yet comes before the farewell.
+#[test]
+fn a_node_is_out_of_a_room_only_after_every_line_that_came_before() {
+    let mut plan = Plan::quiet(1, 2);
+    plan.journal_ms = 500;
+    plan.absences = vec![Absence {
+        client: 0,
+        room: 0,
+        at_ms: 3_700,
+        for_ms: 2_000,
+    }];
+    let mut world = World::new(plan);
+    run(&mut world, 3);
+    for text in ["one", "two", "three"] {
+        say(&mut world, 1, text);
+    }
+    run(&mut world, 20);
+    let is_out = |o: &Observation| matches!(o, Observation::RoomLeft(..));
+    let all = &world.record.observations;
+    let out = all.iter().position(|(_, o)| is_out(o)).expect("it left");
+    let lines = all[..out].iter().filter(|(_, o)| {
+        matches!(o, Observation::Shown { life, line, .. } if life.client == 0 && line.n > 0)
+    });
+    assert_eq!(lines.count(), 3);
     finish(&mut world);
 }

@@ -28,7 +28,7 @@ pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest};
 pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
 
-use crate::chat::{ControlFromNode, Line, Name, NoticeEvent, RoomName, TextError, check_body};
+use crate::chat::{ControlFromNode, Line, Name, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
@@ -106,7 +106,8 @@ enum State {
 enum Delivery {
     /// A line that has to be journaled first, under this request.
     Line(u64, RoomName, Box<Line>),
-    Notice(RoomName, NoticeEvent, Name),
+    /// Whatever else is told of a room: it comes after the lines before it.
+    Told(ClientEvent),
 }
 
 /// The node's state machine.
@@ -458,6 +459,12 @@ impl Client {
         self.journaling.insert(id, (room.clone(), handle));
     }
 
+    /// Tells something of a room after everything that came before it (PRS-2, NOD-1).
+    fn tell_in_turn(&mut self, event: ClientEvent) {
+        self.deliveries.push_back(Delivery::Told(event));
+        self.deliver();
+    }
+
     /// Hands over what is journaled, in order (NOD-1).
     fn deliver(&mut self) {
         while let Some(delivery) = self.deliveries.pop_front() {
@@ -470,10 +477,7 @@ impl Client {
                     self.events
                         .push_back(ClientEvent::Line { room, line: *line });
                 }
-                Delivery::Notice(room, event, name) => {
-                    self.events
-                        .push_back(ClientEvent::Notice { room, event, name });
-                }
+                Delivery::Told(event) => self.events.push_back(event),
             }
         }
     }

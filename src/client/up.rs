@@ -265,10 +265,9 @@ impl Client {
                     self.journal_waiting(&name, handle, publication);
                 }
                 if joined.resume == crate::chat::ResumeOutcome::Fork {
-                    self.events
-                        .push_back(ClientEvent::Fork { room: name.clone() });
+                    self.tell_in_turn(ClientEvent::Fork { room: name.clone() });
                 }
-                self.events.push_back(ClientEvent::Joined { room: name });
+                self.tell_in_turn(ClientEvent::Joined { room: name });
             }
             RoomFromBroker::JoinRefused {
                 code: Refusal::RetryLater,
@@ -303,9 +302,11 @@ impl Client {
                     .name_of(author)
                     .ok_or("an author without introduction")?;
                 if room.on_notice(presence) {
-                    self.deliveries
-                        .push_back(Delivery::Notice(name, event, who));
-                    self.deliver();
+                    self.tell_in_turn(ClientEvent::Notice {
+                        room: name,
+                        event,
+                        name: who,
+                    });
                 }
             }
             RoomFromBroker::Stored { n, seq } => {
@@ -337,7 +338,7 @@ impl Client {
             RoomFromBroker::Gap { last } => room.on_gap(last),
             RoomFromBroker::Left => {
                 self.rooms.remove(&name);
-                self.events.push_back(ClientEvent::RoomLeft { room: name });
+                self.tell_in_turn(ClientEvent::RoomLeft { room: name });
             }
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
@@ -452,7 +453,7 @@ impl Client {
             .collect();
         for room in over {
             self.rooms.remove(&room);
-            self.events.push_back(ClientEvent::RoomLeft { room });
+            self.tell_in_turn(ClientEvent::RoomLeft { room });
         }
     }
 

@@ -40,6 +40,14 @@ impl Checker for ExactlyOnceInTheApplication {
                     .or_insert_with(|| tails.collect());
                 Ok(())
             }
+            // RUM-12: who comes again is a new member.
+            Observation::RoomLeft(life, room) => {
+                let key = (*life, room.clone());
+                self.joined_at.remove(&key);
+                self.last.remove(&key);
+                self.forked_after.remove(&key);
+                Ok(())
+            }
             // RUM-10: the node goes on in another history, from the same time.
             Observation::Fork(life, room) => {
                 let key = (*life, room.clone());

@@ -8,7 +8,8 @@ use tertulia::secure::{AccountKey, DeviceKey};
 use super::Checker;
 use crate::history::{History, Observation};
 
-/// No line of a log repeats a publication, and nobody becomes a member twice.
+/// No line of a log repeats a publication, and nobody becomes a member twice,
+/// or leaves without being one.
 #[derive(Default)]
 pub(super) struct ExactlyOnceInTheLog {
     stored: BTreeMap<(LogId, RoomName, DeviceKey, u64), u64>,
@@ -28,6 +29,14 @@ impl Checker for ExactlyOnceInTheLog {
             Kind::Joined => self
                 .members
                 .insert((*log, room.clone(), line.account), line.seq),
+            // RUM-12
+            Kind::Left => {
+                let member = (*log, room.clone(), line.account);
+                if self.members.remove(&member).is_none() {
+                    return Err(format!("line {}: no member leaves", line.seq));
+                }
+                None
+            }
             _ => self.stored.insert(
                 (*log, room.clone(), line.device, line.typed_at_ms),
                 line.seq,

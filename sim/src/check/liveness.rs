@@ -27,7 +27,7 @@ impl Checker for Liveness {
             } => {
                 self.seen.insert((*life, room.clone()), line.seq);
             }
-            Observation::Fork(life, room) => {
+            Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
                 self.seen.remove(&(*life, room.clone()));
             }
             Observation::Typed(typed) => {

@@ -9,6 +9,7 @@ mod fifo;
 mod honest_outcomes;
 mod liveness;
 mod no_broken_rules;
+mod no_noise;
 mod no_phantom;
 mod one_total_order;
 
@@ -52,6 +53,7 @@ impl Default for Checkers {
             Box::new(liveness::Liveness::default()),
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),
+            Box::new(no_noise::NoNoise::default()),
         ])
     }
 }

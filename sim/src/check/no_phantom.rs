@@ -35,6 +35,16 @@ fn check(what: &str, room: &RoomName, line: &Line, history: &History) -> Result<
     }
     match line.kind {
         Kind::Joined if line.n == 0 && line.body == line.name.as_str() => Ok(()),
+        // RUM-12
+        Kind::Left if line.n == 0 && line.body == line.name.as_str() => {
+            if history.leaving.contains(&(line.account, room.clone())) {
+                return Ok(());
+            }
+            Err(format!(
+                "line {} {what}: client {client} never left",
+                line.seq
+            ))
+        }
         Kind::Message => match history.source(room, line) {
             None => Err(format!(
                 "line {} {what}: client {client} never typed it: {:?}",

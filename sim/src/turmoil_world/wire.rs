@@ -137,7 +137,12 @@ impl Relay {
             && let Some((_, fault, begins)) = self.faults.pop_front()
         {
             self.state.lock().net.apply(&fault, begins);
-            if !begins && matches!(fault, Fault::NewAddress { .. }) {
+            let moves = match fault {
+                Fault::NewAddress { .. } => !begins,
+                Fault::Rebind { .. } => begins,
+                _ => false,
+            };
+            if moves {
                 self.outer = bind(0).await?;
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tertulia::time::Timestamp;
 
 use super::{Event, World};
+use crate::history::Observation;
 use crate::plan::Fault;
 
 impl World {
@@ -45,7 +46,19 @@ impl World {
                     self.restart_broker();
                 }
             }
-            Fault::Cut { .. } | Fault::Burst { .. } | Fault::NewAddress { .. } => {}
+            Fault::Rebind { client, announced } => {
+                if begins && self.nodes[client].running.is_some() {
+                    self.observe(Observation::Moved(client));
+                }
+                if begins && announced {
+                    // PTH-6
+                    self.with_client(client, |client, now| client.handle_address_change(now));
+                }
+            }
+            Fault::Cut { .. }
+            | Fault::Burst { .. }
+            | Fault::NewAddress { .. }
+            | Fault::Racer { .. } => {}
         }
     }
 }

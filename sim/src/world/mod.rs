@@ -7,26 +7,29 @@
 mod faults;
 mod net;
 mod node;
+mod outputs;
+mod people;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, BrokerEvent};
 use tertulia::chat::{LogId, RoomName};
-use tertulia::client::ClientEvent;
 use tertulia::rng::{Seed, SeededRng};
 use tertulia::secure::BrokerIdentity;
 use tertulia::time::Timestamp;
-use tertulia::transmit::{Path, Transmit};
+use tertulia::transmit::Path;
+use tertulia::wire::is_data;
 
 pub use net::{Captured, Datagram, Fates, Net, broker_address};
 pub use node::{Node, Running};
 pub use store::SimStore;
 
-use crate::fate::{Direction, mix};
-use crate::history::{Life, Observation, Typed, Violation};
+use crate::fate::mix;
+use crate::history::{Life, Observation, Violation};
 use crate::plan::Plan;
 use crate::record::{BROKER, Record, Trace};
 
@@ -50,6 +53,10 @@ enum Event {
     Say(usize, u64),
     Fault(usize),
     FaultEnds(usize),
+    /// Somebody leaves a room.
+    Absence(usize),
+    /// And joins it again.
+    Back(Life, RoomName),
 }
 
 /// A run, and all who take part in it.
@@ -125,6 +132,7 @@ impl World {
             .map(|n| (n.identity.account(), n.identity.device()));
         let mut record = Record::default();
         record.history.keys = keys.collect();
+        record.history.grace = Duration::from_millis(plan.grace_ms);
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
         let mut world = Self {
             record,
@@ -159,6 +167,10 @@ impl World {
         let plan = self.plan.clone();
         for (index, (at_ms, _)) in plan.faults.iter().enumerate() {
             self.schedule(Timestamp::from_millis(*at_ms), Event::Fault(index));
+        }
+        for (index, absence) in plan.absences.iter().enumerate() {
+            let at = Timestamp::from_millis(absence.at_ms);
+            self.schedule(at, Event::Absence(index));
         }
         for (index, talk) in plan.workload.iter().enumerate() {
             if talk.lines > 0 {
@@ -209,6 +221,7 @@ impl World {
                 return true;
             };
             running.client.waiting() == 0
+                && running.away.is_empty()
                 && node.rooms.iter().all(|room| {
                     let shown = running.shown.get(room).copied();
                     let shown = shown.max(self.record.history.base(running.life, room));
@@ -354,6 +367,8 @@ impl World {
             Event::Say(talk, line) => self.say_next(talk, line),
             Event::Fault(index) => self.fault(index, true),
             Event::FaultEnds(index) => self.fault(index, false),
+            Event::Absence(index) => self.leave_room(index),
+            Event::Back(life, room) => self.join_again(life, &room),
         }
     }
 
@@ -363,13 +378,30 @@ impl World {
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             self.trace_event(Trace::Arrive, BROKER, &bytes);
+            let dropped = self.dropped();
             self.broker.handle_datagram(Path::new(from), data, self.now);
+            if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {
+                self.note_heard(from);
+            }
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
             self.trace_event(Trace::Arrive, client as u64, &bytes);
             self.with_client(client, |client, now| {
                 client.handle_datagram(Path::new(from), data, now);
             });
+        }
+    }
+
+    /// How many datagrams the broker has dropped.
+    fn dropped(&self) -> u64 {
+        self.broker.drops().iter().map(|(_, count)| count).sum()
+    }
+
+    /// The broker has taken an authentic packet; who copies one gets it heard all the same (PTH-1).
+    fn note_heard(&mut self, from: SocketAddr) {
+        if let Some(client) = self.net.sender_at(from) {
+            let account = self.record.history.keys[client].0;
+            self.record.history.heard.insert(account, self.now);
         }
     }
 
@@ -388,246 +420,6 @@ impl World {
     fn schedule(&mut self, at: Timestamp, event: Event) {
         self.queue.insert((at, self.next_event), event);
         self.next_event += 1;
-    }
-
-    // ---- the machines' outputs
-
-    fn drain_broker(&mut self) {
-        let mut out = Vec::new();
-        while let Some(transmit) = self.broker.poll_transmit(self.now, &mut out) {
-            self.transmit(None, transmit, &out);
-            out.clear();
-        }
-        while let Some(request) = self.broker.poll_storage() {
-            let at = self.store.submit(request, self.now);
-            self.schedule(at, Event::Stored(self.broker_life));
-        }
-        while let Some(event) = self.broker.poll_event() {
-            self.broker_events.push((self.now, event));
-        }
-    }
-
-    /// Does something with a client that lives, and drains it.
-    fn with_client<T: Default>(
-        &mut self,
-        client: usize,
-        what: impl FnOnce(&mut tertulia::client::Client, Timestamp) -> T,
-    ) -> T {
-        let Some(running) = &mut self.nodes[client].running else {
-            return T::default();
-        };
-        let result = what(&mut running.client, self.now);
-        while self.drain_client(client) {}
-        result
-    }
-
-    /// Drains a client once. Returns whether that led to more input.
-    fn drain_client(&mut self, index: usize) -> bool {
-        let mut out = Vec::new();
-        let mut went_on = false;
-        while let Some(running) = &mut self.nodes[index].running {
-            let Some(transmit) = running.client.poll_transmit(self.now, &mut out) else {
-                break;
-            };
-            self.transmit(Some(index), transmit, &out);
-            out.clear();
-        }
-        let journal_time = Duration::from_millis(self.plan.journal_ms);
-        while let Some(running) = &mut self.nodes[index].running {
-            let Some(request) = running.client.poll_journal() else {
-                break;
-            };
-            running.note(&request);
-            if journal_time.is_zero() {
-                running.client.handle_journaled(request.id, self.now);
-                went_on = true;
-            } else {
-                let at = running.journal_busy_until.max(self.now + journal_time);
-                running.journal_busy_until = at;
-                let life = running.life;
-                self.schedule(at, Event::Journaled(life, request.id));
-            }
-        }
-        while let Some(running) = &mut self.nodes[index].running {
-            let Some(event) = running.client.poll_event() else {
-                break;
-            };
-            went_on |= self.on_client_event(index, event);
-        }
-        went_on
-    }
-
-    fn transmit(&mut self, client: Option<usize>, transmit: Transmit, bytes: &[u8]) {
-        let to = transmit.path.remote;
-        for datagram in transmit.datagrams(bytes) {
-            let (client, direction) = match client {
-                Some(client) => (client, Direction::Up),
-                None => match self.net.client_at(to) {
-                    Some(client) => (client, Direction::Down),
-                    None => {
-                        self.net.fates.sent += 1;
-                        self.net.fates.astray += 1;
-                        continue;
-                    }
-                },
-            };
-            self.trace_event(Trace::Send, client as u64, datagram);
-            let arrivals = self.net.send(client, direction, to, datagram, self.now);
-            for (at, datagram) in arrivals {
-                self.schedule(at, Event::Arrive(datagram));
-            }
-        }
-    }
-
-    /// Takes what a client tells. Returns whether that led to an answer.
-    fn on_client_event(&mut self, index: usize, event: ClientEvent) -> bool {
-        let node = &mut self.nodes[index];
-        let Some(running) = &mut node.running else {
-            return false;
-        };
-        let life = running.life;
-        let observation = match event {
-            ClientEvent::FirstContact(key) => {
-                node.known = Some(key);
-                running.client.set_identity(node.identity.clone(), self.now);
-                return true;
-            }
-            // Nobody leaves a single room, or asks who is there, in these plans.
-            ClientEvent::Online
-            | ClientEvent::Offline
-            | ClientEvent::RoomLeft { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. } => return false,
-            ClientEvent::Joined { room } => Observation::Joined(life, room),
-            ClientEvent::JoinRefused { room, code, .. } => {
-                self.violate(
-                    "no_broken_rules",
-                    format!("client {index} is not let into {}: {code}", room.as_str()),
-                );
-                return false;
-            }
-            ClientEvent::Fork { room } => {
-                running.shown.remove(&room);
-                Observation::Fork(life, room)
-            }
-            ClientEvent::Line { room, line } => {
-                let log = running
-                    .received
-                    .get_mut(&room)
-                    .and_then(VecDeque::pop_front);
-                let log = log.unwrap_or_else(|| self.store.memory().log_id());
-                running.shown.insert(room.clone(), line.seq);
-                self.lines_shown += 1;
-                Observation::Shown {
-                    life,
-                    room,
-                    log,
-                    line,
-                }
-            }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
-            ClientEvent::Stored { handle, room, seq } => {
-                Observation::Stored(life, room, handle, seq)
-            }
-            ClientEvent::NotStored { handle, room, .. } => {
-                Observation::NotStored(life, room, handle)
-            }
-            ClientEvent::Ended(reason) => {
-                node.running = None;
-                Observation::Ended(life, reason)
-            }
-        };
-        self.observe(observation);
-        false
-    }
-
-    // ---- people
-
-    /// Starts a client's node, if it does not run.
-    pub fn start_node(&mut self, client: usize) {
-        if self.nodes[client].running.is_some() {
-            return;
-        }
-        let life = self.nodes[client].start(self.plan.seed, self.now);
-        self.observe(Observation::Born(life));
-        let rooms = self.nodes[client].rooms.clone();
-        self.record.history.alive.insert(client, (life, rooms));
-        self.with_client(client, |_, _| ());
-    }
-
-    /// Stops a client's node, without a word.
-    pub fn stop_node(&mut self, client: usize) {
-        if let Some(running) = self.nodes[client].running.take() {
-            self.observe(Observation::Died(running.life));
-        }
-    }
-
-    /// Tells a client's node to leave.
-    pub fn leave(&mut self, client: usize) {
-        self.with_client(client, |client, now| client.leave(now));
-    }
-
-    fn say_next(&mut self, index: usize, line: u64) {
-        let talk = self.plan.workload[index].clone();
-        if line + 1 < talk.lines {
-            let at = self.now + Duration::from_millis(talk.every_ms);
-            self.schedule(at, Event::Say(index, line + 1));
-        }
-        let text = talk.text(index, line);
-        self.say(talk.client, &room_name(talk.room), &text);
-    }
-
-    /// A client types a line, if its node lives. Returns its handle.
-    pub fn say(&mut self, client: usize, room: &RoomName, text: &[u8]) -> Option<u64> {
-        let wall_ms = WALL_START_MS + self.now.as_millis();
-        let node = &mut self.nodes[client];
-        let life = node.running.as_ref()?.life;
-        let typed_at_ms = node.typed_at_ms(wall_ms);
-        let running = node.running.as_mut()?;
-        let handle = running
-            .client
-            .publish(room, text, typed_at_ms, self.now)
-            .ok()?;
-        self.lines_typed += 1;
-        let typed = Typed {
-            life,
-            room: room.clone(),
-            handle,
-            typed_at_ms,
-            body: Bytes::copy_from_slice(text),
-            index: node.next_index(room),
-        };
-        self.observe(Observation::Typed(typed));
-        self.with_client(client, |_, _| ());
-        Some(handle)
-    }
-
-    /// Stops the broker, and starts it again with an empty store and a new log.
-    pub fn restart_broker(&mut self) {
-        self.broker_life += 1;
-        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
-        (self.broker, self.store) = (broker, store);
-        self.record.history.current = Some(self.store.memory().log_id());
-        self.observe(Observation::NewLog);
-    }
-
-    /// Gives `client`, whose node does not run, another client's name, keys and rooms: the same
-    /// device in a second place.
-    pub fn share_device(&mut self, client: usize, of: usize) {
-        let (name, identity) = (self.nodes[of].name.clone(), self.nodes[of].identity.clone());
-        self.record.history.keys[client] = (identity.account(), identity.device());
-        let rooms = self.nodes[of].rooms.clone();
-        let node = &mut self.nodes[client];
-        (node.name, node.identity, node.rooms) = (name, identity, rooms);
-    }
-
-    /// Makes the broker's key another one, from its next start on.
-    pub fn change_broker_key(&mut self) {
-        let number = self.broker_life + 1;
-        let mut rng = SeededRng::new(seed_of(self.plan.seed, "broker identity", number));
-        self.identity = BrokerIdentity::generate(&mut rng);
     }
 
     // ---- the record

@@ -19,6 +19,12 @@ fn client_address(client: usize, index: u16) -> SocketAddr {
     ([10, 1, high, low], 40_000 + index).into()
 }
 
+/// Where the copies of what a client sends come from.
+fn racer_address(client: usize) -> SocketAddr {
+    let [.., high, low] = client.to_be_bytes();
+    ([10, 2, high, low], 6_666).into()
+}
+
 /// A datagram under way.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -56,6 +62,8 @@ pub struct Fates {
     pub lost: u64,
     /// Sent to an address that nobody has any more.
     pub astray: u64,
+    /// Copied by somebody on the way, from whom the copy came first.
+    pub raced: u64,
     /// Of those that arrived: twice.
     pub duplicated: u64,
     /// Of those that arrived: corrupted.
@@ -72,6 +80,7 @@ impl Fates {
         self.burst += other.burst;
         self.lost += other.lost;
         self.astray += other.astray;
+        self.raced += other.raced;
         self.duplicated += other.duplicated;
         self.corrupted += other.corrupted;
         self.truncated += other.truncated;
@@ -95,6 +104,8 @@ struct Passage {
     address_index: u16,
     /// How many faults cut the way up, and down.
     cuts: [u32; 2],
+    /// How many faults copy what the client sends.
+    racers: u32,
     /// The loss of the bursts under way, in thousandths.
     bursts: Vec<u64>,
     /// How many datagrams went up, and down.
@@ -119,6 +130,7 @@ impl Net {
         let ways = plan.topology.clients.iter().map(|_| Passage {
             address_index: 0,
             cuts: [0; 2],
+            racers: 0,
             bursts: Vec::new(),
             numbers: [0; 2],
         });
@@ -143,6 +155,17 @@ impl Net {
         (0..self.ways.len()).find(|client| self.address(*client) == address)
     }
 
+    /// The client whose datagrams come from an address, now, before, or as somebody's copies.
+    #[must_use]
+    pub fn sender_at(&self, address: SocketAddr) -> Option<usize> {
+        let is_its = |client: &usize| {
+            let present = self.ways[*client].address_index;
+            address == racer_address(*client)
+                || (0..=present).any(|index| client_address(*client, index) == address)
+        };
+        (0..self.ways.len()).find(is_its)
+    }
+
     /// Begins or ends a fault, as far as it is one of the network.
     pub fn apply(&mut self, fault: &Fault, begins: bool) {
         match *fault {
@@ -165,6 +188,15 @@ impl Net {
                 if !begins {
                     self.ways[client].address_index += 1;
                 }
+            }
+            Fault::Rebind { client, .. } => {
+                if begins {
+                    self.ways[client].address_index += 1;
+                }
+            }
+            Fault::Racer { client, .. } => {
+                let racers = &mut self.ways[client].racers;
+                *racers = if begins { *racers + 1 } else { *racers - 1 };
             }
             Fault::Die { .. }
             | Fault::SlowStore { .. }
@@ -248,6 +280,16 @@ impl Net {
             };
             (now + *delay, Datagram { from, to, bytes })
         };
-        fate.delays.iter().enumerate().map(arrives).collect()
+        let mut all: Vec<_> = fate.delays.iter().enumerate().map(arrives).collect();
+        if way.racers > 0 && direction == Direction::Up {
+            self.fates.raced += 1;
+            let copy = Datagram {
+                from: racer_address(client),
+                to,
+                bytes: bytes.to_vec(),
+            };
+            all.push((now + fate.delays[0] / 2, copy));
+        }
+        all
     }
 }

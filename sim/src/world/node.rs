@@ -43,6 +43,8 @@ pub struct Running {
     pub received: BTreeMap<RoomName, VecDeque<LogId>>,
     /// The last line shown, by room.
     pub shown: BTreeMap<RoomName, u64>,
+    /// The rooms that it is leaving or has left, and when it is to join them again.
+    pub away: BTreeMap<RoomName, Timestamp>,
     /// When the journal has done what it was asked.
     pub journal_busy_until: Timestamp,
 }
@@ -92,6 +94,7 @@ impl Node {
             client,
             received: BTreeMap::new(),
             shown: BTreeMap::new(),
+            away: BTreeMap::new(),
             journal_busy_until: Timestamp::ZERO,
         });
         life

@@ -107,6 +107,9 @@ impl SimStore {
                     base,
                 });
             }
+            (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(stored))) => {
+                seen.push(appended(room, &stored.line));
+            }
             _ => {}
         }
         Some((completion, seen))

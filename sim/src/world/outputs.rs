@@ -1,0 +1,187 @@
+//! What the machines ask for, done.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tertulia::broker::BrokerEvent;
+use tertulia::client::{Client, ClientEvent};
+use tertulia::time::Timestamp;
+use tertulia::transmit::Transmit;
+
+use super::{Event, World};
+use crate::fate::Direction;
+use crate::history::Observation;
+use crate::record::Trace;
+
+impl World {
+    pub(super) fn drain_broker(&mut self) {
+        let mut out = Vec::new();
+        while let Some(transmit) = self.broker.poll_transmit(self.now, &mut out) {
+            self.transmit(None, transmit, &out);
+            out.clear();
+        }
+        while let Some(request) = self.broker.poll_storage() {
+            let at = self.store.submit(request, self.now);
+            self.schedule(at, Event::Stored(self.broker_life));
+        }
+        while let Some(event) = self.broker.poll_event() {
+            match &event {
+                BrokerEvent::Joined { name, room } => {
+                    self.observe(Observation::Came(room.clone(), name.to_string()));
+                }
+                BrokerEvent::Left {
+                    name,
+                    room,
+                    timed_out,
+                } => {
+                    let name = name.to_string();
+                    self.observe(Observation::Gone(room.clone(), name, *timed_out));
+                }
+                BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
+            }
+            self.broker_events.push((self.now, event));
+        }
+    }
+
+    /// Does something with a client that lives, and drains it.
+    pub(super) fn with_client<T: Default>(
+        &mut self,
+        client: usize,
+        what: impl FnOnce(&mut Client, Timestamp) -> T,
+    ) -> T {
+        let Some(running) = &mut self.nodes[client].running else {
+            return T::default();
+        };
+        let result = what(&mut running.client, self.now);
+        while self.drain_client(client) {}
+        result
+    }
+
+    /// Drains a client once. Returns whether that led to more input.
+    pub(super) fn drain_client(&mut self, index: usize) -> bool {
+        let mut out = Vec::new();
+        let mut went_on = false;
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(transmit) = running.client.poll_transmit(self.now, &mut out) else {
+                break;
+            };
+            self.transmit(Some(index), transmit, &out);
+            out.clear();
+        }
+        let journal_time = Duration::from_millis(self.plan.journal_ms);
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(request) = running.client.poll_journal() else {
+                break;
+            };
+            running.note(&request);
+            if journal_time.is_zero() {
+                running.client.handle_journaled(request.id, self.now);
+                went_on = true;
+            } else {
+                let at = running.journal_busy_until.max(self.now + journal_time);
+                running.journal_busy_until = at;
+                let life = running.life;
+                self.schedule(at, Event::Journaled(life, request.id));
+            }
+        }
+        while let Some(running) = &mut self.nodes[index].running {
+            let Some(event) = running.client.poll_event() else {
+                break;
+            };
+            went_on |= self.on_client_event(index, event);
+        }
+        went_on
+    }
+
+    pub(super) fn transmit(&mut self, client: Option<usize>, transmit: Transmit, bytes: &[u8]) {
+        let to = transmit.path.remote;
+        for datagram in transmit.datagrams(bytes) {
+            let (client, direction) = match client {
+                Some(client) => (client, Direction::Up),
+                None => match self.net.client_at(to) {
+                    Some(client) => (client, Direction::Down),
+                    None => {
+                        self.net.fates.sent += 1;
+                        self.net.fates.astray += 1;
+                        continue;
+                    }
+                },
+            };
+            self.trace_event(Trace::Send, client as u64, datagram);
+            let arrivals = self.net.send(client, direction, to, datagram, self.now);
+            for (at, datagram) in arrivals {
+                self.schedule(at, Event::Arrive(datagram));
+            }
+        }
+    }
+
+    /// Takes what a client tells. Returns whether that led to an answer.
+    pub(super) fn on_client_event(&mut self, index: usize, event: ClientEvent) -> bool {
+        let node = &mut self.nodes[index];
+        let Some(running) = &mut node.running else {
+            return false;
+        };
+        let life = running.life;
+        let observation = match event {
+            ClientEvent::FirstContact(key) => {
+                node.known = Some(key);
+                running.client.set_identity(node.identity.clone(), self.now);
+                return true;
+            }
+            ClientEvent::Online => Observation::Online(life),
+            ClientEvent::Offline => Observation::Offline(life),
+            ClientEvent::RoomLeft { room } => {
+                running.shown.remove(&room);
+                if let Some(back_at) = running.away.get(&room).copied() {
+                    let back_at = back_at.max(self.now);
+                    self.schedule(back_at, Event::Back(life, room.clone()));
+                }
+                Observation::RoomLeft(life, room)
+            }
+            // Nobody asks who is there in these plans.
+            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return false,
+            ClientEvent::Joined { room } => Observation::Joined(life, room),
+            ClientEvent::JoinRefused { room, code, .. } => {
+                self.violate(
+                    "no_broken_rules",
+                    format!("client {index} is not let into {}: {code}", room.as_str()),
+                );
+                return false;
+            }
+            ClientEvent::Fork { room } => {
+                running.shown.remove(&room);
+                Observation::Fork(life, room)
+            }
+            ClientEvent::Line { room, line } => {
+                let log = running
+                    .received
+                    .get_mut(&room)
+                    .and_then(VecDeque::pop_front);
+                let log = log.unwrap_or_else(|| self.store.memory().log_id());
+                running.shown.insert(room.clone(), line.seq);
+                self.lines_shown += 1;
+                Observation::Shown {
+                    life,
+                    room,
+                    log,
+                    line,
+                }
+            }
+            ClientEvent::Notice { room, event, name } => {
+                Observation::Noticed(life, room, event, name.as_str().to_owned())
+            }
+            ClientEvent::Stored { handle, room, seq } => {
+                Observation::Stored(life, room, handle, seq)
+            }
+            ClientEvent::NotStored { handle, room, .. } => {
+                Observation::NotStored(life, room, handle)
+            }
+            ClientEvent::Ended(reason) => {
+                node.running = None;
+                Observation::Ended(life, reason)
+            }
+        };
+        self.observe(observation);
+        false
+    }
+}

@@ -1,0 +1,141 @@
+//! What people do with their nodes, and what befalls the broker.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tertulia::chat::RoomName;
+use tertulia::rng::SeededRng;
+use tertulia::secure::BrokerIdentity;
+
+use super::{Event, WALL_START_MS, World, room_name, seed_of, start_broker};
+use crate::history::{Life, Observation, Typed};
+use crate::plan::Absence;
+
+impl World {
+    /// Starts a client's node, if it does not run.
+    pub fn start_node(&mut self, client: usize) {
+        if self.nodes[client].running.is_some() {
+            return;
+        }
+        let life = self.nodes[client].start(self.plan.seed, self.now);
+        self.observe(Observation::Born(life));
+        let rooms = self.nodes[client].rooms.clone();
+        self.record.history.alive.insert(client, (life, rooms));
+        self.with_client(client, |_, _| ());
+    }
+
+    /// Stops a client's node, without a word.
+    pub fn stop_node(&mut self, client: usize) {
+        if let Some(running) = self.nodes[client].running.take() {
+            self.observe(Observation::Died(running.life));
+        }
+    }
+
+    /// Tells a client's node to leave.
+    pub fn leave(&mut self, client: usize) {
+        let node = &self.nodes[client];
+        if let Some(running) = &node.running {
+            let life = running.life;
+            for room in node.rooms.clone() {
+                self.observe(Observation::Leaving(life, room));
+            }
+        }
+        self.with_client(client, |client, now| client.leave(now));
+    }
+
+    /// Begins one of the plan's absences, if the node lives and is not away already.
+    pub(super) fn leave_room(&mut self, index: usize) {
+        let Absence {
+            client,
+            room,
+            for_ms,
+            ..
+        } = self.plan.absences[index];
+        let room = room_name(room);
+        let back_at = self.now + Duration::from_millis(for_ms);
+        let Some(running) = &mut self.nodes[client].running else {
+            return;
+        };
+        if running.away.contains_key(&room) {
+            return;
+        }
+        running.away.insert(room.clone(), back_at);
+        let life = running.life;
+        self.observe(Observation::Leaving(life, room.clone()));
+        self.with_client(client, |client, now| client.leave_room(&room, now));
+    }
+
+    /// Ends an absence, if the node still has the life in which it left.
+    pub(super) fn join_again(&mut self, life: Life, room: &RoomName) {
+        let node = &mut self.nodes[life.client];
+        let history = node.history;
+        let Some(running) = &mut node.running else {
+            return;
+        };
+        if running.life == life {
+            running.away.remove(room);
+            self.with_client(life.client, |client, now| client.join(room, history, now));
+        }
+    }
+
+    pub(super) fn say_next(&mut self, index: usize, line: u64) {
+        let talk = self.plan.workload[index].clone();
+        if line + 1 < talk.lines {
+            let at = self.now + Duration::from_millis(talk.every_ms);
+            self.schedule(at, Event::Say(index, line + 1));
+        }
+        let text = talk.text(index, line);
+        self.say(talk.client, &room_name(talk.room), &text);
+    }
+
+    /// A client types a line, if its node lives. Returns its handle.
+    pub fn say(&mut self, client: usize, room: &RoomName, text: &[u8]) -> Option<u64> {
+        let wall_ms = WALL_START_MS + self.now.as_millis();
+        let node = &mut self.nodes[client];
+        let life = node.running.as_ref()?.life;
+        let typed_at_ms = node.typed_at_ms(wall_ms);
+        let running = node.running.as_mut()?;
+        let handle = running
+            .client
+            .publish(room, text, typed_at_ms, self.now)
+            .ok()?;
+        self.lines_typed += 1;
+        let typed = Typed {
+            life,
+            room: room.clone(),
+            handle,
+            typed_at_ms,
+            body: Bytes::copy_from_slice(text),
+            index: node.next_index(room),
+        };
+        self.observe(Observation::Typed(typed));
+        self.with_client(client, |_, _| ());
+        Some(handle)
+    }
+
+    /// Stops the broker, and starts it again with an empty store and a new log.
+    pub fn restart_broker(&mut self) {
+        self.broker_life += 1;
+        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
+        (self.broker, self.store) = (broker, store);
+        self.record.history.current = Some(self.store.memory().log_id());
+        self.observe(Observation::NewLog);
+    }
+
+    /// Gives `client`, whose node does not run, another client's name, keys and rooms: the same
+    /// device in a second place.
+    pub fn share_device(&mut self, client: usize, of: usize) {
+        let (name, identity) = (self.nodes[of].name.clone(), self.nodes[of].identity.clone());
+        self.record.history.keys[client] = (identity.account(), identity.device());
+        let rooms = self.nodes[of].rooms.clone();
+        let node = &mut self.nodes[client];
+        (node.name, node.identity, node.rooms) = (name, identity, rooms);
+    }
+
+    /// Makes the broker's key another one, from its next start on.
+    pub fn change_broker_key(&mut self) {
+        let number = self.broker_life + 1;
+        let mut rng = SeededRng::new(seed_of(self.plan.seed, "broker identity", number));
+        self.identity = BrokerIdentity::generate(&mut rng);
+    }
+}
