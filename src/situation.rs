@@ -30,7 +30,7 @@ pub enum Situation {
     PathRumourEnded,
     /// A connection id was retired (CID-2).
     CidRetired,
-    /// A piece came that had come already (CHN-3).
+    /// A piece came that had come already (CHN-1).
     DuplicatePiece,
     /// A piece was taken for lost (LOSS-2).
     PieceLost,
