@@ -115,6 +115,18 @@ impl Drops {
     /// Counts `times` more.
     pub fn add(&mut self, reason: Dropped, times: u64) {
         if times > 0 {
+            match reason {
+                Dropped::Authentication => {
+                    crate::sometimes!(CorruptedDropped);
+                }
+                Dropped::Replay => {
+                    crate::sometimes!(ReplayDropped);
+                }
+                Dropped::Crc => {
+                    crate::sometimes!(CrcDropped);
+                }
+                _ => {}
+            }
             *self.0.entry(reason).or_default() += times;
         }
     }

@@ -61,6 +61,7 @@ pub mod mutant;
 pub(crate) mod pump;
 pub mod rng;
 pub mod secure;
+pub mod situation;
 pub mod time;
 pub mod transmit;
 pub mod wire;

@@ -21,16 +21,19 @@ pub enum Mutant {
     NoAeadCheck,
     /// Lost messages are not sent again.
     GiveUpRetransmitting,
+    /// A driver tells its owner only the first of the events that it has at a time.
+    DropSecondEvent,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
         Self::NoAeadCheck,
         Self::GiveUpRetransmitting,
+        Self::DropSecondEvent,
     ];
 }
 

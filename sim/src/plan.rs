@@ -293,6 +293,25 @@ impl Plan {
         faults.chain(talks).chain(absences).max().unwrap_or(0)
     }
 
+    /// What of the plan the turmoil level has: its network, with its faults; nobody dies or leaves,
+    /// and the store does not fail.
+    #[must_use]
+    pub fn for_the_drivers(mut self) -> Self {
+        self.absences.clear();
+        self.faults.retain(|(_, fault)| match fault {
+            Fault::Cut { .. }
+            | Fault::Burst { .. }
+            | Fault::NewAddress { .. }
+            | Fault::Rebind { .. } => true,
+            Fault::Racer { .. }
+            | Fault::Die { .. }
+            | Fault::SlowStore { .. }
+            | Fault::FailingStore { .. }
+            | Fault::NewLog => false,
+        });
+        self
+    }
+
     /// How many lines are to be typed.
     #[must_use]
     pub fn lines(&self) -> u64 {

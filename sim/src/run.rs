@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tertulia::mutant::{self, Mutant};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
 use crate::history::Violation;
@@ -30,6 +31,8 @@ pub struct Outcome {
     pub settled_after: Option<Duration>,
     /// What befell the datagrams.
     pub fates: Fates,
+    /// How often each situation was met, in the order of [`Situation::ALL`].
+    pub met: [u64; Situation::COUNT],
 }
 
 /// Runs a plan, with a deliberate fault in the machines if one is given.
@@ -46,6 +49,7 @@ pub fn run_traced(plan: &Plan, mutant: Option<Mutant>) -> Outcome {
 
 fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
     mutant::activate(mutant);
+    let _of_others = situation::take();
     let mut at = Timestamp::ZERO;
     let watched = watched(|| {
         let mut world = World::new(plan.clone());
@@ -63,6 +67,7 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
             lines_shown,
             settled_after: world.settled_after(),
             fates: world.net.fates,
+            met: situation::take(),
         }
     });
     mutant::activate(None);
@@ -78,6 +83,7 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
         lines_shown: 0,
         settled_after: None,
         fates: Fates::default(),
+        met: situation::take(),
     })
 }
 
@@ -126,6 +132,8 @@ pub struct Figures {
     pub settled: Vec<Duration>,
     /// What befell the datagrams.
     pub fates: Fates,
+    /// How often each situation was met.
+    pub met: [u64; Situation::COUNT],
 }
 
 impl Figures {
@@ -137,6 +145,9 @@ impl Figures {
         self.shown += outcome.lines_shown;
         self.settled.extend(outcome.settled_after);
         self.fates.add(&outcome.fates);
+        for (sum, met) in self.met.iter_mut().zip(outcome.met) {
+            *sum += met;
+        }
     }
 
     /// The median number of lines typed in a run.

@@ -23,8 +23,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use tertulia::broker::{Broker, BrokerConfig};
 use tertulia::chat::{LogId, RoomName};
 use tertulia::driver::{Clock, DatagramSocket, Driver, Immediate};
+use tertulia::mutant::{self, Mutant};
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
+use tertulia::situation;
 use tertulia::time::Timestamp;
 use turmoil::net::UdpSocket;
 
@@ -142,11 +144,13 @@ fn clock() -> Clock {
     })
 }
 
-/// Runs a plan with the real drivers. Of its faults, those of the network are there.
+/// Runs a plan with the real drivers, with a deliberate fault in them if one is given. Of its faults, those of the network are there.
 ///
 /// The record comes with the outcome, for a closer look.
 #[must_use]
-pub fn run(plan: &Plan) -> (Outcome, Record) {
+pub fn run(plan: &Plan, mutant: Option<Mutant>) -> (Outcome, Record) {
+    mutant::activate(mutant);
+    let _of_others = situation::take();
     let state = State(Arc::new(Mutex::new(Shared {
         record: Record::default(),
         net: Net::new(plan),
@@ -158,6 +162,7 @@ pub fn run(plan: &Plan) -> (Outcome, Record) {
     })));
     let mut simulated = Duration::ZERO;
     let ran = watched(|| run_hosts(plan, &state, &mut simulated));
+    mutant::activate(None);
     let mut shared = state.lock();
     let at = Timestamp::ZERO + simulated;
     match ran {
@@ -174,6 +179,7 @@ pub fn run(plan: &Plan) -> (Outcome, Record) {
         lines_shown: shared.lines_shown,
         settled_after: shared.settled_at.map(|at| at.saturating_since(healed)),
         fates: shared.net.fates,
+        met: situation::take(),
     };
     (outcome, std::mem::take(&mut shared.record))
 }

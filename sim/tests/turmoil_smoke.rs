@@ -3,7 +3,11 @@
 use sim::history::Observation;
 use sim::plan::{Fault, Plan, Talk, Way};
 use sim::record::Record;
+use sim::run::for_each_seed;
 use sim::turmoil_world::run;
+
+/// How many drawn plans run with the drivers.
+const DRAWN: u64 = 40;
 
 /// Three people in a room. Almost a third of all datagrams is lost, many come late or twice, and
 /// one of the three is cut off for a while and then has another address.
@@ -60,7 +64,7 @@ fn shown(record: &Record, client: usize) -> Vec<String> {
 /// DLV-1 to DLV-8, with everything between the machines and the network that people run.
 #[test]
 fn three_nodes_over_a_rough_network_see_every_line_once_and_in_the_same_order() {
-    let (outcome, record) = run(&rough(1));
+    let (outcome, record) = run(&rough(1), None);
     println!("{outcome:?}");
     assert_eq!(outcome.violation, None);
     let first = shown(&record, 0);
@@ -74,8 +78,22 @@ fn three_nodes_over_a_rough_network_see_every_line_once_and_in_the_same_order() 
 
 #[test]
 fn the_same_seed_twice_is_the_same_run_with_the_drivers_too() {
-    let (one, other) = (run(&rough(2)).0, run(&rough(2)).0);
+    let (one, other) = (run(&rough(2), None).0, run(&rough(2), None).0);
     assert_eq!(one.violation, None);
     assert_eq!(one, other);
-    assert_ne!(one.trace, run(&rough(3)).0.trace);
+    assert_ne!(one.trace, run(&rough(3), None).0.trace);
+}
+
+/// DLV-1 to DLV-8: the drawn plans, as far as they are about the network.
+#[test]
+fn every_promise_holds_under_drawn_plans_with_the_drivers_too() {
+    let outcomes = for_each_seed(0..DRAWN, |seed| {
+        run(&Plan::draw(seed).for_the_drivers(), None).0
+    });
+    let mut simulated = 0.0;
+    for (seed, outcome) in outcomes {
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        simulated += outcome.simulated.as_secs_f64();
+    }
+    println!("{DRAWN} drawn plans, {simulated:.0} simulated seconds");
 }

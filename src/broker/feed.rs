@@ -144,6 +144,7 @@ impl Feed {
             let Some(evicted) = self.items.pop_front() else {
                 break;
             };
+            crate::sometimes!(FeedEvicted);
             self.first += 1;
             self.bytes -= evicted.message.len();
             if evicted.presence.is_none() {

@@ -85,6 +85,7 @@ impl Broker {
         let key = (path, hello.cid, hash);
         let evicted = self.half_open.insert(cid, key, accept.clone(), stage, now);
         if evicted > 0 {
+            crate::sometimes!(HalfOpenMadeRoom);
             tracing::debug!(evicted, "half-open handshakes made room");
         }
         self.drops.add(Dropped::MadeRoom, evicted as u64);

@@ -142,6 +142,9 @@ impl Broker {
                 self.people.remove(&account);
             }
         }
+        if event == NoticeEvent::TimedOut {
+            crate::sometimes!(TimedOut);
+        }
         self.events.push_back(BrokerEvent::Left {
             name: presence.author.name.clone(),
             room: name.clone(),

@@ -35,7 +35,10 @@ impl Broker {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
                 LinkEvent::Closed { .. } => self.end_session(id, false, now),
-                LinkEvent::CidRetired { cid } => self.on_cid_retired(id, cid),
+                LinkEvent::CidRetired { cid } => {
+                    crate::sometimes!(CidRetired);
+                    self.on_cid_retired(id, cid);
+                }
                 LinkEvent::Silent => {}
             }
         }
@@ -344,11 +347,15 @@ impl Broker {
                 });
             }
             StorageOutcome::Known(Recorded::Stored(seq)) => {
+                crate::sometimes!(PublicationKnown);
                 seat.reply(&RoomFromBroker::Stored { n, seq: *seq });
             }
             StorageOutcome::Known(Recorded::Refused(code)) => refuse_publication(seat, n, *code),
             StorageOutcome::Conflict => refuse_publication(seat, n, Refusal::Conflict),
-            StorageOutcome::Gap(last) => seat.reply(&RoomFromBroker::Gap { last: *last }),
+            StorageOutcome::Gap(last) => {
+                crate::sometimes!(GapAnswered);
+                seat.reply(&RoomFromBroker::Gap { last: *last });
+            }
             // BRK-5
             _ => refuse_publication(seat, n, Refusal::RetryLater),
         }
@@ -423,6 +430,7 @@ impl Broker {
             return;
         };
         if let StorageOutcome::Lines(lines) = outcome {
+            crate::sometimes!(ReplayedFromStore);
             *reading = false;
             fetched.extend(lines);
         } else {
@@ -459,6 +467,9 @@ fn refuse_join(seat: &mut Seat, code: Refusal) {
 }
 
 fn refuse_publication(seat: &mut Seat, n: u64, code: Refusal) {
+    if code == Refusal::RetryLater {
+        crate::sometimes!(RetryLaterAnswered);
+    }
     seat.reply(&RoomFromBroker::NotStored {
         n,
         code,

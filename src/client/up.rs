@@ -129,7 +129,10 @@ impl Client {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
                 // LIF-2
-                LinkEvent::Silent => self.shake_hands(now),
+                LinkEvent::Silent => {
+                    crate::sometimes!(ShookHandsAnew);
+                    self.shake_hands(now);
+                }
                 // CID-2: nothing has to be routed here, so any fresh one will do.
                 LinkEvent::CidRetired { .. } => {
                     up.link.issue_cid(fresh_cid(&mut self.rng).into());
@@ -265,6 +268,7 @@ impl Client {
                     self.journal_waiting(&name, handle, publication);
                 }
                 if joined.resume == crate::chat::ResumeOutcome::Fork {
+                    crate::sometimes!(ForkSeen);
                     self.tell_in_turn(ClientEvent::Fork { room: name.clone() });
                 }
                 self.tell_in_turn(ClientEvent::Joined { room: name });

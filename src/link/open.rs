@@ -220,7 +220,10 @@ impl Open {
                     data,
                 } => {
                     let novelty = self.on_message(channel, number, data, events)?;
-                    stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                    if novelty == Novelty::Duplicate {
+                        crate::sometimes!(DuplicatePiece);
+                        stats.duplicate_pieces += 1;
+                    }
                 }
                 Frame::Frag {
                     channel,
@@ -235,7 +238,10 @@ impl Open {
                         data,
                     };
                     let novelty = self.on_fragment(channel, number, fragment, events)?;
-                    stats.duplicate_pieces += u64::from(novelty == Novelty::Duplicate);
+                    if novelty == Novelty::Duplicate {
+                        crate::sometimes!(DuplicatePiece);
+                        stats.duplicate_pieces += 1;
+                    }
                 }
                 Frame::PathChallenge(data) => self.on_path_challenge(data)?,
                 Frame::PathResponse(data) => {

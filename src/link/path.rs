@@ -67,7 +67,11 @@ impl Paths {
         match &mut self.candidate {
             Some(candidate) if candidate.path == path => candidate.heard += len as u64,
             _ if !is_newest => {}
-            _ if path == self.current => self.candidate = None,
+            _ if path == self.current => {
+                if self.candidate.take().is_some() {
+                    crate::sometimes!(PathRumourEnded);
+                }
+            }
             _ => {
                 let candidate = Candidate {
                     path,
@@ -110,6 +114,7 @@ impl Paths {
         if candidate.path != path || !candidate.asked.contains(&data) {
             return None;
         }
+        crate::sometimes!(PathProved);
         self.candidate = None;
         self.current = path;
         Some(path)
@@ -117,7 +122,10 @@ impl Paths {
 
     /// Forgets a candidate that has not answered in time: nothing has changed (PTH-5).
     pub(super) fn handle_timeout(&mut self, now: Timestamp) {
-        self.candidate.take_if(|candidate| candidate.until <= now);
+        let late = self.candidate.take_if(|candidate| candidate.until <= now);
+        if late.is_some() {
+            crate::sometimes!(PathGivenUp);
+        }
     }
 
     /// When there is something to do.

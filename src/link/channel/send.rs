@@ -55,6 +55,7 @@ impl SendChannels {
             return Err(SendError::ChannelFull);
         }
         if state.is_some_and(is_poor) || (channel != CONTROL && !self.credit.has_room(len)) {
+            crate::sometimes!(CreditBlocked);
             return Err(SendError::NoCredit);
         }
         Ok(())
@@ -161,6 +162,7 @@ impl SendChannels {
             return;
         }
         if let Some(channel) = self.get_mut(piece.channel) {
+            crate::sometimes!(PieceLost);
             channel.on_lost(piece);
         }
     }

@@ -1,0 +1,108 @@
+//! Situations that a batch of simulations must have met: a test that never gets there proves
+//! nothing about them.
+//!
+//! Machines are counted only in builds with the feature `mutants`; everywhere else
+//! [`sometimes!`](crate::sometimes) is nothing.
+
+/// Something that happens sometimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
+pub enum Situation {
+    /// A publication was sent again, and the store knew it (PUB-2).
+    PublicationKnown,
+    /// A publication came whose predecessors were missing (PUB-2).
+    GapAnswered,
+    /// A publication was put off (BRK-5).
+    RetryLaterAnswered,
+    /// A node was told of another history (RUM-10).
+    ForkSeen,
+    /// Lines that the feed did not have were read from the store (BRK-2).
+    ReplayedFromStore,
+    /// A node shook hands anew, because its link was silent (LIF-2).
+    ShookHandsAnew,
+    /// An account ceased to be present by time-out (PRS-1).
+    TimedOut,
+    /// A new path proved itself (PTH-3).
+    PathProved,
+    /// A path did not answer in time (PTH-5).
+    PathGivenUp,
+    /// The newest packet came over the old path again (PTH-5).
+    PathRumourEnded,
+    /// A connection id was retired (CID-2).
+    CidRetired,
+    /// A piece came that had come already (CHN-1).
+    DuplicatePiece,
+    /// A piece was taken for lost (LOSS-2).
+    PieceLost,
+    /// A datagram was dropped that failed authentication (KEY-4).
+    CorruptedDropped,
+    /// A datagram was dropped that had been seen before (KEY-2).
+    ReplayDropped,
+    /// A handshake datagram was dropped for its CRC (HSD-1).
+    CrcDropped,
+    /// A feed let go of its oldest item (LIM-5).
+    FeedEvicted,
+    /// A half-open handshake made room for a newer one (SEC-6).
+    HalfOpenMadeRoom,
+    /// A message had to wait for credit (CRD-2).
+    CreditBlocked,
+}
+
+impl Situation {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every situation.
+    pub const ALL: [Self; 19] = [
+        Self::PublicationKnown,
+        Self::GapAnswered,
+        Self::RetryLaterAnswered,
+        Self::ForkSeen,
+        Self::ReplayedFromStore,
+        Self::ShookHandsAnew,
+        Self::TimedOut,
+        Self::PathProved,
+        Self::PathGivenUp,
+        Self::PathRumourEnded,
+        Self::CidRetired,
+        Self::DuplicatePiece,
+        Self::PieceLost,
+        Self::CorruptedDropped,
+        Self::ReplayDropped,
+        Self::CrcDropped,
+        Self::FeedEvicted,
+        Self::HalfOpenMadeRoom,
+        Self::CreditBlocked,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static MET: core::cell::Cell<[u64; Situation::COUNT]> =
+        const { core::cell::Cell::new([0; Situation::COUNT]) };
+}
+
+/// Counts a situation, for this thread.
+#[cfg(feature = "mutants")]
+pub fn meet(situation: Situation) {
+    let mut met = MET.get();
+    met[situation as usize] += 1;
+    MET.set(met);
+}
+
+/// How often each was met on this thread since the last call, in the order of [`Situation::ALL`].
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn take() -> [u64; Situation::COUNT] {
+    MET.replace([0; Situation::COUNT])
+}
+
+/// `sometimes!(ForkSeen)`: that situation is met; nothing at all without the feature.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! sometimes {
+    ($situation:ident) => {
+        #[cfg(feature = "mutants")]
+        $crate::situation::meet($crate::situation::Situation::$situation);
+    };
+}
