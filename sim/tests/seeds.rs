@@ -10,7 +10,7 @@ use sim::run::{Figures, Outcome, for_each_seed, run};
 use tertulia::situation::Situation;
 
 /// How many seeds every run of the tests takes.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 
 /// `SIM_SEEDS` from `SIM_FIRST_SEED` on; the same ones each time unless told otherwise.
 fn seeds() -> Range<u64> {
