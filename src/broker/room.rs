@@ -25,6 +25,8 @@ pub(super) struct Presence {
     pub(super) author: Author,
     /// From how many sessions.
     pub(super) seats: usize,
+    /// The last notice before its Joined: it is told nothing older (PRS-3).
+    pub(super) floor: u64,
     /// When it is taken to have left, if no session comes back (PRS-1).
     expires: Option<Timestamp>,
 }
@@ -75,9 +77,11 @@ impl Broker {
             }
             return;
         }
+        let floor = room.feed.as_ref().map_or(0, Feed::presence);
         room.present.insert(
             account,
             Presence {
+                floor,
                 author: author.clone(),
                 seats: 1,
                 expires: None,
@@ -123,7 +127,22 @@ impl Broker {
 
     /// PRS-1: nobody has come back within the grace.
     pub(super) fn on_grace_over(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
-        self.leave(name, account, NoticeEvent::TimedOut, now);
+        // A session that has not come into the room yet is a sign of life all the same.
+        let sessions = self
+            .sessions
+            .values()
+            .filter(|session| session.is_of(account));
+        let heard = sessions.map(|session| session.link.last_heard()).max();
+        match heard.map(|heard| heard + self.config.grace) {
+            Some(at) if at > now => {
+                let room = self.rooms.get_mut(name);
+                if let Some(presence) = room.and_then(|room| room.present.get_mut(&account)) {
+                    presence.expires = Some(at);
+                    self.graces.insert((at, name.clone(), account));
+                }
+            }
+            _ => self.leave(name, account, NoticeEvent::TimedOut, now),
+        }
     }
 
     fn leave(&mut self, name: &RoomName, account: AccountKey, event: NoticeEvent, now: Timestamp) {

@@ -216,6 +216,11 @@ impl Broker {
             .get(name)
             .and_then(|room| room.feed.as_ref())
             .map_or(0, Feed::presence);
+        let own = self
+            .rooms
+            .get(name)
+            .and_then(|room| room.present.get(&entered.author.account));
+        let own_floor = own.map_or(0, |presence| presence.floor);
         let seat = self
             .sessions
             .get_mut(&id)
@@ -227,7 +232,7 @@ impl Broker {
         // A node that goes on gets the notices it has not seen; one that is new gets only its own
         // and later ones (PRS-3).
         let presence_floor = if entered.resume == ResumeOutcome::Resumed {
-            presence.min(seen)
+            presence.min(seen).max(own_floor)
         } else {
             seen
         };

@@ -99,6 +99,11 @@ impl Session {
         }
     }
 
+    /// Whether it is a session of `account` that has not ended.
+    pub(super) fn is_of(&self, account: AccountKey) -> bool {
+        self.account == account && !matches!(self.stage, Stage::Ended)
+    }
+
     /// The channel on which `room` is joined.
     pub(super) fn channel_of(&self, room: &RoomName) -> Option<u8> {
         let mut seats = self.seats.iter();
