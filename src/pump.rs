@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
 use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
-use crate::client::{Client, ClientConfig, ClientEvent};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
@@ -338,6 +338,14 @@ impl Node {
             _ => None,
         });
         lines.collect()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn end(&self) -> Option<&EndReason> {
+        self.events.iter().find_map(|event| match event {
+            ClientEvent::Ended(reason) => Some(reason),
+            _ => None,
+        })
     }
 
     /// The notices that it has been handed.

@@ -119,9 +119,7 @@ impl Broker {
         if said_bye {
             self.leave(name, account, NoticeEvent::Left, now);
         } else {
-            let at = last_heard + self.config.grace;
-            presence.expires = Some(at);
-            self.graces.insert((at, name.clone(), account));
+            self.expect_back_by(last_heard + self.config.grace, name, account);
         }
     }
 
@@ -134,14 +132,17 @@ impl Broker {
             .filter(|session| session.is_of(account));
         let heard = sessions.map(|session| session.link.last_heard()).max();
         match heard.map(|heard| heard + self.config.grace) {
-            Some(at) if at > now => {
-                let room = self.rooms.get_mut(name);
-                if let Some(presence) = room.and_then(|room| room.present.get_mut(&account)) {
-                    presence.expires = Some(at);
-                    self.graces.insert((at, name.clone(), account));
-                }
-            }
+            Some(at) if at > now => self.expect_back_by(at, name, account),
             _ => self.leave(name, account, NoticeEvent::TimedOut, now),
+        }
+    }
+
+    /// The account is taken to have left at `at`, unless it comes back.
+    fn expect_back_by(&mut self, at: Timestamp, name: &RoomName, account: AccountKey) {
+        let room = self.rooms.get_mut(name);
+        if let Some(presence) = room.and_then(|room| room.present.get_mut(&account)) {
+            presence.expires = Some(at);
+            self.graces.insert((at, name.clone(), account));
         }
     }
 

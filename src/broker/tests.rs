@@ -11,16 +11,6 @@ use crate::drops::Dropped;
 use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
-fn ended(pump: &Pump, node: usize) -> Option<&EndReason> {
-    pump.nodes[node]
-        .events
-        .iter()
-        .find_map(|event| match event {
-            ClientEvent::Ended(reason) => Some(reason),
-            _ => None,
-        })
-}
-
 /// DLV-1, DLV-3, DLV-5, PRS-1, PRS-4, RUM-7, SGN-5: the conversation that everything grew from.
 #[test]
 fn three_people_chat() {
@@ -41,7 +31,7 @@ fn three_people_chat() {
 
     pump.nodes[1].client.leave(pump.now);
     pump.run_ms(200);
-    assert_eq!(ended(&pump, 1), Some(&EndReason::Left));
+    assert_eq!(pump.nodes[1].end(), Some(&EndReason::Left));
     assert_eq!(
         pump.nodes[0].notices().last().map(String::as_str),
         Some("bob Left")
@@ -68,7 +58,7 @@ fn a_taken_name_is_refused_and_nobody_else_notices() {
             }
         )
     };
-    assert!(ended(&pump, thief).is_some_and(taken));
+    assert!(pump.nodes[thief].end().is_some_and(taken));
     assert_eq!(pump.nodes[0].events.len(), events);
     assert_eq!(pump.broker.people(), 1);
 }
@@ -112,7 +102,7 @@ fn a_device_that_returns_replaces_its_older_link_in_silence() {
     let again = pump.add_known("ada", identity, Some(key));
     pump.nodes[again].client.join(&lobby(), 0, pump.now);
     pump.run_ms(1_000);
-    assert_eq!(ended(&pump, 0), Some(&EndReason::Replaced));
+    assert_eq!(pump.nodes[0].end(), Some(&EndReason::Replaced));
     assert_eq!(pump.nodes[1].notices(), notices);
     assert_eq!(pump.broker.people(), 2);
     pump.say(again, "me again");
@@ -456,7 +446,7 @@ fn an_account_cannot_come_back_under_another_name() {
             }
         )
     };
-    assert!(ended(&pump, renamed).is_some_and(fixed));
+    assert!(pump.nodes[renamed].end().is_some_and(fixed));
 }
 
 /// BRK-3: a link that has much to send does not keep another from its turn.

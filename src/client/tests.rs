@@ -24,16 +24,6 @@ fn is_stored(event: &ClientEvent) -> bool {
     matches!(event, ClientEvent::Stored { .. })
 }
 
-fn end_of(pump: &Pump, node: usize) -> Option<&EndReason> {
-    pump.nodes[node]
-        .events
-        .iter()
-        .find_map(|event| match event {
-            ClientEvent::Ended(reason) => Some(reason),
-            _ => None,
-        })
-}
-
 /// SEC-9: the first contact teaches the key, and all later ones insist on it.
 #[test]
 fn a_node_learns_the_key_once_and_insists_on_it_from_then_on() {
@@ -62,7 +52,7 @@ fn a_changed_broker_key_is_a_hard_stop() {
     pump.run_ms(10_000);
     let shown = pump.broker.public_key();
     assert_eq!(
-        end_of(&pump, node),
+        pump.nodes[node].end(),
         Some(&EndReason::KeyChanged { known, shown })
     );
     assert_eq!(pump.broker.people(), 0);
@@ -84,7 +74,7 @@ fn a_broker_that_is_only_away_is_waited_for() {
     pump.nodes[node].connected = true;
     pump.run_ms(7_000);
     assert!(pump.nodes[node].client.is_online());
-    assert_eq!(end_of(&pump, node), None);
+    assert_eq!(pump.nodes[node].end(), None);
 }
 
 /// RUM-10, PUB-7, DLV-2: a broker that has lost its history gets what was not stored, once, under
@@ -246,7 +236,7 @@ fn leaving_waits_for_the_last_line() {
     pump.run_ms(1_000);
     assert_eq!(pump.heard(0), ["ada: goodbye"]);
     assert_eq!(pump.heard(1), ["ada: goodbye"]);
-    assert_eq!(end_of(&pump, 0), Some(&EndReason::Left));
+    assert_eq!(pump.nodes[0].end(), Some(&EndReason::Left));
     assert_eq!(pump.nodes[1].notices(), ["bob Joined", "ada Left"]);
 }
 
@@ -259,10 +249,13 @@ fn giving_up_tells_how_much_was_waiting() {
     pump.say(0, "two");
     pump.nodes[0].client.leave(pump.now);
     pump.run_ms(20_000);
-    assert_eq!(end_of(&pump, 0), None);
+    assert_eq!(pump.nodes[0].end(), None);
     pump.nodes[0].client.abandon(pump.now);
     pump.run_ms(1);
-    assert_eq!(end_of(&pump, 0), Some(&EndReason::Abandoned { waiting: 2 }));
+    assert_eq!(
+        pump.nodes[0].end(),
+        Some(&EndReason::Abandoned { waiting: 2 })
+    );
 }
 
 /// RUM-11: a client wants no more rooms than a link has channels.
