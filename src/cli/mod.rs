@@ -14,6 +14,7 @@ mod broker;
 mod exit;
 mod files;
 mod input;
+mod inspect;
 mod keyfile;
 mod known_hosts;
 mod logging;
