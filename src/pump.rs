@@ -10,7 +10,7 @@ use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFro
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
+use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{Handshake, NodeCid};
@@ -59,6 +59,9 @@ pub(crate) struct Pump {
     sent: u64,
     raw_path: Option<Path>,
     raw_inbox: Vec<Bytes>,
+    /// Everything that was sent, for those who watch.
+    pub(crate) seen: Vec<(End, Bytes)>,
+    lives: u8,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -83,6 +86,8 @@ impl Pump {
             sent: 0,
             raw_path: None,
             raw_inbox: Vec::new(),
+            seen: Vec::new(),
+            lives: 1,
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -107,6 +112,23 @@ impl Pump {
         self.store = MemoryStore::new(log);
         self.stalled.clear();
         self.in_flight.clear();
+    }
+
+    /// The broker's process is killed, and another one begins with the same key and store.
+    pub(crate) fn crash_broker(&mut self) {
+        self.lives += 100;
+        self.broker = new_broker(self.broker_secret, self.store.log_id(), self.lives);
+        self.broker
+            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
+        self.stalled.clear();
+        self.in_flight.clear();
+    }
+
+    /// Hands a datagram to a node as if it came from `path`.
+    pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
+        let client = &mut self.nodes[node].client;
+        client.handle_datagram(path, BytesMut::from(datagram), self.now);
+        self.settle();
     }
 
     /// A node with a new identity, on its first contact.
@@ -315,6 +337,7 @@ impl Pump {
 
     fn send(&mut self, to: End, node: usize, path: Path, datagram: &[u8]) {
         self.sent += 1;
+        self.seen.push((to, Bytes::copy_from_slice(datagram)));
         if self.nodes[node].connected {
             let at = self.now + Duration::from_millis(LATENCY_MS);
             let datagram = Bytes::copy_from_slice(datagram);
@@ -360,7 +383,11 @@ impl Node {
 
 fn new_broker(secret: [u8; 32], log: LogId, seed: u8) -> Broker {
     let identity = BrokerIdentity::from_secret(secret);
-    Broker::new(BrokerConfig::default(), identity, log, [seed; 32])
+    let config = BrokerConfig {
+        reset_secret: Some(ResetSecret::new([4; 32])),
+        ..BrokerConfig::default()
+    };
+    Broker::new(config, identity, log, [seed; 32])
 }
 
 /// A link to the broker that a test drives by hand, to say what no client would.
@@ -430,6 +457,7 @@ impl Pump {
             side: Side::Node,
             local_cid: cid.into(),
             remote_cid: established.broker.cid.into(),
+            reset_token: Some(established.broker.reset_token),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -502,7 +530,7 @@ impl Pump {
                 match event {
                     LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
                     LinkEvent::Closed { code, .. } => raw.closed = Some(code),
-                    LinkEvent::Silent | LinkEvent::CidRetired { .. } => {}
+                    LinkEvent::Silent | LinkEvent::Reset | LinkEvent::CidRetired { .. } => {}
                 }
             }
         }
