@@ -60,6 +60,7 @@ impl Broker {
             self.forget_link(id);
             return;
         }
+        self.note_link(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -413,6 +414,14 @@ impl Broker {
                     self.on_departed(&room, account, now);
                 }
                 self.done_asking(&room);
+            }
+            Pending::Open => {
+                if let StorageOutcome::Opened(opened) = outcome {
+                    self.recall_links(opened.links, now);
+                }
+            }
+            Pending::Links { remember, forget } => {
+                self.on_links_told(&remember, &forget, &outcome);
             }
             Pending::Read {
                 link,
