@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
+use crate::broker::{
+    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageOutcome,
+    StorageRequest,
+};
 use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
@@ -99,6 +102,17 @@ impl Pump {
         pump
     }
 
+    /// The broker's process dies, and another one with the same key begins with the same store.
+    pub(crate) fn crash_broker(&mut self) {
+        let log = self.store.log_id();
+        let seed = self.rng.fork()[0];
+        self.broker = new_broker(self.broker_secret, log, seed);
+        self.broker
+            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
+        self.stalled.clear();
+        self.in_flight.clear();
+    }
+
     /// The broker's process ends, and another one with the same key begins with an empty store.
     pub(crate) fn restart_broker(&mut self, log: LogId) {
         self.broker = new_broker(self.broker_secret, log, log.0[0]);
@@ -189,6 +203,16 @@ impl Pump {
         for request in core::mem::take(&mut self.stalled) {
             let completion = self.store.handle(request);
             self.broker.handle_storage(completion, self.now);
+        }
+        self.settle();
+    }
+
+    /// The store could do nothing of what it was asked while it was stalled.
+    pub(crate) fn fail_stalled(&mut self) {
+        for StorageRequest { id, .. } in core::mem::take(&mut self.stalled) {
+            let outcome = StorageOutcome::Failed;
+            self.broker
+                .handle_storage(StorageCompletion { id, outcome }, self.now);
         }
         self.settle();
     }
