@@ -514,4 +514,6 @@ impl Client {
 }
 
 #[cfg(test)]
+mod reset_tests;
+#[cfg(test)]
 mod tests;
