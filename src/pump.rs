@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
+use crate::broker::{
+    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageOutcome,
+    StorageRequest,
+};
 use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
@@ -61,7 +64,6 @@ pub(crate) struct Pump {
     raw_inbox: Vec<Bytes>,
     /// Everything that was sent, for those who watch.
     pub(crate) seen: Vec<(End, Bytes)>,
-    lives: u8,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -87,7 +89,6 @@ impl Pump {
             raw_path: None,
             raw_inbox: Vec::new(),
             seen: Vec::new(),
-            lives: 1,
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -104,22 +105,23 @@ impl Pump {
         pump
     }
 
+    /// The broker's process dies, and another one with the same key begins with the same store.
+    pub(crate) fn crash_broker(&mut self) {
+        let log = self.store.log_id();
+        let seed = self.rng.fork()[0];
+        self.broker = new_broker(self.broker_secret, log, seed);
+        self.broker
+            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
+        self.stalled.clear();
+        self.in_flight.clear();
+    }
+
     /// The broker's process ends, and another one with the same key begins with an empty store.
     pub(crate) fn restart_broker(&mut self, log: LogId) {
         self.broker = new_broker(self.broker_secret, log, log.0[0]);
         self.broker
             .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
         self.store = MemoryStore::new(log);
-        self.stalled.clear();
-        self.in_flight.clear();
-    }
-
-    /// The broker's process is killed, and another one begins with the same key and store.
-    pub(crate) fn crash_broker(&mut self) {
-        self.lives += 100;
-        self.broker = new_broker(self.broker_secret, self.store.log_id(), self.lives);
-        self.broker
-            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
         self.stalled.clear();
         self.in_flight.clear();
     }
@@ -211,6 +213,16 @@ impl Pump {
         for request in core::mem::take(&mut self.stalled) {
             let completion = self.store.handle(request);
             self.broker.handle_storage(completion, self.now);
+        }
+        self.settle();
+    }
+
+    /// The store could do nothing of what it was asked while it was stalled.
+    pub(crate) fn fail_stalled(&mut self) {
+        for StorageRequest { id, .. } in core::mem::take(&mut self.stalled) {
+            let outcome = StorageOutcome::Failed;
+            self.broker
+                .handle_storage(StorageCompletion { id, outcome }, self.now);
         }
         self.settle();
     }

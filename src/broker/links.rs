@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::storage::{LinkRow, StorageOp, StorageOutcome};
-use super::{Broker, LinkId, Pending};
+use super::{Broker, LinkId, Opening, Pending};
 use crate::secure::{RESET_LEN_MAX, encode_reset};
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -49,7 +49,7 @@ impl LinkMemory {
     }
 
     /// When the store is to be told.
-    pub(super) fn due(&self) -> Option<Timestamp> {
+    fn due(&self) -> Option<Timestamp> {
         let has_news = !self.remember.is_empty() || !self.forget.is_empty();
         (has_news && !self.is_asking)
             .then(|| self.told_at.map_or(Timestamp::ZERO, |at| at + TOLD_EVERY))
@@ -130,9 +130,14 @@ impl Broker {
         self.links.remember(row);
     }
 
+    /// When the store is to be told what has changed: not before it has opened.
+    pub(super) fn links_due(&self) -> Option<Timestamp> {
+        self.links.due().filter(|_| self.opening == Opening::Done)
+    }
+
     /// Tells the store what has changed, if it is time to.
     pub(super) fn tell_links(&mut self, now: Timestamp) {
-        if self.links.due().is_none_or(|at| at > now) {
+        if self.links_due().is_none_or(|at| at > now) {
             return;
         }
         self.links.told_at = Some(now);

@@ -42,7 +42,7 @@ pub use storage::{
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
 };
 
-use crate::chat::{LogId, Name, RoomName};
+use crate::chat::{LogId, Name, NoticeEvent, RoomName};
 use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
@@ -174,11 +174,27 @@ enum Pending {
         room: RoomName,
         account: AccountKey,
     },
-    Open,
     Links {
         remember: Vec<LinkRow>,
         forget: Vec<BrokerCid>,
     },
+    Absent {
+        room: RoomName,
+        account: AccountKey,
+        event: NoticeEvent,
+    },
+    Open,
+}
+
+/// Whether the store has told yet what was so before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is asked.
+    Asked,
+    /// It could not, and is asked again then (BRK-5).
+    AgainAt(Timestamp),
+    /// It has: people may sign in.
+    Done,
 }
 
 /// The broker's state machine.
@@ -218,6 +234,7 @@ pub struct Broker {
     /// Seats whose read has failed, by when it is repeated (BRK-5).
     read_again: BTreeSet<(Timestamp, LinkId, u8)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
+    opening: Opening,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: RequestId,
@@ -226,7 +243,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without links or rooms.
+    /// A broker without links, which asks its store first who was there before it.
     ///
     /// `log` is the id of the history that its store holds, `seed` all the randomness that it will
     /// ever have.
@@ -259,6 +276,7 @@ impl Broker {
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
             next_request: 0,
@@ -325,6 +343,7 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
         self.repeat_reads(now);
+        self.repeat_opening(now);
         self.send_recalls(now);
         self.tell_links(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
@@ -436,9 +455,13 @@ impl Broker {
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let read_again = self.read_again.first();
         let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
-        let links = self.links.due().map(|at| (at, Reason::Links));
+        let links = self.links_due().map(|at| (at, Reason::Links));
         let recall = self.recalls.due().map(|at| (at, Reason::Recall));
-        let all = [link, half_open, grace, read_again, links, recall];
+        let opening = match self.opening {
+            Opening::AgainAt(at) => Some((at, Reason::ReadAgain)),
+            Opening::Asked | Opening::Done => None,
+        };
+        let all = [link, half_open, grace, read_again, links, recall, opening];
         let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
             .map(|(at, reason)| Deadline { at, reason })
