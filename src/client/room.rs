@@ -384,6 +384,17 @@ impl Room {
         Some(waiting.handle)
     }
 
+    /// Whether this line of the own device is what waits under its number, and not something that
+    /// had the number before (JRN-3).
+    pub(super) fn waits_for(&self, line: &Line) -> bool {
+        let same = self.outbox.iter().find(|w| w.publication.n == line.n);
+        same.is_some_and(|Waiting { publication, .. }| {
+            publication.kind == line.kind
+                && publication.typed_at_ms == line.typed_at_ms
+                && publication.body == line.body
+        })
+    }
+
     /// The broker knows something else under the number `n` (JRN-3). Returns whether that tells
     /// that the device is used elsewhere too (JRN-4).
     pub(super) fn on_conflict(&mut self, n: u64) -> bool {
@@ -510,6 +521,8 @@ mod tests {
         );
         room.introduce(1, AccountKey([1; 32]), DeviceKey([2; 32]), "ada")
             .unwrap();
+        assert!(room.number_if_answered().is_some());
+        room.on_numbers_journaled();
         room
     }
 

@@ -390,7 +390,8 @@ impl Client {
             .get_mut(name)
             .ok_or("a room that was not joined")?;
         let (line, log, cursor) = room.on_line(wire)?;
-        let own = (Some(line.device) == own_device && line.n > 0).then_some((line.n, line.seq));
+        let is_own = Some(line.device) == own_device && room.waits_for(&line);
+        let own = is_own.then_some((line.n, line.seq));
         let received = self.journal(JournalEntry::Received {
             room: name.clone(),
             log,
