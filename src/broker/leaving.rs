@@ -42,6 +42,7 @@ impl Broker {
             account,
             device,
             name,
+            presence: now_ms,
             now_ms,
         };
         let pending = Pending::Leave {

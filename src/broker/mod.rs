@@ -35,8 +35,8 @@ pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use memory::MemoryStore;
 pub use storage::{
-    Author, Entered, RequestId, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
-    StoredLine,
+    Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
+    StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
 };
 
 use crate::chat::{LogId, Name, RoomName};

@@ -11,8 +11,8 @@ use super::session::{Cursor, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
-    ControlFromNode, Joined, Kind, Publication, Recorded, Refusal, Resume, ResumeOutcome,
-    RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
+    ControlFromNode, HistoryPolicy, Joined, Kind, Publication, Recorded, Refusal, Resume,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
 use crate::time::Timestamp;
@@ -150,8 +150,10 @@ impl Broker {
             account: session.account,
             device: session.device,
             name: account_name,
-            resume,
+            start: resume.map_or(Start::Tail, Start::After),
             history,
+            seen: presence,
+            presence: Some(now_ms),
             now_ms,
         };
         self.rooms
@@ -299,6 +301,10 @@ impl Broker {
         }
         let refuse = match publication.kind {
             Kind::Message => check_body(&publication.body).err().map(Refusal::from),
+            Kind::Policy => match HistoryPolicy::parse(&publication.body) {
+                Some(_) => None,
+                None => Some(Refusal::BadText),
+            },
             _ => Some(Refusal::BadText),
         };
         seat.publishing += 1;
@@ -400,8 +406,8 @@ impl Broker {
             }
             Pending::Leave { room, account } => {
                 if let StorageOutcome::Departed(line) = outcome {
-                    if let Some(line) = line {
-                        self.on_stored(&room, &line);
+                    if let Some(departed) = line {
+                        self.on_stored(&room, &departed.line);
                     }
                     self.on_departed(&room, account, now);
                 }

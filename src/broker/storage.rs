@@ -6,10 +6,12 @@
 //! (BRK-5). A store decides by [`judge`](crate::chat::judge), inside the transaction that appends.
 
 use crate::chat::{
-    LastPublication, Line, LineBase, LogId, Name, Publication, Recorded, Refusal, Resume,
-    ResumeOutcome, RoomName,
+    LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded, Refusal,
+    ResumeOutcome, RoomName, Start,
 };
 use crate::secure::{AccountKey, DeviceKey};
+use crate::transmit::Path;
+use crate::wire::BrokerCid;
 
 /// Ties a completion to its request.
 pub type RequestId = u64;
@@ -26,6 +28,8 @@ pub struct StorageRequest {
 /// What the broker asks of its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageOp {
+    /// Tell what was so when the broker ended: asked first, and once.
+    Open,
     /// Give `account` the name, if it is free or the account's own (SGN-2).
     Register {
         /// Who asks.
@@ -35,8 +39,8 @@ pub enum StorageOp {
         /// For which name.
         name: Name,
     },
-    /// Let an account into a room: make it a member if it is none (RUM-7), and say where it and
-    /// its device stand.
+    /// Let an account into a room: make it a member if it is none (RUM-7), and present if it is to
+    /// be and is not (PRS-1), and say where it and its device stand.
     Enter {
         /// Which room; it begins to exist with its first line.
         room: RoomName,
@@ -46,14 +50,19 @@ pub enum StorageOp {
         device: DeviceKey,
         /// The account's name.
         name: Name,
-        /// Where the node wants to go on.
-        resume: Option<Resume>,
-        /// How many lines before the tail are wanted otherwise.
+        /// Where the node wants to begin.
+        start: Start,
+        /// How many lines before the tail are wanted, if it begins there.
         history: u64,
+        /// The last notice that the node has seen (PRS-3).
+        seen: u64,
+        /// The least number of a notice that makes the account present; `None` for a quiet
+        /// session, which does not (RUM-14).
+        presence: Option<u64>,
         /// The broker's wall clock.
         now_ms: u64,
     },
-    /// End an account's membership, if it is a member (RUM-12).
+    /// End an account's membership, if it is a member, and its presence with it (RUM-12).
     Leave {
         /// Of which room.
         room: RoomName,
@@ -63,10 +72,24 @@ pub enum StorageOp {
         device: DeviceKey,
         /// The account's name.
         name: Name,
+        /// The least number of the notice, should it be present.
+        presence: u64,
         /// The broker's wall clock.
         now_ms: u64,
     },
-    /// Take a publication (PUB-2).
+    /// End an account's presence, if it is present (PRS-1).
+    Absent {
+        /// In which room.
+        room: RoomName,
+        /// Whose.
+        account: AccountKey,
+        /// How: [`Left`](NoticeEvent::Left) or [`TimedOut`](NoticeEvent::TimedOut).
+        event: NoticeEvent,
+        /// The least number of the notice.
+        presence: u64,
+    },
+    /// Take a publication (PUB-2). A policy is refused for ever unless the account made the room
+    /// (RUM-16).
     Append {
         /// Into which room.
         room: RoomName,
@@ -94,6 +117,46 @@ pub enum StorageOp {
         /// No further line once bodies of this many bytes have been read.
         bytes_max: usize,
     },
+    /// Read lines for somebody who asks for earlier ones (HST-1): nothing that the room's policy withholds
+    /// from them (RUM-16), and nothing for whom is no member.
+    History {
+        /// From which room.
+        room: RoomName,
+        /// For whom.
+        account: AccountKey,
+        /// The first line wanted.
+        from: u64,
+        /// No line from this one on.
+        before: u64,
+        /// At most this many lines.
+        lines_max: usize,
+        /// No further line once bodies of this many bytes have been read.
+        bytes_max: usize,
+    },
+    /// A device has everything up to a line in its own durable journal (STA-1). What it reported
+    /// never goes back, and never beyond the room's last line.
+    Report {
+        /// In which room.
+        room: RoomName,
+        /// Who reports.
+        account: AccountKey,
+        /// From which device.
+        device: DeviceKey,
+        /// The line.
+        seq: u64,
+    },
+    /// List a room's members, in the order of their keys.
+    Members {
+        /// Of which room.
+        room: RoomName,
+    },
+    /// Remember which links are open, and where they led last.
+    Links {
+        /// New ones, and those that have moved.
+        remember: Vec<LinkRow>,
+        /// Those that are no longer; done after `remember`.
+        forget: Vec<BrokerCid>,
+    },
 }
 
 /// The store's answer to a request.
@@ -108,14 +171,18 @@ pub struct StorageCompletion {
 /// What came of a storage request. Everything told here is as durable as the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageOutcome {
+    /// [`StorageOp::Open`].
+    Opened(Box<Opened>),
     /// [`StorageOp::Register`]: the account has this name now, as first written.
     Registered(Name),
     /// [`StorageOp::Register`]: no.
     NotRegistered(Refusal),
     /// [`StorageOp::Enter`].
     Entered(Box<Entered>),
-    /// [`StorageOp::Leave`]: the line that says so, if the account was a member.
-    Departed(Option<Box<StoredLine>>),
+    /// [`StorageOp::Leave`]: what says so, if the account was a member.
+    Departed(Option<Box<Departed>>),
+    /// [`StorageOp::Absent`]: the notice, if the account was present.
+    Absented(Option<Box<PresenceRow>>),
     /// [`StorageOp::Append`]: a new line.
     Appended(Box<StoredLine>),
     /// [`StorageOp::Append`]: nothing new; this is what is known of the publication.
@@ -127,6 +194,20 @@ pub enum StorageOutcome {
     /// [`StorageOp::Read`]: lines without a hole, beginning with the one asked for; empty if there
     /// is none yet.
     Lines(Vec<StoredLine>),
+    /// [`StorageOp::History`].
+    Past {
+        /// The first line that the account may read; beyond the last one if it may read none.
+        first: u64,
+        /// Lines without a hole, beginning with the one asked for, or with `first` if that is
+        /// later.
+        lines: Vec<StoredLine>,
+    },
+    /// [`StorageOp::Report`].
+    Reported,
+    /// [`StorageOp::Members`].
+    Members(Vec<MemberRow>),
+    /// [`StorageOp::Links`].
+    Remembered,
     /// The store could not do it, and has changed nothing.
     Failed,
 }
@@ -188,4 +269,71 @@ pub struct Entered {
     pub tail_seq: u64,
     /// The device's last publication.
     pub last: LastPublication,
+    /// The notice that the account has become present, if it has.
+    pub notice: Option<PresenceRow>,
+    /// The last notice about each account that the node has not seen, in the order of their
+    /// numbers, if it resumes: the newest [`MISSED_MAX`] of them. The account's own are among them.
+    pub missed: Vec<PresenceRow>,
+    /// The number of the room's last notice, `notice` included; 0 if there was none.
+    pub presence: u64,
+}
+
+/// The most notices that are told to a node that was away (PRS-3).
+pub const MISSED_MAX: usize = 1_024;
+
+/// What ended a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// The line that says so.
+    pub line: StoredLine,
+    /// The notice that the account has ceased to be present, if it was.
+    pub notice: Option<PresenceRow>,
+}
+
+/// The last notice about an account in a room. A store keeps one for each; a later one replaces it.
+///
+/// Its number is what the broker asked for, or that of the room's last notice plus one, if that is
+/// more (PRS-3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceRow {
+    /// In which room.
+    pub room: RoomName,
+    /// About whom.
+    pub author: Author,
+    /// What happened.
+    pub event: NoticeEvent,
+    /// The notice's number.
+    pub number: u64,
+    /// The room's last line then.
+    pub after_seq: u64,
+}
+
+/// What was so when the broker ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Who was present: the rows whose event is [`Joined`](NoticeEvent::Joined), by room and
+    /// account.
+    pub presence: Vec<PresenceRow>,
+    /// The links that were open, by their ids.
+    pub links: Vec<LinkRow>,
+}
+
+/// A link that is open, as the broker remembers it for after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkRow {
+    /// The id under which the node sends.
+    pub cid: BrokerCid,
+    /// Its validated path.
+    pub path: Path,
+}
+
+/// A member of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Who.
+    pub account: AccountKey,
+    /// The line that made it a member.
+    pub joined_seq: u64,
+    /// The highest line that a device of its has reported; 0 if none.
+    pub cursor: u64,
 }

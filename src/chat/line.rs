@@ -81,6 +81,8 @@ pub enum Kind {
     Left,
     /// A member was removed.
     Removed,
+    /// Whoever made the room has decided something about it; the body says what (RUM-16).
+    Policy,
     /// A kind of a later version: kept, counted and hashed all the same.
     Other(u8),
 }
@@ -94,6 +96,7 @@ impl Kind {
             Self::Joined => 2,
             Self::Left => 3,
             Self::Removed => 4,
+            Self::Policy => 5,
             Self::Other(code) => code,
         }
     }
@@ -106,6 +109,7 @@ impl Kind {
             2 => Self::Joined,
             3 => Self::Left,
             4 => Self::Removed,
+            5 => Self::Policy,
             other => Self::Other(other),
         }
     }

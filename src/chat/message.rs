@@ -41,6 +41,18 @@ pub struct Resume {
     pub base: LineBase,
 }
 
+/// Where a node that joins wants to begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// So many lines before the tail as the history that it wants.
+    #[default]
+    Tail,
+    /// After the last line that it has.
+    After(Resume),
+    /// At the line with this number, or at the first one that it may read (RUM-15).
+    Line(u64),
+}
+
 /// What became of a resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeOutcome {

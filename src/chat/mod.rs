@@ -12,6 +12,7 @@ mod control;
 mod line;
 mod message;
 mod name;
+mod policy;
 mod publication;
 mod refusal;
 mod text;
@@ -20,9 +21,10 @@ pub use control::{ControlFromBroker, ControlFromNode};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
     Joined, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, Resume, ResumeOutcome, RoomFromBroker,
-    RoomFromNode, WireLine,
+    RoomFromNode, Start, WireLine,
 };
 pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
+pub use policy::HistoryPolicy;
 pub use publication::{
     CHAT_LINE_MAX, Digest, LastPublication, Publication, Recorded, TextError, Verdict, check_body,
     judge,

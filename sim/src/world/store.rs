@@ -107,8 +107,8 @@ impl SimStore {
                     base,
                 });
             }
-            (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(stored))) => {
-                seen.push(appended(room, &stored.line));
+            (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(departed))) => {
+                seen.push(appended(room, &departed.line.line));
             }
             _ => {}
         }

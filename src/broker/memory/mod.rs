@@ -1,0 +1,248 @@
+//! A store in memory: the reference for what a store must do, and all that `--memory` needs.
+
+mod room;
+
+use std::collections::BTreeMap;
+
+use super::storage::{
+    LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+};
+use crate::chat::{Line, LogId, Name, Refusal, RoomId, RoomName};
+use crate::secure::AccountKey;
+use crate::transmit::Path;
+use crate::wire::BrokerCid;
+use room::{Entry, RoomLog, Whom};
+
+/// Keeps everything, until it is dropped. A clone is a backup.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    log: LogId,
+    names: BTreeMap<Name, AccountKey>,
+    accounts: BTreeMap<AccountKey, Name>,
+    rooms: BTreeMap<RoomName, RoomLog>,
+    links: BTreeMap<BrokerCid, Path>,
+}
+
+impl MemoryStore {
+    /// An empty history called `log`.
+    #[must_use]
+    pub const fn new(log: LogId) -> Self {
+        Self {
+            log,
+            names: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// This history's id.
+    #[must_use]
+    pub const fn log_id(&self) -> LogId {
+        self.log
+    }
+
+    /// The lines of a room, from the first one.
+    pub fn lines(&self, room: &RoomName) -> impl Iterator<Item = &Line> {
+        self.rooms.get(room).into_iter().flat_map(RoomLog::lines)
+    }
+
+    /// The rooms that have lines.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.rooms.keys()
+    }
+
+    /// Does what is asked. Memory is never full and never fails.
+    pub fn handle(&mut self, request: StorageRequest) -> StorageCompletion {
+        let outcome = match request.op {
+            StorageOp::Open => StorageOutcome::Opened(Box::new(self.open())),
+            StorageOp::Register { account, name, .. } => self.register(account, name),
+            StorageOp::Links { remember, forget } => self.remember(remember, &forget),
+            entering @ (StorageOp::Enter { .. } | StorageOp::Leave { .. }) => {
+                self.change_membership(entering)
+            }
+            StorageOp::Append {
+                room,
+                account,
+                device,
+                name,
+                publication,
+                refuse,
+                now_ms,
+            } => {
+                let author = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                self.room(&room)
+                    .publish(&author, publication, refuse, now_ms)
+            }
+            StorageOp::Absent {
+                room,
+                account,
+                event,
+                presence,
+            } => {
+                let log = self.rooms.get_mut(&room);
+                let row = log.and_then(|log| log.absent(account, event, presence));
+                StorageOutcome::Absented(row.map(Box::new))
+            }
+            StorageOp::Report {
+                room,
+                account,
+                device,
+                seq,
+            } => {
+                if let Some(log) = self.rooms.get_mut(&room) {
+                    log.report(account, device, seq);
+                }
+                StorageOutcome::Reported
+            }
+            reading => self.read(reading),
+        };
+        StorageCompletion {
+            id: request.id,
+            outcome,
+        }
+    }
+
+    fn change_membership(&mut self, op: StorageOp) -> StorageOutcome {
+        let log_id = self.log;
+        match op {
+            StorageOp::Enter {
+                room,
+                account,
+                device,
+                name,
+                start,
+                history,
+                seen,
+                presence,
+                now_ms,
+            } => {
+                let author = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                let entry = Entry {
+                    log: log_id,
+                    start,
+                    history,
+                    seen,
+                    presence,
+                    now_ms,
+                };
+                let entered = self.room(&room).enter(&author, &entry);
+                StorageOutcome::Entered(Box::new(entered))
+            }
+            StorageOp::Leave {
+                room,
+                account,
+                device,
+                name,
+                presence,
+                now_ms,
+            } => {
+                let whom = Whom {
+                    account,
+                    device,
+                    name: &name,
+                };
+                let log = self.rooms.get_mut(&room);
+                let departed = log.and_then(|log| log.leave(&whom, presence, now_ms));
+                StorageOutcome::Departed(departed.map(Box::new))
+            }
+            _ => StorageOutcome::Failed,
+        }
+    }
+
+    fn read(&self, op: StorageOp) -> StorageOutcome {
+        match op {
+            StorageOp::Read {
+                room,
+                from,
+                lines_max,
+                bytes_max,
+            } => {
+                let lines = self
+                    .rooms
+                    .get(&room)
+                    .map(|log| log.read(from, u64::MAX, lines_max, bytes_max));
+                StorageOutcome::Lines(lines.unwrap_or_default())
+            }
+            StorageOp::History {
+                room,
+                account,
+                from,
+                before,
+                lines_max,
+                bytes_max,
+            } => {
+                let log = self.rooms.get(&room);
+                let first = log.map_or(1, |log| log.first_allowed(account));
+                let from = from.max(first);
+                let lines = log.map(|log| log.read(from, before, lines_max, bytes_max));
+                StorageOutcome::Past {
+                    first,
+                    lines: lines.unwrap_or_default(),
+                }
+            }
+            StorageOp::Members { room } => {
+                let members = self.rooms.get(&room).map(RoomLog::members);
+                StorageOutcome::Members(members.unwrap_or_default())
+            }
+            _ => StorageOutcome::Failed,
+        }
+    }
+
+    fn open(&self) -> Opened {
+        let rooms = self.rooms.values();
+        let links = self.links.iter();
+        Opened {
+            presence: rooms.flat_map(RoomLog::present).cloned().collect(),
+            links: links
+                .map(|(cid, path)| LinkRow {
+                    cid: *cid,
+                    path: *path,
+                })
+                .collect(),
+        }
+    }
+
+    fn remember(&mut self, remember: Vec<LinkRow>, forget: &[BrokerCid]) -> StorageOutcome {
+        let rows = remember.into_iter().map(|row| (row.cid, row.path));
+        self.links.extend(rows);
+        for cid in forget {
+            self.links.remove(cid);
+        }
+        StorageOutcome::Remembered
+    }
+
+    /// SGN-2: the first account to ask for a name owns it, and keeps it.
+    fn register(&mut self, account: AccountKey, name: Name) -> StorageOutcome {
+        if let Some(own) = self.accounts.get(&account) {
+            return if *own == name {
+                StorageOutcome::Registered(own.clone())
+            } else {
+                StorageOutcome::NotRegistered(Refusal::NameFixed)
+            };
+        }
+        if self.names.contains_key(&name) {
+            return StorageOutcome::NotRegistered(Refusal::NameTaken);
+        }
+        self.names.insert(name.clone(), account);
+        self.accounts.insert(account, name.clone());
+        StorageOutcome::Registered(name)
+    }
+
+    fn room(&mut self, name: &RoomName) -> &mut RoomLog {
+        self.rooms
+            .entry(name.clone())
+            .or_insert_with(|| RoomLog::new(name.clone(), RoomId::of(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
