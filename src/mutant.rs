@@ -23,17 +23,20 @@ pub enum Mutant {
     GiveUpRetransmitting,
     /// A driver tells its owner only the first of the events that it has at a time.
     DropSecondEvent,
+    /// A driver hands only the first, the third and so on of a batch of datagrams to its machine.
+    DropSecondDatagram,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
         Self::NoAeadCheck,
         Self::GiveUpRetransmitting,
         Self::DropSecondEvent,
+        Self::DropSecondDatagram,
     ];
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
 use tertulia::client::EndReason;
 use tertulia::secure::{AccountKey, DeviceKey};
+use tertulia::situation::Situation;
 use tertulia::time::Timestamp;
 
 /// One run of one node's program: a client that dies and comes back has a second life.
@@ -133,6 +134,10 @@ pub struct History {
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
     pub grace: Duration,
+    /// Whether the network brings everything once, undamaged and in order.
+    pub is_network_perfect: bool,
+    /// How often each situation was met, once all is over.
+    pub met: [u64; Situation::COUNT],
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.

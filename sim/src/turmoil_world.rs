@@ -152,7 +152,7 @@ pub fn run(plan: &Plan, mutant: Option<Mutant>) -> (Outcome, Record) {
     mutant::activate(mutant);
     let _of_others = situation::take();
     let state = State(Arc::new(Mutex::new(Shared {
-        record: Record::default(),
+        record: Record::new(plan),
         net: Net::new(plan),
         shown: BTreeMap::new(),
         typed: 0,

@@ -3,8 +3,9 @@
 use sim::history::Observation;
 use sim::plan::{Fault, Plan, Talk, Way};
 use sim::record::Record;
-use sim::run::for_each_seed;
+use sim::run::{Outcome, for_each_seed};
 use sim::turmoil_world::run;
+use tertulia::mutant::Mutant;
 
 /// How many drawn plans run with the drivers.
 const DRAWN: u64 = 40;
@@ -96,4 +97,36 @@ fn every_promise_holds_under_drawn_plans_with_the_drivers_too() {
         simulated += outcome.simulated.as_secs_f64();
     }
     println!("{DRAWN} drawn plans, {simulated:.0} simulated seconds");
+}
+
+/// Three people who paste at the same time, over a network without any fault of its own.
+fn pasting(seed: u64) -> Plan {
+    let mut plan = Plan::quiet(seed, 3);
+    plan.workload = (0..3)
+        .map(|client| Talk {
+            client,
+            room: 0,
+            from_ms: 2_000,
+            every_ms: 40,
+            lines: 200,
+            len: 60,
+            is_monotonous: false,
+        })
+        .collect();
+    plan
+}
+
+/// LOSS-1: what the drivers take from the network they hand on. A driver that loses some
+/// of it breaks no promise, because all is sent again; but over a network that loses nothing,
+/// nothing has to be. The machines by themselves know nothing of it.
+#[test]
+fn a_driver_that_drops_every_second_datagram_of_a_batch_is_caught_with_the_drivers_only() {
+    let checker = |outcome: Outcome| outcome.violation.map(|violation| violation.checker);
+    let mutant = Some(Mutant::DropSecondDatagram);
+    for seed in 0..4 {
+        let plan = pasting(seed);
+        assert_eq!(checker(run(&plan, None).0), None);
+        assert_eq!(checker(run(&plan, mutant).0), Some("no_waste"));
+        assert_eq!(checker(sim::run::run(&plan, mutant)), None);
+    }
 }

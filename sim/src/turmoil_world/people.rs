@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, ClientEvent, JournalEntry, JournalRequest};
+use tertulia::client::{
+    Client, ClientConfig, ClientEvent, JournalEntry, JournalRequest, JournalState,
+};
 use tertulia::driver::{Driver, Ends, Immediate, NodeCommand};
 use tertulia::rng::SeededRng;
 use tertulia::secure::NodeIdentity;
@@ -66,6 +68,7 @@ impl Journal {
                 handle,
                 room,
                 publication,
+                ..
             } => {
                 let key = (life, *handle);
                 if state.lock().record.history.handles.contains_key(&key) {
@@ -88,7 +91,11 @@ impl Journal {
                     .or_default()
                     .push_back(*log);
             }
-            JournalEntry::Settled { .. } => {}
+            JournalEntry::Settled { .. }
+            | JournalEntry::Entered { .. }
+            | JournalEntry::Numbered { .. }
+            | JournalEntry::Noticed { .. }
+            | JournalEntry::Left { .. } => {}
         }
     }
 }
@@ -117,6 +124,7 @@ impl Person {
             paths: vec![Path::new(wire)],
             name: Name::new(&format!("node{client}"))?,
             known: None,
+            restored: JournalState::default(),
         };
         let seed = seed_of(plan.seed, "client", client as u64 * 1000);
         let journal = Arc::new(Mutex::new(Journal::default()));
@@ -220,7 +228,7 @@ impl Person {
             | ClientEvent::Rooms { .. } => return,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::Fork { room } => Observation::Fork(life, room),
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
                 let log = journal
                     .received
@@ -242,9 +250,9 @@ impl Person {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }

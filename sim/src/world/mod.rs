@@ -130,9 +130,8 @@ impl World {
         let keys = nodes
             .iter()
             .map(|n| (n.identity.account(), n.identity.device()));
-        let mut record = Record::default();
+        let mut record = Record::new(&plan);
         record.history.keys = keys.collect();
-        record.history.grace = Duration::from_millis(plan.grace_ms);
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
         let mut world = Self {
             record,
