@@ -9,7 +9,9 @@ use crate::broker::{
     Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageOutcome,
     StorageRequest,
 };
-use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
+use crate::chat::{
+    ControlFromNode, Join, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName, Start,
+};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
@@ -96,7 +98,7 @@ impl Pump {
         let mut pump = Self::new();
         for name in names {
             let node = pump.add(name);
-            pump.nodes[node].client.join(&lobby(), 0, pump.now);
+            pump.nodes[node].client.join(lobby().into(), pump.now);
             pump.run_ms(500);
         }
         pump
@@ -488,13 +490,13 @@ impl Pump {
             .send(0, sign_in.encode(), self.now)
             .expect("an open link");
         self.run_raw(raw, 100);
-        let (room, history, presence, resume) = ("lobby".into(), 0, 0, None);
-        let join = RoomFromNode::Join {
-            room,
-            history,
-            presence,
-            resume,
-        };
+        let join = RoomFromNode::Join(Join {
+            room: "lobby".into(),
+            quiet: false,
+            history: 0,
+            presence: 0,
+            start: Start::Tail,
+        });
         raw.link
             .send(1, join.encode(), self.now)
             .expect("an open link");

@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest};
-pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
+pub use room::{JoinOptions, OUTBOX_MAX, PUBLISH_WINDOW};
 
 use crate::chat::{ControlFromNode, Line, Name, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
@@ -258,15 +258,13 @@ impl Client {
 
     // ---- commands
 
-    /// Asks to be in `room`, and to be shown `history` lines from before. Returns `false` if the
-    /// client wants to be in too many rooms already.
-    pub fn join(&mut self, room: &RoomName, history: u64, now: Timestamp) -> bool {
-        if !self.rooms.contains_key(room) {
+    /// Asks to be in a room. Returns `false` if the client wants to be in too many rooms already.
+    pub fn join(&mut self, options: JoinOptions, now: Timestamp) -> bool {
+        if !self.rooms.contains_key(&options.room) {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
             }
-            self.rooms
-                .insert(room.clone(), Room::new(room.clone(), history));
+            self.rooms.insert(options.room.clone(), Room::new(options));
         }
         self.go_on(now);
         true
