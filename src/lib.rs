@@ -62,6 +62,8 @@ pub(crate) mod pump;
 pub mod rng;
 pub mod secure;
 pub mod situation;
+#[cfg(feature = "sqlite")]
+pub mod store;
 pub mod time;
 pub mod transmit;
 pub mod wire;

@@ -15,7 +15,7 @@ use crate::chat::{
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
+use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{Handshake, NodeCid};
@@ -64,6 +64,8 @@ pub(crate) struct Pump {
     sent: u64,
     raw_path: Option<Path>,
     raw_inbox: Vec<Bytes>,
+    /// Everything that was sent, for those who watch.
+    pub(crate) seen: Vec<(End, Bytes)>,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -88,6 +90,7 @@ impl Pump {
             sent: 0,
             raw_path: None,
             raw_inbox: Vec::new(),
+            seen: Vec::new(),
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -123,6 +126,13 @@ impl Pump {
         self.store = MemoryStore::new(log);
         self.stalled.clear();
         self.in_flight.clear();
+    }
+
+    /// Hands a datagram to a node as if it came from `path`.
+    pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
+        let client = &mut self.nodes[node].client;
+        client.handle_datagram(path, BytesMut::from(datagram), self.now);
+        self.settle();
     }
 
     /// A node with a new identity, on its first contact.
@@ -341,6 +351,7 @@ impl Pump {
 
     fn send(&mut self, to: End, node: usize, path: Path, datagram: &[u8]) {
         self.sent += 1;
+        self.seen.push((to, Bytes::copy_from_slice(datagram)));
         if self.nodes[node].connected {
             let at = self.now + Duration::from_millis(LATENCY_MS);
             let datagram = Bytes::copy_from_slice(datagram);
@@ -386,7 +397,11 @@ impl Node {
 
 fn new_broker(secret: [u8; 32], log: LogId, seed: u8) -> Broker {
     let identity = BrokerIdentity::from_secret(secret);
-    Broker::new(BrokerConfig::default(), identity, log, [seed; 32])
+    let config = BrokerConfig {
+        reset_secret: Some(ResetSecret::new([4; 32])),
+        ..BrokerConfig::default()
+    };
+    Broker::new(config, identity, log, [seed; 32])
 }
 
 /// A link to the broker that a test drives by hand, to say what no client would.
@@ -456,6 +471,7 @@ impl Pump {
             side: Side::Node,
             local_cid: cid.into(),
             remote_cid: established.broker.cid.into(),
+            reset_token: Some(established.broker.reset_token),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -528,7 +544,7 @@ impl Pump {
                 match event {
                     LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
                     LinkEvent::Closed { code, .. } => raw.closed = Some(code),
-                    LinkEvent::Silent | LinkEvent::CidRetired { .. } => {}
+                    LinkEvent::Silent | LinkEvent::Reset | LinkEvent::CidRetired { .. } => {}
                 }
             }
         }

@@ -191,6 +191,11 @@ pub enum Fault {
     },
     /// The broker stops and starts again with an empty store and a new log.
     NewLog,
+    /// Strangers begin handshakes, all at one moment, and never answer (SEC-6).
+    Strangers {
+        /// How many.
+        hellos: u64,
+    },
 }
 
 impl Fault {
@@ -204,7 +209,10 @@ impl Fault {
             | Self::Rebind { client, .. }
             | Self::Racer { client, .. }
             | Self::Die { client, .. } => Some(client),
-            Self::SlowStore { .. } | Self::FailingStore { .. } | Self::NewLog => None,
+            Self::SlowStore { .. }
+            | Self::FailingStore { .. }
+            | Self::NewLog
+            | Self::Strangers { .. } => None,
         }
     }
 
@@ -222,7 +230,7 @@ impl Fault {
                 Some(after) => after,
                 None => 0,
             },
-            Self::Rebind { .. } | Self::NewLog => 0,
+            Self::Rebind { .. } | Self::NewLog | Self::Strangers { .. } => 0,
         }
     }
 }
@@ -307,7 +315,8 @@ impl Plan {
             | Fault::Die { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
-            | Fault::NewLog => false,
+            | Fault::NewLog
+            | Fault::Strangers { .. } => false,
         });
         self
     }

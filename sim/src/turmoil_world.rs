@@ -25,7 +25,7 @@ use tertulia::chat::{LogId, RoomName};
 use tertulia::driver::{Clock, DatagramSocket, Driver, Immediate};
 use tertulia::mutant::{self, Mutant};
 use tertulia::rng::SeededRng;
-use tertulia::secure::BrokerIdentity;
+use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::situation;
 use tertulia::time::Timestamp;
 use turmoil::net::UdpSocket;
@@ -221,6 +221,8 @@ async fn broker(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     state.lock().record.history.current = Some(log);
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
+        // One for all lives of the broker (RST-1).
+        reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
     };
     let broker = Broker::new(config, identity, log, seed_of(plan.seed, "broker", 0));
     let mut memory = SimStore::new(log, Duration::ZERO, plan.seed);

@@ -19,6 +19,7 @@ mod half_open;
 mod handshake;
 mod leaving;
 mod memory;
+mod resets;
 mod room;
 mod seating;
 mod sending;
@@ -34,6 +35,7 @@ use bytes::{Bytes, BytesMut};
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use memory::MemoryStore;
+pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
@@ -43,11 +45,12 @@ use crate::chat::{LogId, Name, NoticeEvent, RoomName};
 use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey};
+use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use half_open::HalfOpenTable;
+use resets::Resets;
 use room::Room;
 use session::Session;
 
@@ -65,16 +68,20 @@ const READ_LINES_MAX: usize = 64;
 const READ_BYTES_MAX: usize = 65_536;
 
 /// What a broker can be told about itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// How long an account stays present without being heard from (PRS-1).
     pub grace: Duration,
+    /// What reset tokens are made of (RST-1). It has to outlive the broker's process; `None`: one
+    /// that does not, so that nodes find out by themselves that their links are gone.
+    pub reset_secret: Option<ResetSecret>,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(600),
+            reset_secret: None,
         }
     }
 }
@@ -196,6 +203,7 @@ pub struct Broker {
     /// Unix time in ms at monotonic time zero.
     wall_origin_ms: u64,
     half_open: HalfOpenTable,
+    resets: Resets,
     replies: VecDeque<(Path, Bytes)>,
     sessions: BTreeMap<LinkId, Session>,
     next_link: LinkId,
@@ -229,13 +237,17 @@ impl Broker {
     /// ever have.
     #[must_use]
     pub fn new(config: BrokerConfig, identity: BrokerIdentity, log: LogId, seed: Seed) -> Self {
+        let mut rng = SeededRng::new(seed);
+        let reset_secret = config.reset_secret.clone();
+        let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
         let mut broker = Self {
             config,
             identity,
             log,
-            rng: SeededRng::new(seed),
+            rng,
             wall_origin_ms: 0,
             half_open: HalfOpenTable::default(),
+            resets: Resets::new(reset_secret),
             replies: VecDeque::new(),
             sessions: BTreeMap::new(),
             next_link: 0,
@@ -285,6 +297,12 @@ impl Broker {
     #[must_use]
     pub fn link_counts(&self) -> (usize, usize) {
         (self.sessions.len(), self.half_open.len())
+    }
+
+    /// The connection ids of half-open handshakes.
+    #[cfg(test)]
+    pub(crate) fn half_open_cids(&self) -> Vec<BrokerCid> {
+        self.half_open.cids()
     }
 
     // ---- input

@@ -39,7 +39,8 @@ impl Broker {
                     crate::sometimes!(CidRetired);
                     self.on_cid_retired(id, cid);
                 }
-                LinkEvent::Silent => {}
+                // The one is a node's business, the other is told to nodes alone.
+                LinkEvent::Silent | LinkEvent::Reset => {}
             }
         }
         let Some(session) = self.sessions.get_mut(&id) else {

@@ -512,4 +512,6 @@ impl Client {
 }
 
 #[cfg(test)]
+mod reset_tests;
+#[cfg(test)]
 mod tests;

@@ -25,6 +25,12 @@ fn racer_address(client: usize) -> SocketAddr {
     ([10, 2, high, low], 6_666).into()
 }
 
+/// The address of a stranger, who has no way to the broker of this network's own.
+pub(super) fn stranger_address(number: u64) -> SocketAddr {
+    let [.., high, low] = number.to_be_bytes();
+    ([10, 3, high, low], 9_999).into()
+}
+
 /// A datagram under way.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -201,7 +207,8 @@ impl Net {
             Fault::Die { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
-            | Fault::NewLog => {}
+            | Fault::NewLog
+            | Fault::Strangers { .. } => {}
         }
     }
 
