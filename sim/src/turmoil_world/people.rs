@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
 use tertulia::client::{
-    Client, ClientConfig, ClientEvent, JournalEntry, JournalRequest, JournalState,
+    Client, ClientConfig, ClientEvent, JoinOptions, JournalEntry, JournalRequest, JournalState,
 };
 use tertulia::driver::{Driver, Ends, Immediate, NodeCommand};
 use tertulia::rng::SeededRng;
@@ -152,9 +152,11 @@ impl Person {
             .insert(client, (life, rooms.clone()));
         for room in rooms {
             let history = plan.topology.history;
-            ends.commands
-                .send(NodeCommand::Join { room, history })
-                .await?;
+            let options = JoinOptions {
+                history,
+                ..room.into()
+            };
+            ends.commands.send(NodeCommand::Join(options)).await?;
         }
         Ok(Self {
             life,
