@@ -60,6 +60,7 @@ impl Broker {
             self.forget_link(id);
             return;
         }
+        self.note_link(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -421,6 +422,9 @@ impl Broker {
                     _ => self.on_not_departed(&room, account, now),
                 }
                 self.done_asking(&room);
+            }
+            Pending::Links { remember, forget } => {
+                self.on_links_told(&remember, &forget, &outcome);
             }
             Pending::Absent {
                 room,
