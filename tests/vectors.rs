@@ -16,7 +16,9 @@ use tertulia::secure::{
     Accepted, AccountKey, BrokerIdentity, BrokerPayload, DeviceKey, Established, Initiator,
     LinkSecrets, NodeIdentity, Opener, Response, Sealer, respond,
 };
-use tertulia::wire::{Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, decode_frames};
+use tertulia::wire::{
+    Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, ResetToken, decode_frames,
+};
 
 const SPEC: &str = include_str!("../SPEC.md");
 
@@ -74,7 +76,7 @@ fn broker() -> BrokerIdentity {
 fn broker_payload() -> BrokerPayload {
     BrokerPayload {
         cid: BROKER_CID,
-        reset_token: [7; 16],
+        reset_token: ResetToken([7; 16]),
         log_id: [8; 16],
     }
 }

@@ -107,7 +107,7 @@ impl Open {
             flight: FlightMeter::default(),
             grease: Grease::new(rng),
             paths: Paths::new(config.path),
-            cids: Cids::new(config.local_cid),
+            cids: Cids::new(config.local_cid, config.reset_token.unwrap_or_default()),
             path_response: None,
             moved_at: now,
             probes_due: 0,
@@ -280,9 +280,13 @@ impl Open {
                 let channel = in_range(channel)?;
                 self.senders.on_channel_credit(channel, limit);
             }
-            Frame::NewCid { sequence, cid } => {
+            Frame::NewCid {
+                sequence,
+                cid,
+                token,
+            } => {
                 let len = envelope.remote_cid_len();
-                self.cids.on_new(sequence, cid, len)?;
+                self.cids.on_new(sequence, cid, token, len)?;
             }
             Frame::RetireCid { sequence } => {
                 let retired = self.cids.on_retired(sequence)?;

@@ -11,7 +11,7 @@ use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, StorageCompletion, Sto
 use tertulia::chat::LogId;
 use tertulia::driver::{BrokerCommand, Driver, Ends, Machine};
 use tertulia::rng::SeededRng;
-use tertulia::secure::BrokerIdentity;
+use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::time::Timestamp;
 use tertulia::transmit::{Path, Transmit};
 use tertulia::wire::is_data;
@@ -89,6 +89,8 @@ impl Process {
         state.lock().record.history.current = Some(log);
         let config = BrokerConfig {
             grace: Duration::from_millis(plan.grace_ms),
+            // One for all lives of the broker (RST-1).
+            reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
         };
         let seed = seed_of(plan.seed, "broker", life);
         let broker = Watched {

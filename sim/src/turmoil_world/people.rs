@@ -257,7 +257,7 @@ impl Person {
             }
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::Fork { room } => Observation::Fork(life, room),
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 let received = program
                     .journal()
                     .received
@@ -275,9 +275,9 @@ impl Person {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest};
+use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
@@ -55,6 +55,7 @@ impl Program {
             paths: vec![Path::new(wire)],
             name: Name::new(&format!("node{client}"))?,
             known: person.known.map(|key| (key, person.identity.clone())),
+            restored: JournalState::default(),
         };
         let clock = clock(person.last_ms.clone());
         let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
@@ -116,6 +117,7 @@ impl Journal {
                 handle,
                 room,
                 publication,
+                ..
             } => {
                 let key = (life, *handle);
                 if state.lock().record.history.handles.contains_key(&key) {
@@ -139,7 +141,11 @@ impl Journal {
                     .or_default()
                     .push_back(*log);
             }
-            JournalEntry::Settled { .. } => {}
+            JournalEntry::Settled { .. }
+            | JournalEntry::Entered { .. }
+            | JournalEntry::Numbered { .. }
+            | JournalEntry::Noticed { .. }
+            | JournalEntry::Left { .. } => {}
         }
     }
 }

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, BrokerEvent};
 use tertulia::chat::{LogId, RoomName};
 use tertulia::rng::{Seed, SeededRng};
-use tertulia::secure::BrokerIdentity;
+use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
@@ -449,6 +449,8 @@ fn start_broker(
     let log = LogId(rng.bytes());
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
+        // One for all lives of the broker (RST-1).
+        reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
     };
     let seed = seed_of(plan.seed, "broker", life);
     let mut broker = Broker::new(config, identity.clone(), log, seed);

@@ -157,7 +157,7 @@ impl World {
                 running.shown.remove(&room);
                 Observation::Fork(life, room)
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 let log = running
                     .received
                     .get_mut(&room)
@@ -172,9 +172,9 @@ impl World {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }

@@ -19,7 +19,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason, PublishError};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalState, PublishError};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -122,6 +122,7 @@ impl<'a> Session<'a> {
             paths,
             name: name.clone(),
             known,
+            restored: JournalState::default(),
         };
         let mut client = Client::new(config, rng.fork(), clock.now());
         let rooms = args.rooms();
@@ -381,12 +382,14 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 if let Some(text) = words::line(self.further(&room), &line) {
                     self.terminal.screen.line(text).await;
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => {
                 // One's own Left may or may not come before the end: it is never shown.
                 let is_own_left = event == NoticeEvent::Left && name == *self.name;
                 if !(is_own_left && self.leaving.is_some()) {
@@ -524,6 +527,9 @@ impl<'a> Session<'a> {
             EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
+            }
+            EndReason::Retired { .. } => {
+                refused(format!("the device of {} is given up", self.name))
             }
             EndReason::Version { spoken } => {
                 let message = format!(
