@@ -4,6 +4,7 @@
 //! people: the checkers trust neither broker nor node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,10 @@ pub enum Observation {
     Ended(Life, EndReason),
     /// The broker starts with a new log.
     NewLog,
+    /// The broker gets so many bytes from an address that will never prove itself.
+    FromStranger(SocketAddr, usize),
+    /// The broker sends so many bytes there; whether they belong to a link.
+    ToStranger(SocketAddr, usize, bool),
 }
 
 /// Everything that the checkers may look at besides the observation at hand. What they are shown

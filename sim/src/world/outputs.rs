@@ -7,8 +7,9 @@ use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::client::{Client, ClientEvent};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
+use tertulia::wire::is_data;
 
-use super::{Event, World};
+use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::record::Trace;
@@ -115,6 +116,10 @@ impl World {
                     None => {
                         self.net.fates.sent += 1;
                         self.net.fates.astray += 1;
+                        if is_strangers(to) {
+                            let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+                            self.observe(Observation::ToStranger(to, datagram.len(), is_of_a_link));
+                        }
                         continue;
                     }
                 },
