@@ -135,6 +135,8 @@ pub struct History {
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
     /// When the broker last took an authentic packet of an account.
     pub heard: BTreeMap<AccountKey, Timestamp>,
+    /// For how long an account had been silent when the broker last gave it up in a room.
+    pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
     /// What time it is.
     pub now: Timestamp,
     /// The broker's grace (PRS-1).

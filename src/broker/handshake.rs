@@ -185,6 +185,7 @@ impl Broker {
             Session {
                 link,
                 cids: vec![cid],
+                remembered: None,
                 account: peer.account,
                 device: peer.device,
                 stage: Stage::Unnamed,

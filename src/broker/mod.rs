@@ -18,6 +18,7 @@ mod feed;
 mod half_open;
 mod handshake;
 mod leaving;
+mod links;
 mod memory;
 mod resets;
 mod room;
@@ -50,6 +51,7 @@ use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use half_open::HalfOpenTable;
+use links::{LinkMemory, Recalls};
 use resets::Resets;
 use room::Room;
 use session::Session;
@@ -138,6 +140,10 @@ pub enum Reason {
     Grace,
     /// A read that failed is repeated (BRK-5).
     ReadAgain,
+    /// The store is told which links there are (RST-5).
+    Links,
+    /// A link of the life before is reset (RST-5).
+    Recall,
 }
 
 /// Names a link for as long as the broker runs.
@@ -167,6 +173,10 @@ enum Pending {
     Leave {
         room: RoomName,
         account: AccountKey,
+    },
+    Links {
+        remember: Vec<LinkRow>,
+        forget: Vec<BrokerCid>,
     },
     Absent {
         room: RoomName,
@@ -204,6 +214,8 @@ pub struct Broker {
     wall_origin_ms: u64,
     half_open: HalfOpenTable,
     resets: Resets,
+    links: LinkMemory,
+    recalls: Recalls,
     replies: VecDeque<(Path, Bytes)>,
     sessions: BTreeMap<LinkId, Session>,
     next_link: LinkId,
@@ -248,6 +260,8 @@ impl Broker {
             wall_origin_ms: 0,
             half_open: HalfOpenTable::default(),
             resets: Resets::new(reset_secret),
+            links: LinkMemory::default(),
+            recalls: Recalls::default(),
             replies: VecDeque::new(),
             sessions: BTreeMap::new(),
             next_link: 0,
@@ -330,6 +344,8 @@ impl Broker {
         self.half_open.expire(now);
         self.repeat_reads(now);
         self.repeat_opening(now);
+        self.send_recalls(now);
+        self.tell_links(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let due: Vec<LinkId> = self
             .deadlines
@@ -372,6 +388,8 @@ impl Broker {
         let links: Vec<LinkId> = self.sessions.keys().copied().collect();
         for id in links {
             if let Some(session) = self.sessions.get_mut(&id) {
+                // RST-5: stays remembered, so that the node hears when the broker is back.
+                session.remembered = None;
                 session
                     .link
                     .close(CloseCode::ShuttingDown, "the broker shuts down", now);
@@ -437,13 +455,14 @@ impl Broker {
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let read_again = self.read_again.first();
         let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
+        let links = self.links_due().map(|at| (at, Reason::Links));
+        let recall = self.recalls.due().map(|at| (at, Reason::Recall));
         let opening = match self.opening {
             Opening::AgainAt(at) => Some((at, Reason::ReadAgain)),
             Opening::Asked | Opening::Done => None,
         };
-        let all = [link, half_open, grace, read_again, opening]
-            .into_iter()
-            .flatten();
+        let all = [link, half_open, grace, read_again, links, recall, opening];
+        let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
             .map(|(at, reason)| Deadline { at, reason })
     }

@@ -60,6 +60,7 @@ impl Broker {
             self.set_present(row);
             self.expect_back_by(back_by, NoticeEvent::TimedOut, &name, account);
         }
+        self.recall_links(opened.links, now);
     }
 
     /// Adds a durable line to its room's feed, and gives every reader a turn (BRK-1).

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::storage::{Author, PresenceRow, StoredLine};
+use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
 use crate::chat::{Name, RoomFromBroker, RoomName};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub(super) link: Link,
     /// The connection ids that lead to it (CID-1).
     pub(super) cids: Vec<BrokerCid>,
+    /// What the store remembers, or will, of where it leads (RST-5).
+    pub(super) remembered: Option<LinkRow>,
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,

@@ -195,6 +195,9 @@ impl Broker {
         for cid in &session.cids {
             self.routes.remove(cid);
         }
+        if let Some(row) = session.remembered {
+            self.links.forget(row.cid);
+        }
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, id));
         }

@@ -152,6 +152,8 @@ pub struct Link {
     has_heard: bool,
     events: VecDeque<LinkEvent>,
     stats: Stats,
+    /// By what resets are known, once the link is not open any more (RST-4).
+    watch: Option<ResetWatch>,
     state: State,
 }
 
@@ -181,6 +183,7 @@ impl Link {
             has_heard: false,
             events: VecDeque::new(),
             stats: Stats::default(),
+            watch: None,
             state: State::Open(Box::new(open)),
         }
     }
@@ -248,11 +251,14 @@ impl Link {
             .is_some_and(|open| open.check_send(channel, len).is_ok())
     }
 
-    /// By what resets of this link are known after it was given up (RST-4); `None` once it is
-    /// closed.
+    /// By what resets of this link are known after it was given up (RST-4); `None` if one has ended
+    /// it.
     #[must_use]
     pub fn reset_watch(&self) -> Option<ResetWatch> {
-        let tokens = self.open()?.cids.tokens().collect();
+        let Some(open) = self.open() else {
+            return self.watch.clone();
+        };
+        let tokens = open.cids.tokens().collect();
         let path = self.path;
         Some(ResetWatch { path, tokens })
     }
@@ -388,6 +394,7 @@ impl Link {
     /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
+        self.watch = self.reset_watch();
         let State::Open(open) = &mut self.state else {
             return;
         };
@@ -486,6 +493,7 @@ impl Link {
     /// Ends the link without a word to the peer.
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
+            self.watch = self.reset_watch();
             self.report_end(by_peer, code, reason);
         }
         self.state = State::Closed;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::RoomName;
-use tertulia::client::ClientEvent;
+use tertulia::client::{ClientEvent, JoinOptions};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
@@ -199,7 +199,11 @@ impl Person {
                     self.away.remove(&room);
                     self.state.lock().away.remove(&(life, room.clone()));
                     let history = self.plan.topology.history;
-                    self.command(NodeCommand::Join { room, history }).await;
+                    self.command(NodeCommand::Join(JoinOptions {
+                        history,
+                        ..room.into()
+                    }))
+                    .await;
                 }
             }
         }

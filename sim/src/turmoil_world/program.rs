@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
+use tertulia::client::{
+    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
+};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
@@ -83,7 +85,10 @@ impl Program {
         for room in rooms {
             let history = plan.topology.history;
             ends.commands
-                .send(NodeCommand::Join { room, history })
+                .send(NodeCommand::Join(JoinOptions {
+                    history,
+                    ..room.into()
+                }))
                 .await?;
         }
         Ok(Self {
