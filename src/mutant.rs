@@ -25,11 +25,15 @@ pub enum Mutant {
     DropSecondEvent,
     /// A driver hands only the first, the third and so on of a batch of datagrams to its machine.
     DropSecondDatagram,
+    /// A link follows the newest packet to whatever address it came from, and asks nobody (PTH-3).
+    NoPathCheck,
+    /// A broker does not notice that an account which it expects back has come (PRS-1).
+    ForgetReturn,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -37,6 +41,8 @@ impl Mutant {
         Self::GiveUpRetransmitting,
         Self::DropSecondEvent,
         Self::DropSecondDatagram,
+        Self::NoPathCheck,
+        Self::ForgetReturn,
     ];
 }
 

@@ -10,7 +10,8 @@ use crate::broker::{
     StorageRequest,
 };
 use crate::chat::{
-    ControlFromNode, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    Start,
 };
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
@@ -109,7 +110,7 @@ impl Pump {
         let mut pump = Self::new();
         for name in names {
             let node = pump.add(name);
-            pump.nodes[node].client.join(&lobby(), 0, pump.now);
+            pump.nodes[node].client.join(lobby().into(), pump.now);
             pump.run_ms(500);
         }
         pump
@@ -552,13 +553,13 @@ impl Pump {
             .send(0, sign_in.encode(), self.now)
             .expect("an open link");
         self.run_raw(raw, 100);
-        let (room, history, presence, resume) = ("lobby".into(), 0, 0, None);
-        let join = RoomFromNode::Join {
-            room,
-            history,
-            presence,
-            resume,
-        };
+        let join = RoomFromNode::Join(Join {
+            room: "lobby".into(),
+            quiet: false,
+            history: 0,
+            presence: 0,
+            start: Start::Tail,
+        });
         raw.link
             .send(1, join.encode(), self.now)
             .expect("an open link");

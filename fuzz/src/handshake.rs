@@ -252,7 +252,7 @@ impl World {
             stored: false,
             heard_of_versions: false,
         };
-        world.client.join(&RoomName::default(), 0, now);
+        world.client.join(RoomName::default().into(), now);
         // The first HELLO is due at once.
         world.run_until(now);
         world

@@ -4,6 +4,7 @@
 //! people: the checkers trust neither broker nor node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,10 @@ pub enum Observation {
     Ended(Life, EndReason),
     /// The broker starts with a new log.
     NewLog,
+    /// The broker gets so many bytes from an address that will never prove itself.
+    FromStranger(SocketAddr, usize),
+    /// The broker sends so many bytes there; whether they belong to a link.
+    ToStranger(SocketAddr, usize, bool),
 }
 
 /// Everything that the checkers may look at besides the observation at hand. What they are shown
@@ -130,11 +135,14 @@ pub struct History {
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
     /// When the broker last took an authentic packet of an account.
     pub heard: BTreeMap<AccountKey, Timestamp>,
+    /// For how long an account had been silent when the broker last gave it up in a room.
+    pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
     /// What time it is.
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
     pub grace: Duration,
-    /// Whether the network brings everything once, undamaged and in order.
+    /// Whether the network is known to bring everything once, undamaged and in order, and `met`
+    /// to be about this run alone.
     pub is_network_perfect: bool,
     /// How often each situation was met, once all is over.
     pub met: [u64; Situation::COUNT],

@@ -324,26 +324,6 @@ impl Plan {
         }
     }
 
-    /// What of the plan the turmoil level has: its network, with its faults; nobody dies or leaves,
-    /// and the store does not fail.
-    #[must_use]
-    pub fn for_the_drivers(mut self) -> Self {
-        self.absences.clear();
-        self.faults.retain(|(_, fault)| match fault {
-            Fault::Cut { .. }
-            | Fault::Burst { .. }
-            | Fault::NewAddress { .. }
-            | Fault::Rebind { .. } => true,
-            Fault::Racer { .. }
-            | Fault::Die { .. }
-            | Fault::SlowStore { .. }
-            | Fault::FailingStore { .. }
-            | Fault::NewLog
-            | Fault::Strangers { .. } => false,
-        });
-        self
-    }
-
     /// How many lines are to be typed.
     #[must_use]
     pub fn lines(&self) -> u64 {

@@ -23,6 +23,9 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::DropSecondEvent => "exactly_once_in_the_application",
         // All is sent again, in the end.
         Mutant::DropSecondDatagram => "no_waste",
+        // Whoever copies packets gets what is said to their sender.
+        Mutant::NoPathCheck => "strangers_get_little",
+        Mutant::ForgetReturn => "no_noise",
     }
 }
 
@@ -62,7 +65,6 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
         let outcomes = for_each_seed(0..seeds, |seed| {
             let plan = plan_for(mutant, seed);
             let outcome = if is_drivers {
-                let plan = plan.for_the_drivers();
                 // It is the mutant that is caught, and not the plan.
                 assert_eq!(
                     turmoil_world::run(&plan, None).0.violation,

@@ -11,8 +11,8 @@ use super::session::{Cursor, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
-    ControlFromNode, HistoryPolicy, Joined, Kind, Publication, Recorded, Refusal, Resume,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, check_body,
+    ControlFromNode, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
 use crate::time::Timestamp;
@@ -81,12 +81,7 @@ impl Broker {
             Err("a room before signing in")
         } else {
             match RoomFromNode::decode(data) {
-                Ok(RoomFromNode::Join {
-                    room,
-                    history,
-                    presence,
-                    resume,
-                }) => self.on_join(id, channel, &room, history, presence, resume, now),
+                Ok(RoomFromNode::Join(join)) => self.on_join(id, channel, join, now),
                 Ok(RoomFromNode::Leave) => self.on_leave(id, channel, now),
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
                 Ok(RoomFromNode::Publish(publication)) => {
@@ -105,15 +100,11 @@ impl Broker {
 
     // ---- joining
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
     fn on_join(
         &mut self,
         id: LinkId,
         channel: u8,
-        room: &str,
-        history: u64,
-        presence: u64,
-        resume: Option<Resume>,
+        join: Join,
         now: Timestamp,
     ) -> Result<(), Broken> {
         let now_ms = self.wall_ms(now);
@@ -127,7 +118,7 @@ impl Broker {
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
         }
-        let (room, refusal) = match RoomName::new(room) {
+        let (room, refusal) = match RoomName::new(&join.room) {
             Ok(name) if session.channel_of(&name).is_some() => (name, Some(Refusal::AlreadyJoined)),
             Ok(name) if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&name) => {
                 (name, Some(Refusal::TooManyRooms))
@@ -138,10 +129,11 @@ impl Broker {
         let stage = if refusal.is_some() {
             SeatStage::Closed
         } else {
-            SeatStage::Entering { presence }
+            SeatStage::Entering {
+                presence: join.presence,
+            }
         };
-        let is_quiet = false;
-        let mut seat = Seat::new(room.clone(), stage, is_quiet);
+        let mut seat = Seat::new(room.clone(), stage, join.quiet);
         if let Some(refusal) = refusal {
             refuse_join(&mut seat, refusal);
             session.seats.insert(channel, seat);
@@ -153,10 +145,10 @@ impl Broker {
             account: session.account,
             device: session.device,
             name: account_name,
-            start: resume.map_or(Start::Tail, Start::After),
-            history,
-            seen: presence,
-            presence: (!is_quiet).then_some(now_ms),
+            start: join.start,
+            history: join.history,
+            seen: join.presence,
+            presence: (!join.quiet).then_some(now_ms),
             now_ms,
         };
         let account = session.account;
@@ -164,7 +156,7 @@ impl Broker {
             .entry(room.clone())
             .or_insert_with(Room::new)
             .asking += 1;
-        if !is_quiet {
+        if !join.quiet {
             self.take_seat(&room, account);
         }
         if self

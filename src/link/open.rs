@@ -20,6 +20,7 @@ use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
+use crate::bug;
 use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
@@ -217,6 +218,9 @@ impl Open {
         }
         let mut is_eliciting = false;
         let mut moved_to = None;
+        if bug!(NoPathCheck) {
+            moved_to = self.paths.follow();
+        }
         for frame in decode_frames(opened.payload) {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();

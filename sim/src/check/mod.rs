@@ -13,6 +13,7 @@ mod no_noise;
 mod no_phantom;
 mod no_waste;
 mod one_total_order;
+mod strangers_get_little;
 
 use tertulia::time::Timestamp;
 
@@ -56,6 +57,7 @@ impl Default for Checkers {
             Box::new(no_broken_rules::NoBrokenRules),
             Box::new(no_noise::NoNoise::default()),
             Box::new(no_waste::NoWaste),
+            Box::new(strangers_get_little::StrangersGetLittle::default()),
         ])
     }
 }

@@ -24,7 +24,7 @@ use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
-pub use net::{Captured, Datagram, Fates, Net, broker_address};
+pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running};
 pub use store::SimStore;
 
@@ -377,6 +377,9 @@ impl World {
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             self.trace_event(Trace::Arrive, BROKER, &bytes);
+            if is_strangers(from) {
+                self.observe(Observation::FromStranger(from, bytes.len()));
+            }
             let dropped = self.dropped();
             self.broker.handle_datagram(Path::new(from), data, self.now);
             if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chat::NoticeEvent;
+use crate::client::JoinOptions;
 
 fn left(pump: &Pump) -> usize {
     let left = |event: &&BrokerEvent| matches!(event, BrokerEvent::Left { .. });
@@ -102,7 +103,7 @@ fn who_vanishes_while_coming_in_is_timed_out_like_anybody() {
     let bob = pump.add("bob");
     pump.run_ms(500);
     pump.store_stalled = true;
-    pump.nodes[bob].client.join(&lobby(), 0, pump.now);
+    pump.nodes[bob].client.join(lobby().into(), pump.now);
     pump.run_ms(200);
     pump.nodes[bob].client.abandon(pump.now);
     pump.run_ms(200);
@@ -156,7 +157,7 @@ fn a_broker_whose_store_takes_its_time_to_open_lets_nobody_in_before() {
     let mut pump = Pump::new();
     pump.store_stalled = true;
     let ada = pump.add("ada");
-    pump.nodes[ada].client.join(&lobby(), 0, pump.now);
+    pump.nodes[ada].client.join(lobby().into(), pump.now);
     pump.run_ms(1_000);
     assert!(!pump.nodes[ada].client.is_online());
     assert_eq!(pump.broker.link_counts().0, 1);
@@ -166,4 +167,100 @@ fn a_broker_whose_store_takes_its_time_to_open_lets_nobody_in_before() {
     pump.store_stalled = false;
     pump.run_ms(1_000);
     assert_eq!(pump.nodes[ada].notices(), ["ada Joined"]);
+}
+
+// ---- quiet sessions
+
+/// A node called `name` that is quietly in the lobby.
+fn add_quiet(pump: &mut Pump, name: &str) -> usize {
+    let node = pump.add(name);
+    let options = JoinOptions {
+        quiet: true,
+        ..lobby().into()
+    };
+    pump.nodes[node].client.join(options, pump.now);
+    pump.run_ms(500);
+    node
+}
+
+/// RUM-14: it hears and says everything, and nobody sees it come or go.
+#[test]
+fn a_quiet_session_is_a_members_and_makes_nobody_present() {
+    let mut pump = Pump::with(&["ada"]);
+    let bob = add_quiet(&mut pump, "bob");
+    pump.say(0, "is anybody here?");
+    pump.say(bob, "no");
+    let cleo = pump.add("cleo");
+    pump.nodes[cleo].client.join(lobby().into(), pump.now);
+    pump.run_ms(500);
+    assert_eq!(pump.heard(bob), ["ada: is anybody here?", "bob: no"]);
+    assert_eq!(pump.heard(0), pump.heard(bob));
+    assert_eq!(pump.nodes[bob].notices(), ["cleo Joined"]);
+    assert_eq!(pump.broker.people(), 2);
+    pump.nodes[0].client.ask_who(&lobby(), pump.now);
+    pump.run_ms(200);
+    let roster = |event: &ClientEvent| match event {
+        ClientEvent::Roster { total, names, .. } => Some((*total, names.len())),
+        _ => None,
+    };
+    assert_eq!(pump.nodes[0].events.iter().find_map(roster), Some((2, 2)));
+    pump.nodes[bob].client.leave(pump.now);
+    pump.run_ms(200);
+    assert_eq!(pump.nodes[bob].end(), Some(&EndReason::Left));
+    assert_eq!(pump.nodes[0].notices(), ["ada Joined", "cleo Joined"]);
+    assert_eq!(
+        pump.store.lines(&lobby()).count(),
+        5,
+        "bob is a member like the others"
+    );
+}
+
+/// RUM-14, PRS-1: neither the goodbye nor the life of a quiet session says anything about an
+/// account that is present from another one.
+#[test]
+fn a_quiet_session_neither_ends_nor_prolongs_a_presence() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[1].connected = false;
+    pump.run_ms(70_000);
+    let identity = pump.nodes[1].identity.clone();
+    let key = pump.broker.public_key();
+    let send = pump.add_known("bob", identity, Some(key));
+    let options = JoinOptions {
+        quiet: true,
+        ..lobby().into()
+    };
+    pump.nodes[send].client.join(options, pump.now);
+    pump.run_ms(500);
+    pump.say(send, "from a script");
+    pump.run_ms(500);
+    pump.nodes[send].client.leave(pump.now);
+    pump.run_ms(500);
+    assert_eq!(pump.nodes[send].end(), Some(&EndReason::Left));
+    assert_eq!(pump.heard(0), ["bob: from a script"]);
+    assert_eq!(pump.broker.people(), 2, "bob is only out of contact");
+    pump.run_ms(600_000);
+    assert_eq!(pump.broker.people(), 1);
+}
+
+/// RUM-15.
+#[test]
+fn a_node_may_begin_at_a_line() {
+    let mut pump = Pump::with(&["ada"]);
+    for text in ["two", "three", "four"] {
+        pump.say(0, text);
+    }
+    pump.run_ms(300);
+    let mut heard_from = |name: &str, from| {
+        let node = pump.add(name);
+        let options = JoinOptions {
+            from: Some(from),
+            ..lobby().into()
+        };
+        pump.nodes[node].client.join(options, pump.now);
+        pump.run_ms(500);
+        pump.heard(node).len()
+    };
+    assert_eq!(heard_from("bob", 3), 2);
+    assert_eq!(heard_from("cleo", 0), 3);
+    assert_eq!(heard_from("dora", 1_000), 0);
 }

@@ -19,7 +19,9 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalState, PublishError};
+use crate::client::{
+    Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState, PublishError,
+};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -128,7 +130,11 @@ impl<'a> Session<'a> {
         let rooms = args.rooms();
         for room in &rooms {
             // There are not too many: the arguments were checked.
-            client.join(room, args.history, clock.now());
+            let options = JoinOptions {
+                history: args.history,
+                ..room.clone().into()
+            };
+            client.join(options, clock.now());
         }
         let (driver, ends) = Driver::new(client, sockets, memory_journal(), clock);
         Ok(Self {
@@ -270,8 +276,11 @@ impl<'a> Session<'a> {
                 self.rooms.retain(|other| *other != room);
                 self.rooms.insert(0, room.clone());
                 if !was_in {
-                    let history = self.args.history;
-                    self.command(NodeCommand::Join { room, history }).await;
+                    let options = JoinOptions {
+                        history: self.args.history,
+                        ..room.into()
+                    };
+                    self.command(NodeCommand::Join(options)).await;
                 }
                 self.say_where().await;
             }
