@@ -40,7 +40,8 @@ pub(super) struct HalfOpen {
     pub(super) stage: Stage,
     accept: Bytes,
     key: HelloKey,
-    since: Timestamp,
+    /// When the first ACCEPT was due.
+    pub(super) since: Timestamp,
 }
 
 /// The bounded table of half-open handshakes, by the connection id that each was given.
@@ -140,6 +141,11 @@ impl HalfOpenTable {
             expired += usize::from(self.remove(&cid).is_some());
         }
         expired
+    }
+
+    #[cfg(test)]
+    pub(super) fn cids(&self) -> Vec<BrokerCid> {
+        self.by_cid.keys().copied().collect()
     }
 
     pub(super) fn len(&self) -> usize {

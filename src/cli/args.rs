@@ -12,6 +12,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use super::VERSION;
 use super::address::{ChatUrl, HostPort};
+use super::demo::{BROKER_COMMAND, DemoArgs};
 use super::exit::Code;
 use crate::chat::{Name, RoomName};
 use crate::client::ROOMS_PER_LINK_MAX;
@@ -124,6 +125,10 @@ pub(super) enum BrokerTask {
 #[derive(Debug, Parser)]
 #[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
+    /// What to do instead of chatting
+    #[command(subcommand)]
+    pub(super) command: Option<NodeCommand>,
+
     /// The broker and a room there: chat://host:port/room, with #k=KEY if the broker's key is known
     #[arg(value_name = "URL")]
     pub(super) url: Option<ChatUrl>,
@@ -169,6 +174,15 @@ pub(super) struct NodeArgs {
     )]
     #[arg(value_parser = humantime::parse_duration)]
     pub(super) drain: Duration,
+}
+
+/// What a node can do besides chatting.
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    Demo(DemoArgs),
+    /// `chat-broker`, for a demonstration that has this program only
+    #[command(name = BROKER_COMMAND, hide = true)]
+    Broker(Box<BrokerArgs>),
 }
 
 impl NodeArgs {
@@ -269,6 +283,9 @@ fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> 
 
 /// A broker named twice is a contradiction, but a flag stands above the environment.
 fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
+    if let Some(NodeCommand::Broker(args)) = &args.command {
+        return check_broker(args, matches);
+    }
     let is_flag = matches.value_source("broker") == Some(ValueSource::CommandLine);
     if args.url.is_some() && is_flag {
         return Err("the URL and --broker both name a broker: give one of them".to_owned());
@@ -327,7 +344,7 @@ mod tests {
         assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
     }
 
-    /// CLI-11.
+    /// CLI-12.
     #[test]
     fn global_flags_stand_before_and_after_a_task() {
         for args in [

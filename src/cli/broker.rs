@@ -25,7 +25,7 @@ use crate::chat::{LogId, visible};
 use crate::driver::{BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
-use crate::secure::BrokerIdentity;
+use crate::secure::{BrokerIdentity, ResetSecret};
 use crate::store;
 use crate::store::log::{Running, SqliteStore};
 
@@ -63,12 +63,16 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     ));
     status.people(0);
 
-    let config = BrokerConfig { grace: args.grace };
     let Data {
         identity,
+        reset_secret,
         kept,
         _lock,
     } = data;
+    let config = BrokerConfig {
+        grace: args.grace,
+        reset_secret,
+    };
     let log = kept.log_id();
     let broker = Broker::new(config, identity, log, rng.fork());
     let (mut driving, mut log_file) = match kept {
@@ -101,6 +105,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
 /// What outlives the broker, as far as anything does.
 struct Data {
     identity: BrokerIdentity,
+    reset_secret: Option<ResetSecret>,
     kept: Kept,
     /// On the directory; dies with the process.
     _lock: Option<File>,
@@ -124,6 +129,7 @@ impl Data {
         if args.ephemeral_key {
             return Ok(Self {
                 identity: BrokerIdentity::generate(rng),
+                reset_secret: None,
                 kept: Kept::InMemory(fresh),
                 _lock: None,
             });
@@ -131,6 +137,7 @@ impl Data {
         let dir = files::data_dir(args.data_dir.clone(), "broker")?;
         let lock = lock(&dir)?;
         let identity = identity(&dir)?;
+        let reset_secret = Some(reset_secret(&dir)?);
         let kept = if args.memory {
             Kept::InMemory(fresh)
         } else {
@@ -139,6 +146,7 @@ impl Data {
         };
         Ok(Self {
             identity,
+            reset_secret,
             kept,
             _lock: Some(lock),
         })
@@ -234,6 +242,12 @@ pub(super) fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
     Ok(BrokerIdentity::from_secret(*secret))
 }
 
+/// What reset tokens are made of, which outlives the broker too (RST-1, KEY-5).
+pub(super) fn reset_secret(data_dir: &Path) -> Result<ResetSecret, Failure> {
+    let secret = keyfile::read_or_make(&data_dir.join("reset-secret"))?;
+    Ok(ResetSecret::new(*secret))
+}
+
 async fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
     let mut sockets = Vec::new();
     for address in listen {
@@ -326,6 +340,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = identity(dir.path()).unwrap().public();
         assert_eq!(identity(dir.path()).unwrap().public(), key);
+    }
+
+    /// RST-1.
+    #[test]
+    fn a_broker_that_starts_again_makes_the_same_reset_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = |secret: ResetSecret| secret.token(&[1; 8]);
+        let before = token(reset_secret(dir.path()).unwrap());
+        assert_eq!(token(reset_secret(dir.path()).unwrap()), before);
     }
 
     /// CLI-6.

@@ -1,4 +1,4 @@
-//! Looking at what a broker has stored: `doctor`, `export`, `status` (CLI-11).
+//! Looking at what a broker has stored: `doctor`, `export`, `status` (CLI-12).
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

@@ -6,5 +6,6 @@
 //!
 //! [`log`] is the broker's, with the lines of its rooms. [`sqlite`] opens such files, and sorts what can go wrong by who has to do something about it.
 
+pub mod journal;
 pub mod log;
 pub mod sqlite;

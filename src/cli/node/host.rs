@@ -35,7 +35,10 @@ impl Hosted {
         let ip = host.parse().map_err(|error| cannot(&error))?;
         let listen = [SocketAddr::new(ip, port)];
         let log = broker::log_path(&data_dir);
-        let config = BrokerConfig::default();
+        let config = BrokerConfig {
+            reset_secret: Some(broker::reset_secret(&data_dir)?),
+            ..BrokerConfig::default()
+        };
         let bound = Broker::bind_on_disk(identity, config, &log, listen).await;
         let broker = bound.map_err(|error| match error {
             StartError::System(error) => cannot(&error),

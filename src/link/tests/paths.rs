@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::decode_frames;
+use crate::wire::{ResetToken, decode_frames};
+
+const NO_TOKEN: ResetToken = ResetToken([0; 16]);
 
 fn elsewhere(port: u16) -> Path {
     Path::new(([198, 51, 100, 7], port).into())
@@ -13,8 +15,12 @@ fn elsewhere(port: u16) -> Path {
 fn pair_with_spares(network: Network, seed: u64) -> Pair {
     let mut pair = Pair::new(FINE, seed);
     for index in 1..=2_u8 {
-        assert!(pair.broker.link.issue_cid(Cid::from([index; 8])));
-        assert!(pair.node.link.issue_cid(Cid::new(&[index, index]).unwrap()));
+        assert!(pair.broker.link.issue_cid(Cid::from([index; 8]), NO_TOKEN));
+        assert!(
+            pair.node
+                .link
+                .issue_cid(Cid::new(&[index, index]).unwrap(), NO_TOKEN)
+        );
     }
     for _ in 0..20 {
         pair.send(Side::Node, 1, b"warm");
@@ -116,9 +122,9 @@ fn a_node_that_roams_is_not_recognized_by_its_connection_ids() {
             assert_eq!(core::mem::take(&mut pair.end(side).retired).len(), 1);
         }
         let next = fresh[usize::from(round)];
-        assert!(pair.broker.link.issue_cid(Cid::from(next)));
+        assert!(pair.broker.link.issue_cid(Cid::from(next), NO_TOKEN));
         let next = Cid::new(&next[..2]).unwrap();
-        assert!(pair.node.link.issue_cid(next));
+        assert!(pair.node.link.issue_cid(next, NO_TOKEN));
         pair.send(Side::Node, 1, b"still me");
         pair.send(Side::Broker, 1, b"so you say");
         pair.run_until_quiet(SECOND * 5);
@@ -266,16 +272,58 @@ fn a_full_window_does_not_keep_a_node_from_answering() {
 /// LIF-2, PTH-2: at 30 % loss each way a session survives a new address without a new handshake.
 #[test]
 fn a_move_survives_heavy_loss() {
-    let mut silences = 0;
+    let (mut silences, mut took) = (0, Vec::new());
     for seed in 0..200 {
         let mut pair = pair_with_spares(lossy(30), seed);
         pair.node_at = elsewhere(1);
         pair.send(Side::Node, 1, b"here I am");
+        let start = pair.now;
+        while pair.broker.link.path() != elsewhere(1) {
+            pair.run_for(MS * 10);
+        }
+        took.push(pair.now.saturating_since(start).as_millis());
         pair.run_until_quiet(SECOND * 60);
         silences += pair.node.silences;
         assert_eq!(pair.heard(Side::Broker, 1).len(), 1);
     }
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100];
+    let (median, p95) = (at(50), at(95));
+    println!("a move at 30 % loss: median {median} ms, 95 % {p95} ms");
+    assert!(p95 < 1_000, "{p95} ms");
     assert!(silences <= 2, "{silences} of 200");
+}
+
+/// LIF-5, PTH-1: a node that has said everything, and whose answer goes to where it is no longer,
+/// does not wait for its keepalive.
+#[test]
+fn a_node_that_waits_for_an_answer_asks_after_a_few_timeouts() {
+    for is_expecting in [true, false] {
+        let mut pair = pair_with_spares(FINE, 12);
+        pair.run_until_quiet(SECOND * 5);
+        let now = pair.now;
+        pair.node.link.set_expecting(is_expecting, now);
+        pair.node_at = elsewhere(1);
+        pair.send(Side::Broker, 1, b"the answer");
+        pair.run_for(SECOND);
+        assert_eq!(pair.heard(Side::Node, 1).len(), usize::from(is_expecting));
+    }
+}
+
+/// LIF-5: as long as the peer shows that it is there, and at its own pace.
+#[test]
+fn a_node_that_waits_long_asks_now_and_then() {
+    let mut pair = pair_with_spares(FINE, 13);
+    pair.run_until_quiet(SECOND * 5);
+    let (now, before) = (pair.now, pair.node.sent.len());
+    pair.node.link.set_expecting(true, now);
+    pair.run_for(SECOND * 10);
+    let asked = pair.node.sent.len() - before;
+    assert!((15..=40).contains(&asked), "{asked}");
+    let now = pair.now;
+    pair.node.link.set_expecting(false, now);
+    pair.run_for(SECOND * 14);
+    assert_eq!(pair.node.sent.len() - before, asked);
 }
 
 /// CID-1, CID-2, PTH-3, LIF-4: what a hostile peer does with these frames closes the link or nothing.
@@ -284,6 +332,7 @@ fn frames_about_paths_and_ids_that_break_the_rules_close_the_link() {
     let new = |sequence, len: usize| Frame::NewCid {
         sequence,
         cid: Cid::new(&[sequence as u8; 8][..len]).unwrap(),
+        token: NO_TOKEN,
     };
     let cases: [(Side, Vec<Frame>, Option<&str>); 8] = [
         (Side::Node, vec![new(1, 8), new(2, 8), new(2, 8)], None),
@@ -401,7 +450,7 @@ proptest! {
                     spare += 1;
                     let fresh = [spare; 8];
                     let fresh = Cid::new(&fresh[..old.as_bytes().len()]).unwrap();
-                    prop_assert!(pair.end(side).link.issue_cid(fresh));
+                    prop_assert!(pair.end(side).link.issue_cid(fresh, NO_TOKEN));
                 }
             }
         }
