@@ -17,14 +17,17 @@
 mod feed;
 mod half_open;
 mod handshake;
+mod history;
 mod leaving;
 mod memory;
 mod resets;
+mod roll;
 mod room;
 mod seating;
 mod sending;
 mod session;
 mod signing;
+mod states;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,8 +37,10 @@ use bytes::{Bytes, BytesMut};
 
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
+pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use memory::MemoryStore;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
+pub use states::WATCHES_MAX;
 pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
@@ -174,6 +179,32 @@ enum Pending {
         event: NoticeEvent,
     },
     Open,
+    Report {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+        account: AccountKey,
+        seq: u64,
+    },
+    Members {
+        room: RoomName,
+    },
+    History {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
+}
+
+/// What the store is asked again for a seat.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    /// The lines that follow.
+    Place,
+    /// Earlier ones.
+    Page,
+    /// To remember a report.
+    Report,
 }
 
 /// Whether the store has told yet what was so before.
@@ -219,8 +250,10 @@ pub struct Broker {
     is_ready: BTreeSet<LinkId>,
     /// Links whose read the store had no room for; they ask again when it has (LIM-7).
     starved: BTreeSet<LinkId>,
-    /// Seats whose read has failed, by when it is repeated (BRK-5).
-    read_again: BTreeSet<(Timestamp, LinkId, u8)>,
+    /// Seats for which the store could not do something, by when it is asked again (BRK-5).
+    read_again: BTreeSet<(Timestamp, LinkId, u8, Again)>,
+    /// Rooms whose members the store could not list, by when it is asked again (BRK-5).
+    roll_again: BTreeSet<(Timestamp, RoomName)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
@@ -261,6 +294,7 @@ impl Broker {
             is_ready: BTreeSet::new(),
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
+            roll_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             opening: Opening::Asked,
             storage: VecDeque::new(),
@@ -329,6 +363,7 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
         self.repeat_reads(now);
+        self.repeat_rolls(now);
         self.repeat_opening(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let due: Vec<LinkId> = self
@@ -435,8 +470,10 @@ impl Broker {
             .map(|(at, link)| (*at, Reason::Link(*link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
-        let read_again = self.read_again.first();
-        let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
+        let read_again = self.read_again.first().map(|(at, ..)| *at);
+        let roll_again = self.roll_again.first().map(|(at, _)| *at);
+        let read_again = read_again.into_iter().chain(roll_again).min();
+        let read_again = read_again.map(|at| (at, Reason::ReadAgain));
         let opening = match self.opening {
             Opening::AgainAt(at) => Some((at, Reason::ReadAgain)),
             Opening::Asked | Opening::Done => None,

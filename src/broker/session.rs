@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::history::Page;
 use super::storage::{Author, PresenceRow, StoredLine};
 use crate::chat::{Name, RoomFromBroker, RoomName};
 use crate::link::Link;
@@ -54,6 +55,14 @@ pub(super) struct Seat {
     pub(super) is_leaving: bool,
     /// It makes nobody present (RUM-14).
     pub(super) is_quiet: bool,
+    /// The line with which it began (HST-2).
+    pub(super) began: u64,
+    /// The lines that it watches, and whether their counts have changed since they were told.
+    pub(super) watched: BTreeMap<u64, bool>,
+    /// A report that the store is to be asked to remember again (BRK-5).
+    pub(super) unreported: Option<u64>,
+    /// The pages of earlier lines that it has asked for.
+    pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.
     pub(super) publishing: usize,
     introduced: BTreeSet<u64>,
@@ -131,6 +140,15 @@ impl Session {
     }
 }
 
+impl Cursor {
+    /// A read that failed may be repeated (BRK-5).
+    pub(super) const fn read_again(&mut self) {
+        if let Place::Replay { reading, .. } = &mut self.place {
+            *reading = false;
+        }
+    }
+}
+
 impl Seat {
     pub(super) const fn new(room: RoomName, stage: SeatStage, is_quiet: bool) -> Self {
         Self {
@@ -139,6 +157,10 @@ impl Seat {
             is_quiet,
             replies: VecDeque::new(),
             is_leaving: false,
+            began: 0,
+            watched: BTreeMap::new(),
+            unreported: None,
+            pages: VecDeque::new(),
             publishing: 0,
             introduced: BTreeSet::new(),
         }

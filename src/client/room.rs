@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::states::{Pages, Reports, Watches};
 use crate::chat::{
-    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume,
-    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
+    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, PastLine, Publication,
+    Resume, ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
@@ -62,6 +63,11 @@ pub(super) struct Room {
     own_seq: u64,
     /// Whether the room is to be left as soon as nothing waits (RUM-12).
     pub(super) leaving: bool,
+    pub(super) reports: Reports,
+    pub(super) watches: Watches,
+    pub(super) pages: Pages,
+    /// The first line that this client was sent, in the present history (HST-2).
+    began: u64,
     /// Not before this are refused publications sent again.
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -118,6 +124,10 @@ impl Room {
             last_n: 0,
             own_seq: 0,
             leaving: false,
+            reports: Reports::default(),
+            watches: Watches::default(),
+            pages: Pages::default(),
+            began: 0,
             retry_at: None,
         }
     }
@@ -158,6 +168,9 @@ impl Room {
         self.unsend_after(0);
         self.unanswered.clear();
         self.retry_at = None;
+        self.reports.on_link_lost();
+        self.watches.on_link_lost();
+        self.pages.on_link_lost();
     }
 
     pub(super) fn join_message(&self) -> Bytes {
@@ -184,6 +197,11 @@ impl Room {
         }
         if renumber || joined.resume == ResumeOutcome::Fresh {
             self.cursor = Some((joined.log, joined.base));
+            self.began = joined.base.seq + 1;
+        }
+        if joined.resume == ResumeOutcome::Fork {
+            self.reports = Reports::default();
+            self.watches = Watches::default();
         }
         if renumber {
             self.renumber(joined.last)
@@ -215,14 +233,25 @@ impl Room {
         self.outbox.len() < OUTBOX_MAX
     }
 
-    /// Puts a text into the outbox, under the next number (PUB-1).
-    pub(super) fn push(&mut self, handle: u64, typed_at_ms: u64, body: Bytes) -> Publication {
+    /// Whether a publication waits under this handle.
+    pub(super) fn has(&self, handle: u64) -> bool {
+        self.outbox.iter().any(|waiting| waiting.handle == handle)
+    }
+
+    /// Puts something into the outbox, under the next number (PUB-1).
+    pub(super) fn push(
+        &mut self,
+        handle: u64,
+        typed_at_ms: u64,
+        kind: Kind,
+        body: Bytes,
+    ) -> Publication {
         self.last_n += 1;
         let n = self.last_n;
         let publication = Publication {
             n,
             typed_at_ms,
-            kind: Kind::Message,
+            kind,
             body,
         };
         let waiting = Waiting {
@@ -353,6 +382,36 @@ impl Room {
         authors.get(&number).map(|author| author.name.clone())
     }
 
+    /// Asks for `count` lines before line `before`, or before the first one that was sent if that
+    /// is 0. Returns `false`, having asked nothing, if that cannot be asked now.
+    pub(super) fn ask_page(&mut self, before: u64, count: u64) -> bool {
+        let before = if before == 0 { self.began } else { before };
+        self.cursor.is_some() && count > 0 && self.pages.ask(before, count)
+    }
+
+    /// Takes an earlier line that was asked for; `None` if it was handed over already (HST-3).
+    pub(super) fn on_past(&mut self, past: PastLine) -> Result<Option<Line>, &'static str> {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
+            return Err("an earlier line before JOINED");
+        };
+        let author = authors
+            .get(&past.author)
+            .ok_or("an author without introduction")?;
+        let is_news = self.pages.on_past(&past)?;
+        Ok(is_news.then(|| Line {
+            seq: past.seq,
+            stored_at_ms: past.stored_at_ms,
+            account: author.account,
+            device: author.device,
+            name: author.name.clone(),
+            author: past.author,
+            n: past.n,
+            typed_at_ms: past.typed_at_ms,
+            kind: past.kind,
+            body: past.body,
+        }))
+    }
+
     /// Takes the next line (RUM-8). Returns it with the cursor after it.
     pub(super) fn on_line(
         &mut self,
@@ -481,7 +540,7 @@ mod tests {
     fn no_more_than_a_window_is_sent_unanswered() {
         let mut room = joined();
         for handle in 0..100 {
-            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.push(handle, 0, Kind::Message, Bytes::from_static(b"x"));
             room.on_journaled(handle);
         }
         let mut sent = 0;
@@ -507,7 +566,7 @@ mod tests {
     fn a_gap_behind_a_gap_does_not_repeat_the_window_again() {
         let mut room = joined();
         for handle in 0..10 {
-            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.push(handle, 0, Kind::Message, Bytes::from_static(b"x"));
             room.on_journaled(handle);
         }
         let send_all = |room: &mut Room| {

@@ -10,7 +10,8 @@ use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromBroker, ControlFromNode, Name, Refusal, ResumeOutcome, RoomFromBroker, RoomFromNode,
+    RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
@@ -69,6 +70,11 @@ impl Up {
     /// When to sign in again, if the broker has put it off.
     pub(super) const fn sign_in_due(&self) -> Option<Timestamp> {
         self.sign_in_at
+    }
+
+    /// Whether rooms may be spoken to.
+    pub(super) const fn is_signed_in(&self) -> bool {
+        matches!(self.stage, Stage::SignedIn)
     }
 
     /// Sends FINISH from a new address without waiting for its turn.
@@ -268,11 +274,21 @@ impl Client {
                     return Err("JOINED without JOIN");
                 }
                 let renumbered = room.on_joined(channel, &joined);
+                let is_fork = joined.resume == ResumeOutcome::Fork;
+                let cut_off = is_fork.then(|| room.pages.clear()).unwrap_or_default();
                 for (handle, publication) in renumbered {
                     self.journal_waiting(&name, handle, publication);
                 }
-                if joined.resume == crate::chat::ResumeOutcome::Fork {
+                if is_fork {
                     crate::sometimes!(ForkSeen);
+                    for count in cut_off {
+                        let (room, earlier) = (name.clone(), true);
+                        self.events.push_back(ClientEvent::HistoryEnd {
+                            room,
+                            count,
+                            earlier,
+                        });
+                    }
                     self.tell_in_turn(ClientEvent::Fork { room: name.clone() });
                 }
                 self.tell_in_turn(ClientEvent::Joined { room: name });
@@ -333,6 +349,7 @@ impl Client {
             RoomFromBroker::NotStored { n, code, reason } => {
                 room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
+                    room.watches.on_settled(handle, None);
                     self.journal(JournalEntry::Settled { handle });
                     let room = name;
                     self.events.push_back(ClientEvent::NotStored {
@@ -344,6 +361,30 @@ impl Client {
                 }
             }
             RoomFromBroker::Gap { last } => room.on_gap(last),
+            RoomFromBroker::Delivered(delivered) => {
+                let all = delivered.k >= delivered.n;
+                if let Some(handle) = room.watches.on_delivered(delivered.seq, all) {
+                    self.events.push_back(ClientEvent::Delivered {
+                        handle,
+                        room: name,
+                        delivered,
+                    });
+                }
+            }
+            RoomFromBroker::Past(past) => {
+                if let Some(line) = room.on_past(past)? {
+                    self.events
+                        .push_back(ClientEvent::Past { room: name, line });
+                }
+            }
+            RoomFromBroker::HistoryEnd { earlier, .. } => {
+                let count = room.pages.on_end()?;
+                self.events.push_back(ClientEvent::HistoryEnd {
+                    room: name,
+                    count,
+                    earlier,
+                });
+            }
             RoomFromBroker::Left => {
                 self.rooms.remove(&name);
                 self.tell_in_turn(ClientEvent::RoomLeft { room: name });
@@ -398,6 +439,7 @@ impl Client {
         };
         if let Some(handle) = room.settle(n) {
             room.note_own(seq);
+            room.watches.on_settled(handle, Some(seq));
             self.journal(JournalEntry::Settled { handle });
             self.events.push_back(ClientEvent::Stored {
                 handle,
@@ -440,6 +482,7 @@ impl Client {
                 is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
+            say_the_rest(up, room, now);
             leave_if_settled(up, room, now);
         }
         if is_used_up {
@@ -510,6 +553,35 @@ fn join(up: &mut Up, room: &mut Room, now: Timestamp) -> bool {
         room.seat = Seat::Asked(channel);
     }
     true
+}
+
+/// Reports what is journaled, and asks what is to be asked (STA-2, STA-3, HST-2).
+fn say_the_rest(up: &mut Up, room: &mut Room, now: Timestamp) {
+    let Some(channel) = room.channel() else {
+        return;
+    };
+    // What does not fit now is said after the next input.
+    let mut say = |message: &RoomFromNode| {
+        let message = message.encode();
+        up.link.can_send(channel, message.len()) && up.link.send(channel, message, now).is_ok()
+    };
+    while let Some(message @ RoomFromNode::Watch { seq }) = room.watches.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.watches.note_asked(seq);
+    }
+    while let Some(message) = room.pages.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.pages.note_asked();
+    }
+    if let Some(message) = room.reports.take_due(now)
+        && !say(&message)
+    {
+        room.reports.put_off();
+    }
 }
 
 /// Gives the link what the room's window and the channel take (PUB-6, PUB-8).
