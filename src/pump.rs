@@ -10,9 +10,10 @@ use crate::broker::{
     StorageRequest,
 };
 use crate::chat::{
-    ControlFromNode, Join, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName, Start,
+    ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    Start,
 };
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
@@ -35,6 +36,8 @@ pub(crate) enum End {
 /// A client as its owner sees it.
 pub(crate) struct Node {
     pub(crate) client: Client,
+    pub(crate) name: Name,
+    pub(crate) account_secret: [u8; 32],
     pub(crate) identity: NodeIdentity,
     pub(crate) path: Path,
     /// Where the broker sees it.
@@ -46,6 +49,12 @@ pub(crate) struct Node {
     pub(crate) connected: bool,
     /// While set, nothing is journaled.
     pub(crate) journal_stalled: bool,
+    /// What is journaled, all of it durable.
+    pub(crate) journal: JournalState,
+    /// After so many more entries nothing is journaled any more.
+    pub(crate) entries_left: Option<usize>,
+    /// The lines in the journal.
+    pub(crate) journaled_lines: Vec<Line>,
 }
 
 /// Everything, at one virtual time.
@@ -131,6 +140,11 @@ impl Pump {
         self.in_flight.clear();
     }
 
+    /// The network loses all that is on its way.
+    pub(crate) fn lose_all(&mut self) {
+        self.in_flight.clear();
+    }
+
     /// Hands a datagram to a node as if it came from `path`.
     pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
         let client = &mut self.nodes[node].client;
@@ -140,8 +154,10 @@ impl Pump {
 
     /// A node with a new identity, on its first contact.
     pub(crate) fn add(&mut self, name: &str) -> usize {
-        let identity = NodeIdentity::generate(&mut self.rng);
-        self.add_known(name, identity, None)
+        let (account, device) = (self.rng.bytes(), self.rng.bytes());
+        let node = self.add_known(name, NodeIdentity::from_secrets(account, device), None);
+        self.nodes[node].account_secret = account;
+        node
     }
 
     /// A node with this identity, which knows the broker or not.
@@ -158,12 +174,15 @@ impl Pump {
         let known = broker.map(|key| (key, identity.clone()));
         let config = ClientConfig {
             paths: vec![path],
-            name,
+            name: name.clone(),
             known,
+            restored: JournalState::default(),
         };
         let client = Client::new(config, self.rng.fork(), self.now);
         self.nodes.push(Node {
             client,
+            name,
+            account_secret: [0; 32],
             identity,
             path,
             seen_at: path,
@@ -171,8 +190,28 @@ impl Pump {
             learned: None,
             connected: true,
             journal_stalled: false,
+            journal: JournalState::default(),
+            entries_left: None,
+            journaled_lines: Vec::new(),
         });
         index
+    }
+
+    /// The node's process is killed, and another one begins with what `journal` holds.
+    pub(crate) fn restart_node(&mut self, node: usize, journal: JournalState) {
+        let seed = self.rng.fork();
+        let (now, broker) = (self.now, self.broker.public_key());
+        let node = &mut self.nodes[node];
+        let config = ClientConfig {
+            paths: vec![node.path],
+            name: node.name.clone(),
+            known: Some((broker, node.identity.clone())),
+            restored: journal.clone(),
+        };
+        node.client = Client::new(config, seed, now);
+        node.journal = journal;
+        node.journal_stalled = false;
+        node.entries_left = None;
     }
 
     pub(crate) fn say(&mut self, node: usize, text: &str) {
@@ -337,9 +376,17 @@ impl Pump {
         }
         let node = &mut self.nodes[index];
         while !node.journal_stalled
+            && node.entries_left != Some(0)
             && let Some(request) = node.client.poll_journal()
         {
             busy = true;
+            if let Some(left) = &mut node.entries_left {
+                *left -= 1;
+            }
+            if let JournalEntry::Received { line, .. } = &request.entry {
+                node.journaled_lines.push((**line).clone());
+            }
+            node.journal.apply(request.entry);
             node.client.handle_journaled(request.id, self.now);
         }
         while let Some(event) = node.client.poll_event() {

@@ -93,6 +93,14 @@ pub fn meet(situation: Situation) {
     MET.set(met);
 }
 
+/// How often each was met on this thread since the last call of [`take`], in the order of
+/// [`Situation::ALL`].
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn met() -> [u64; Situation::COUNT] {
+    MET.get()
+}
+
 /// How often each was met on this thread since the last call, in the order of [`Situation::ALL`].
 #[cfg(feature = "mutants")]
 #[must_use]

@@ -21,7 +21,7 @@ use ring::digest::{self, SHA256};
 use ring::hmac::{self, HMAC_SHA256};
 use tertulia::broker::{Broker, BrokerConfig, HALF_OPEN_MAX, MemoryStore};
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, ClientEvent, EndReason};
+use tertulia::client::{Client, ClientConfig, ClientEvent, EndReason, JournalState};
 use tertulia::drops::{Dropped, Drops};
 use tertulia::secure::{BrokerIdentity, NodeIdentity};
 use tertulia::time::Timestamp;
@@ -233,6 +233,7 @@ impl World {
             paths: vec![home],
             name: Name::new("ada").expect("a name"),
             known: plan.is_known.then(|| (broker.public(), NODE.clone())),
+            restored: JournalState::default(),
         };
         let log = LogId([4; 16]);
         let mut world = Self {

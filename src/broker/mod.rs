@@ -19,6 +19,7 @@ mod half_open;
 mod handshake;
 mod history;
 mod leaving;
+mod links;
 mod memory;
 mod resets;
 mod roll;
@@ -29,6 +30,7 @@ mod session;
 mod signing;
 mod states;
 mod storage;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use memory::MemoryStore;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
+pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
@@ -55,9 +58,11 @@ use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use half_open::HalfOpenTable;
+use links::{LinkMemory, Recalls};
 use resets::Resets;
 use room::Room;
 use session::Session;
+use turns::Turns;
 
 /// The most links of a broker (LIM-3).
 pub const LINKS_MAX: usize = 65_536;
@@ -143,6 +148,10 @@ pub enum Reason {
     Grace,
     /// A read that failed is repeated (BRK-5).
     ReadAgain,
+    /// The store is told which links there are (RST-5).
+    Links,
+    /// A link of the life before is reset (RST-5).
+    Recall,
 }
 
 /// Names a link for as long as the broker runs.
@@ -172,6 +181,10 @@ enum Pending {
     Leave {
         room: RoomName,
         account: AccountKey,
+    },
+    Links {
+        remember: Vec<LinkRow>,
+        forget: Vec<BrokerCid>,
     },
     Absent {
         room: RoomName,
@@ -235,19 +248,22 @@ pub struct Broker {
     wall_origin_ms: u64,
     half_open: HalfOpenTable,
     resets: Resets,
+    links: LinkMemory,
+    recalls: Recalls,
     replies: VecDeque<(Path, Bytes)>,
     sessions: BTreeMap<LinkId, Session>,
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
+    /// The links of each account.
+    accounts: BTreeSet<(AccountKey, LinkId)>,
     rooms: BTreeMap<RoomName, Room>,
     /// In how many rooms each account that is present is present.
     people: BTreeMap<AccountKey, usize>,
     people_told: usize,
     graces: BTreeSet<(Timestamp, RoomName, AccountKey)>,
     /// Links whose turn to send has come.
-    ready: VecDeque<LinkId>,
-    is_ready: BTreeSet<LinkId>,
+    turns: Turns,
     /// Links whose read the store had no room for; they ask again when it has (LIM-7).
     starved: BTreeSet<LinkId>,
     /// Seats for which the store could not do something, by when it is asked again (BRK-5).
@@ -281,17 +297,19 @@ impl Broker {
             wall_origin_ms: 0,
             half_open: HalfOpenTable::default(),
             resets: Resets::new(reset_secret),
+            links: LinkMemory::default(),
+            recalls: Recalls::default(),
             replies: VecDeque::new(),
             sessions: BTreeMap::new(),
             next_link: 0,
             routes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            accounts: BTreeSet::new(),
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),
             people_told: 0,
             graces: BTreeSet::new(),
-            ready: VecDeque::new(),
-            is_ready: BTreeSet::new(),
+            turns: Turns::default(),
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
             roll_again: BTreeSet::new(),
@@ -365,6 +383,8 @@ impl Broker {
         self.repeat_reads(now);
         self.repeat_rolls(now);
         self.repeat_opening(now);
+        self.send_recalls(now);
+        self.tell_links(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let due: Vec<LinkId> = self
             .deadlines
@@ -407,6 +427,8 @@ impl Broker {
         let links: Vec<LinkId> = self.sessions.keys().copied().collect();
         for id in links {
             if let Some(session) = self.sessions.get_mut(&id) {
+                // RST-5: stays remembered, so that the node hears when the broker is back.
+                session.remembered = None;
                 session
                     .link
                     .close(CloseCode::ShuttingDown, "the broker shuts down", now);
@@ -429,8 +451,7 @@ impl Broker {
                 segment_size: None,
             });
         }
-        while let Some(id) = self.ready.pop_front() {
-            self.is_ready.remove(&id);
+        while let Some(id) = self.turns.next() {
             self.pump(id, now);
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -474,13 +495,14 @@ impl Broker {
         let roll_again = self.roll_again.first().map(|(at, _)| *at);
         let read_again = read_again.into_iter().chain(roll_again).min();
         let read_again = read_again.map(|at| (at, Reason::ReadAgain));
+        let links = self.links_due().map(|at| (at, Reason::Links));
+        let recall = self.recalls.due().map(|at| (at, Reason::Recall));
         let opening = match self.opening {
             Opening::AgainAt(at) => Some((at, Reason::ReadAgain)),
             Opening::Asked | Opening::Done => None,
         };
-        let all = [link, half_open, grace, read_again, opening]
-            .into_iter()
-            .flatten();
+        let all = [link, half_open, grace, read_again, links, recall, opening];
+        let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
             .map(|(at, reason)| Deadline { at, reason })
     }
@@ -493,9 +515,8 @@ impl Broker {
 
     /// Gives the link a turn to send.
     fn mark_ready(&mut self, id: LinkId) {
-        if self.is_ready.insert(id) {
-            self.ready.push_back(id);
-        }
+        let is_late = self.sessions.get(&id).is_some_and(Session::is_behind);
+        self.turns.add(id, is_late);
     }
 
     /// Puts the link's current deadline into the timer table.

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::feed::Feed;
 use super::roll::Told;
 use super::seating::ASK_AGAIN_AFTER;
+use super::session::Session;
 use super::states::Roster;
 use super::storage::{Opened, PresenceRow, StorageOp, StorageOutcome, StoredLine};
 use super::{Broker, BrokerEvent, LinkId, Pending};
+use crate::bug;
 use crate::chat::{NoticeEvent, RoomName};
 use crate::secure::AccountKey;
 use crate::time::Timestamp;
@@ -64,6 +66,7 @@ impl Broker {
             self.set_present(row);
             self.expect_back_by(back_by, NoticeEvent::TimedOut, &name, account);
         }
+        self.recall_links(opened.links, now);
     }
 
     /// Adds a durable line to its room's feed, and gives every reader a turn (BRK-1).
@@ -89,6 +92,9 @@ impl Broker {
             return;
         };
         *room.seats.entry(account).or_default() += 1;
+        if bug!(ForgetReturn) {
+            return;
+        }
         if let Some((at, _)) = room.present.get_mut(&account).and_then(|p| p.ends.take()) {
             self.graces.remove(&(at, name.clone(), account));
         }
@@ -134,12 +140,13 @@ impl Broker {
         };
         // A session that has not come into the room yet is a sign of life all the same.
         let sessions = self
-            .sessions
-            .values()
+            .accounts
+            .range((account, LinkId::MIN)..=(account, LinkId::MAX))
+            .filter_map(|(_, link)| self.sessions.get(link))
             .filter(|session| session.is_of(account) && !session.is_quiet());
         let heard = sessions.map(|session| session.link.last_heard()).max();
         match heard.map(|heard| heard + self.config.grace) {
-            Some(at) if at > now && event == NoticeEvent::TimedOut => {
+            Some(at) if at > now && event == NoticeEvent::TimedOut && !bug!(ForgetReturn) => {
                 self.expect_back_by(at, event, name, account);
             }
             _ => self.end_presence(name, account, event, now),
@@ -298,9 +305,8 @@ impl Broker {
             return;
         };
         for &(link, _) in &room.readers {
-            if self.is_ready.insert(link) {
-                self.ready.push_back(link);
-            }
+            let is_late = self.sessions.get(&link).is_some_and(Session::is_behind);
+            self.turns.add(link, is_late);
         }
     }
 

@@ -9,7 +9,7 @@ use super::feed::Feed;
 use super::history::read_page_again;
 use super::roll::Told;
 use super::room::Room;
-use super::session::{Cursor, Place, Seat, SeatStage, Stage};
+use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Again, Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
@@ -62,6 +62,7 @@ impl Broker {
             self.forget_link(id);
             return;
         }
+        self.note_link(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -269,6 +270,7 @@ impl Broker {
             presence_floor,
             missed: entered.missed.into(),
             place,
+            pace: Pace::Live,
         });
         if let Some(room) = self.rooms.get_mut(name) {
             room.readers.insert((id, channel));
@@ -435,6 +437,9 @@ impl Broker {
                 }
                 self.done_asking(&room);
             }
+            Pending::Links { remember, forget } => {
+                self.on_links_told(&remember, &forget, &outcome);
+            }
             Pending::Absent {
                 room,
                 account,
@@ -501,7 +506,9 @@ impl Broker {
         if let StorageOutcome::Lines(lines) = outcome {
             crate::sometimes!(ReplayedFromStore);
             *reading = false;
-            fetched.extend(lines);
+            if cursor.pace != Pace::Lagging {
+                fetched.extend(lines);
+            }
         } else {
             // Still reading, as far as anybody else is concerned (BRK-5).
             self.read_again

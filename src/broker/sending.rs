@@ -1,10 +1,12 @@
 //! Giving links what their sessions are due, as the links take it (BRK-2, BRK-3).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::feed::{Feed, FeedItem};
 use super::history::{PageNext, advance_page, next_of_page};
-use super::session::{Cursor, Place, Seat, SeatStage, Session};
+use super::session::{Cursor, Pace, Place, Seat, SeatStage, Session};
 use super::states::{next_delivered, note_delivered};
 use super::storage::{Author, StorageOp};
 use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
@@ -12,6 +14,11 @@ use crate::chat::{RoomFromBroker, RoomName};
 use crate::link::Link;
 use crate::time::Timestamp;
 
+/// After how long without any acknowledgement a member is taken not to keep up (BRK-9).
+pub const LAG_AFTER: Duration = Duration::from_secs(2);
+/// With how many unacknowledged messages on its channel a member that catches up gets no more
+/// (BRK-9).
+const REPLAY_IN_FLIGHT_MAX: usize = 64;
 /// With how many unacknowledged messages on its channel a seat gets no more of what was earlier.
 const PAGE_IN_FLIGHT_MAX: usize = 64;
 
@@ -60,7 +67,9 @@ impl Broker {
                 return None;
             }
             let message = seat.replies.pop_front()?;
-            let _ = link.send(channel, message, now);
+            if link.send(channel, message, now).is_ok() {
+                seat.progress.note_handed();
+            }
         }
         let SeatStage::In(_) = seat.stage else {
             return None;
@@ -75,10 +84,16 @@ impl Broker {
         }
         let feed = room.feed.as_ref()?;
         loop {
+            if !keeps_up(link, seat, channel, now) {
+                return None;
+            }
             match next_item(seat, feed) {
                 Next::Item(item, source) => {
                     let (author, message) = (Some(&item.author), item.message.clone());
                     if !hand(link, seat, channel, author, message, now) {
+                        if let SeatStage::In(cursor) = &mut seat.stage {
+                            cursor.fall_behind();
+                        }
                         return None;
                     }
                     advance(seat, &item, source);
@@ -89,6 +104,11 @@ impl Broker {
                 }
                 Next::Nothing => break,
             }
+        }
+        if let SeatStage::In(cursor) = &mut seat.stage
+            && matches!(cursor.place, Place::Live(_))
+        {
+            cursor.pace = Pace::Live;
         }
         // What follows never waits behind much of what was earlier.
         while link.unacked_messages(channel) < PAGE_IN_FLIGHT_MAX {
@@ -162,6 +182,25 @@ enum Wanted {
     },
 }
 
+/// Whether the seat's link may get more now (BRK-9).
+fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
+    let unacked = link.unacked_messages(channel);
+    let waits = seat.progress.update(unacked, now);
+    let SeatStage::In(cursor) = &mut seat.stage else {
+        return false;
+    };
+    if waits >= LAG_AFTER {
+        cursor.fall_behind();
+    } else if cursor.pace == Pace::Lagging && unacked < REPLAY_IN_FLIGHT_MAX {
+        cursor.pace = Pace::Replay;
+    }
+    match cursor.pace {
+        Pace::Live => true,
+        Pace::Lagging => false,
+        Pace::Replay => unacked < REPLAY_IN_FLIGHT_MAX,
+    }
+}
+
 /// Gives the link a message, after the introduction of its author if that is due: both or neither,
 /// so that an introduction is never wasted. Returns whether the link has taken it.
 fn hand(
@@ -184,11 +223,16 @@ fn hand(
         author
             .into_iter()
             .for_each(|author| seat.note_introduced(author.number));
+        seat.progress.note_handed();
         if !link.can_send(channel, message.len()) {
             return false;
         }
     }
-    link.send(channel, message, now).is_ok()
+    let is_taken = link.send(channel, message, now).is_ok();
+    if is_taken {
+        seat.progress.note_handed();
+    }
+    is_taken
 }
 
 /// What a seat gets next.

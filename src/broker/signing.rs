@@ -197,6 +197,10 @@ impl Broker {
         for cid in &session.cids {
             self.routes.remove(cid);
         }
+        self.accounts.remove(&(session.account, id));
+        if let Some(row) = session.remembered {
+            self.links.forget(row.cid);
+        }
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, id));
         }

@@ -260,10 +260,10 @@ pub(super) fn note_delivered(
 }
 
 /// The seat, if it is in its room; `None` if what it says has crossed its leave (RUM-12).
-pub(super) fn in_room<'a>(
-    seat: Option<&'a mut Seat>,
+pub(super) fn in_room(
+    seat: Option<&mut Seat>,
     otherwise: Broken,
-) -> Result<Option<&'a mut Seat>, Broken> {
+) -> Result<Option<&mut Seat>, Broken> {
     match seat {
         Some(seat) if seat.is_leaving => Ok(None),
         Some(seat) if matches!(seat.stage, SeatStage::In(_)) => Ok(Some(seat)),

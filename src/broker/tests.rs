@@ -13,6 +13,7 @@ use crate::secure::NodeIdentity;
 
 mod history;
 mod presence;
+mod slow;
 mod states;
 
 /// DLV-1, DLV-3, DLV-5, PRS-1, PRS-4, RUM-7, SGN-5: the conversation that everything grew from.

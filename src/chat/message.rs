@@ -442,7 +442,7 @@ impl WireLine {
 }
 
 impl NoticeEvent {
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Joined => 1,
             Self::Left => 2,
@@ -450,7 +450,7 @@ impl NoticeEvent {
         }
     }
 
-    const fn from_code(code: u8) -> Result<Self, DecodeError> {
+    pub(crate) const fn from_code(code: u8) -> Result<Self, DecodeError> {
         match code {
             1 => Ok(Self::Joined),
             2 => Ok(Self::Left),

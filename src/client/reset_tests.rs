@@ -26,6 +26,134 @@ fn cids_used(pump: &Pump) -> Vec<BrokerCid> {
     cids
 }
 
+/// RST-5: a listener that says nothing is told, and misses nothing.
+#[test]
+fn a_silent_listener_is_back_at_once_after_a_crash() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.run_ms(2_000);
+    pump.crash_broker();
+    // The store answers, a reset, a handshake, signing in, joining.
+    pump.run_ms(5 * RTT_MS);
+    assert!(pump.nodes.iter().all(|node| node.client.is_online()));
+    assert_eq!((offline(&pump, 0), offline(&pump, 1)), (1, 1));
+    pump.say(0, "did you notice?");
+    pump.run_ms(2 * RTT_MS);
+    assert_eq!(pump.heard(1), ["ada: did you notice?"]);
+}
+
+/// RST-5, CID-2, PTH-3: what is remembered is where the node is now, and under which id.
+#[test]
+fn a_silent_listener_that_has_moved_is_back_at_once() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.nodes[0].seen_at = Path::new(([10, 0, 0, 99], 99).into());
+    pump.nodes[0].client.handle_address_change(pump.now);
+    pump.run_ms(3_000);
+    assert_eq!(cids_used(&pump).len(), 2);
+    pump.crash_broker();
+    pump.run_ms(5 * RTT_MS);
+    assert!(pump.nodes[0].client.is_online());
+    assert_eq!(offline(&pump, 0), 1);
+}
+
+/// RST-5: the first two resets are lost.
+#[test]
+fn a_reset_that_is_lost_is_sent_again() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.run_ms(2_000);
+    pump.nodes[0].connected = false;
+    pump.crash_broker();
+    pump.run_ms(1_500);
+    pump.nodes[0].connected = true;
+    pump.run_ms(500 + 5 * RTT_MS);
+    assert!(pump.nodes[0].client.is_online());
+    assert_eq!(offline(&pump, 0), 1);
+}
+
+/// RST-5: they are sent three times, and then the link is forgotten for good.
+#[test]
+fn a_link_of_the_life_before_is_forgotten_in_the_end() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.run_ms(2_000);
+    pump.nodes[0].connected = false;
+    pump.crash_broker();
+    pump.seen.clear();
+    pump.run_ms(20_000);
+    let to_node = |pump: &Pump| {
+        let seen = pump.seen.iter();
+        seen.filter(|(to, _)| *to == End::Client(0)).count()
+    };
+    assert_eq!(to_node(&pump), 3);
+    pump.crash_broker();
+    pump.run_ms(20_000);
+    assert_eq!(to_node(&pump), 3);
+}
+
+/// RST-4, RST-5: a node that has given the broker up asks seldom; the broker's return wakes it, after
+/// a crash as after an orderly end.
+#[test]
+fn a_node_that_has_given_up_is_woken_by_the_brokers_return() {
+    for is_orderly in [false, true] {
+        let mut pump = Pump::with(&["ada"]);
+        pump.run_ms(2_000);
+        if is_orderly {
+            pump.broker.shut_down(pump.now);
+            pump.run_ms(50);
+            assert_eq!(offline(&pump, 0), 1);
+        }
+        pump.nodes[0].connected = false;
+        pump.say(0, "for later");
+        pump.run_ms(500_000);
+        assert_eq!(offline(&pump, 0), 1);
+        pump.nodes[0].connected = true;
+        pump.crash_broker();
+        pump.run_ms(6 * RTT_MS);
+        assert_eq!(pump.heard(0), ["ada: for later"], "orderly: {is_orderly}");
+    }
+}
+
+/// RTT-1, PROBE-1: the first words on a link are lost; how long a round trip takes is known from the
+/// handshake.
+#[test]
+fn a_first_flight_that_is_lost_is_repeated_after_three_round_trips() {
+    let mut pump = Pump::new();
+    let identity = NodeIdentity::generate(&mut pump.rng);
+    let key = pump.broker.public_key();
+    let node = pump.add_known("ada", identity, Some(key));
+    pump.run_ms(RTT_MS);
+    pump.lose_all();
+    pump.run_ms(3 * RTT_MS + RTT_MS + 10);
+    assert!(pump.nodes[node].client.is_online());
+}
+
+/// LIF-5: the line is taken and acknowledged, and the answer goes to where the node is no longer.
+#[test]
+fn an_answer_that_went_astray_is_asked_for() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.run_ms(2_000);
+    pump.store_stalled = true;
+    pump.say(0, "heard?");
+    pump.run_ms(3 * RTT_MS);
+    pump.nodes[0].seen_at = Path::new(([10, 0, 0, 99], 99).into());
+    pump.resume_store();
+    pump.run_ms(1_000);
+    assert_eq!(pump.heard(0), ["ada: heard?"]);
+    assert_eq!(offline(&pump, 0), 0);
+}
+
+/// LIF-6, SEC-5: what the node's machine knows of itself ends the waiting.
+#[test]
+fn a_node_that_was_suspended_tries_at_once() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.nodes[0].connected = false;
+    pump.say(0, "for later");
+    pump.run_ms(300_000);
+    assert_eq!(offline(&pump, 0), 1);
+    pump.nodes[0].connected = true;
+    pump.nodes[0].client.handle_resume(pump.now);
+    pump.run_ms(4 * RTT_MS + 10);
+    assert_eq!(pump.heard(0), ["ada: for later"]);
+}
+
 /// The broker's reset for a connection id, as the pump's brokers make it.
 fn reset_of(cid: &BrokerCid) -> Vec<u8> {
     let token = ResetSecret::new([4; 32]).token(cid);

@@ -9,6 +9,7 @@ use crate::chat::{
     Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, PastLine, Publication,
     Resume, ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
+use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
 
@@ -57,8 +58,16 @@ pub(super) struct Room {
     /// How often publications were put off or found a gap on this link. What was sent before that
     /// happened is answered in the same way, and this must not be taken for news.
     round: u64,
-    /// The last number given to a publication. Before the first JOINED it is provisional.
+    /// Whether numbers follow those that the broker knows; until then they are provisional.
+    is_numbered: bool,
+    /// Until they do: what is asked for its outcome, because the broker knows its number.
+    asking: Option<LastPublication>,
+    /// How many requests to journal new numbers are under way: nothing is sent under them before.
+    numbering: usize,
+    /// The last number given to a publication.
     last_n: u64,
+    /// The last publication whose outcome is known.
+    confirmed: LastPublication,
     /// The newest line that is known to be one's own, and so must still be shown.
     own_seq: u64,
     /// Whether the room is to be left as soon as nothing waits (RUM-12).
@@ -99,6 +108,16 @@ struct Waiting {
     publication: Publication,
     journaled: bool,
     sent: bool,
+    /// The broker knows something else under its number (JRN-3).
+    is_denied: bool,
+}
+
+/// What JOINED means for a node's journal and its device.
+pub(super) struct Seated {
+    /// What is to be journaled.
+    pub(super) entry: Option<JournalEntry>,
+    /// The broker knows publications of this device that the node does not (JRN-4).
+    pub(super) is_outrun: bool,
 }
 
 /// A publication on its way to its answer.
@@ -111,23 +130,35 @@ struct Unanswered {
 pub(super) type Settled = Option<u64>;
 
 impl Room {
-    pub(super) fn new(options: JoinOptions) -> Self {
+    /// A room as the journal knows it (JRN-1).
+    pub(super) fn new(options: JoinOptions, state: RoomState) -> Self {
+        let waiting = |(handle, publication)| Waiting {
+            handle,
+            publication,
+            journaled: true,
+            sent: false,
+            is_denied: false,
+        };
         Self {
             name: options.room.clone(),
             options,
             seat: Seat::Out,
-            cursor: None,
-            presence: 0,
-            outbox: VecDeque::new(),
+            cursor: state.cursor,
+            presence: state.presence,
+            outbox: state.waiting.into_iter().map(waiting).collect(),
             unanswered: VecDeque::new(),
             round: 0,
-            last_n: 0,
+            is_numbered: state.is_numbered,
+            asking: None,
+            numbering: 0,
+            last_n: state.last_n,
+            confirmed: state.confirmed,
             own_seq: 0,
             leaving: false,
-            reports: Reports::default(),
+            reports: Reports::from(state.cursor.map_or(0, |(_, base)| base.seq)),
             watches: Watches::default(),
             pages: Pages::default(),
-            began: 0,
+            began: state.cursor.map_or(0, |(_, base)| base.seq + 1),
             retry_at: None,
         }
     }
@@ -166,7 +197,11 @@ impl Room {
             self.seat = Seat::Out;
         }
         self.unsend_after(0);
+        for waiting in &mut self.outbox {
+            waiting.is_denied = false;
+        }
         self.unanswered.clear();
+        self.asking = None;
         self.retry_at = None;
         self.reports.on_link_lost();
         self.watches.on_link_lost();
@@ -186,44 +221,87 @@ impl Room {
         .encode()
     }
 
-    /// Takes JOINED. Returns the publications that were renumbered, and have to be journaled anew.
-    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Vec<(u64, Publication)> {
+    /// Takes JOINED.
+    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Seated {
         self.seat = Seat::In(channel, BTreeMap::new());
-        let is_first = self.cursor.is_none();
-        let renumber = is_first || joined.resume == ResumeOutcome::Fork;
-        if renumber {
+        let is_fork = joined.resume == ResumeOutcome::Fork;
+        if self.cursor.is_none() || is_fork {
             self.own_seq = 0;
             self.presence = 0;
         }
-        if renumber || joined.resume == ResumeOutcome::Fresh {
+        let entry = (joined.resume != ResumeOutcome::Resumed).then(|| {
             self.cursor = Some((joined.log, joined.base));
             self.began = joined.base.seq + 1;
-        }
-        if joined.resume == ResumeOutcome::Fork {
+            JournalEntry::Entered {
+                room: self.name.clone(),
+                log: joined.log,
+                place: joined.base,
+                is_fork,
+            }
+        });
+        if is_fork {
             self.reports = Reports::default();
             self.watches = Watches::default();
         }
-        if renumber {
-            self.renumber(joined.last)
-        } else {
-            Vec::new()
+        let last = joined.last;
+        // JRN-3: a broker that has lost what it confirmed was restored from an older state.
+        if is_fork || last.n < self.confirmed.n {
+            self.is_numbered = false;
         }
+        let is_outrun = self.is_numbered && self.is_outrun_by(&last);
+        self.asking = (!self.is_numbered || is_outrun).then_some(last);
+        Seated { entry, is_outrun }
     }
 
-    /// RUM-10, PUB-7: what waits follows the device's last publication.
-    fn renumber(&mut self, last: LastPublication) -> Vec<(u64, Publication)> {
-        let numbers = last.n + 1..;
-        self.last_n = last.n + self.outbox.len() as u64;
-        let mut changed = Vec::new();
-        for (waiting, n) in self.outbox.iter_mut().zip(numbers) {
-            waiting.sent = false;
-            if waiting.publication.n != n {
-                waiting.publication.n = n;
-                waiting.journaled = false;
-                changed.push((waiting.handle, waiting.publication.clone()));
-            }
+    /// Whether the broker knows a publication of this device that this node never made (JRN-4).
+    fn is_outrun_by(&self, last: &LastPublication) -> bool {
+        let own = if last.n == self.confirmed.n {
+            Some(self.confirmed.digest)
+        } else {
+            let same = self.outbox.iter().find(|w| w.publication.n == last.n);
+            same.map(|waiting| waiting.publication.digest())
+        };
+        last.n > self.last_n || own.is_some_and(|digest| digest != last.digest)
+    }
+
+    /// JRN-3: once everything that the broker may know has its outcome, what is left gets the
+    /// numbers that follow (PUB-7). Returns what is to be journaled before any of it is sent.
+    pub(super) fn number_if_answered(&mut self) -> Option<JournalEntry> {
+        if self.is_numbered || self.channel().is_none() || !self.has_answers() {
+            return None;
         }
-        changed
+        let last = self.asking.take()?;
+        self.is_numbered = true;
+        self.confirmed = last;
+        self.last_n = last.n;
+        for waiting in &mut self.outbox {
+            self.last_n += 1;
+            waiting.publication.n = self.last_n;
+            waiting.sent = false;
+            waiting.is_denied = false;
+        }
+        self.numbering += 1;
+        let room = self.name.clone();
+        Some(JournalEntry::Numbered { room, last })
+    }
+
+    /// Whether the broker has said of everything that it may know whether it does.
+    fn has_answers(&self) -> bool {
+        self.asking.is_some_and(|last| {
+            let is_answered = |w: &Waiting| w.is_denied || w.publication.n > last.n;
+            self.outbox.iter().all(is_answered)
+        })
+    }
+
+    /// Whether the device can be given up as far as this room goes (JRN-4): nothing that waits can
+    /// have been stored without the node's knowing.
+    pub(super) fn is_done_with_device(&self) -> bool {
+        match self.seat {
+            _ if self.outbox.is_empty() => true,
+            Seat::Refused => true,
+            Seat::In(..) => self.is_numbered && self.has_answers(),
+            Seat::Out | Seat::Asked(_) | Seat::Leaving(_) => false,
+        }
     }
 
     // ---- the outbox
@@ -259,9 +337,15 @@ impl Room {
             publication: publication.clone(),
             journaled: false,
             sent: false,
+            is_denied: false,
         };
         self.outbox.push_back(waiting);
         publication
+    }
+
+    /// The new numbers are journaled.
+    pub(super) const fn on_numbers_journaled(&mut self) {
+        self.numbering = self.numbering.saturating_sub(1);
     }
 
     pub(super) fn on_journaled(&mut self, handle: u64) {
@@ -279,11 +363,19 @@ impl Room {
         if self.retry_at.is_some() || self.unanswered.len() >= PUBLISH_WINDOW {
             return None;
         }
-        let next = self
-            .outbox
-            .iter()
-            .take(PUBLISH_WINDOW)
-            .find(|waiting| !waiting.sent)?;
+        let next = match &self.asking {
+            Some(last) => self
+                .outbox
+                .iter()
+                .filter(|waiting| waiting.publication.n <= last.n)
+                .find(|waiting| !waiting.sent && !waiting.is_denied)?,
+            None if !self.is_numbered || self.numbering > 0 => return None,
+            None => self
+                .outbox
+                .iter()
+                .take(PUBLISH_WINDOW)
+                .find(|waiting| !waiting.sent)?,
+        };
         next.journaled.then_some(&next.publication)
     }
 
@@ -293,6 +385,11 @@ impl Room {
             let round = self.round;
             self.unanswered.push_back(Unanswered { n, round });
         }
+    }
+
+    /// Whether the broker owes this room an answer (LIF-5).
+    pub(super) fn is_expecting(&self) -> bool {
+        matches!(self.seat, Seat::Asked(_)) || !self.unanswered.is_empty()
     }
 
     /// Publication `n` was answered, in whatever way.
@@ -338,7 +435,40 @@ impl Room {
     /// Publication `n` has an outcome: it leaves the outbox (NOD-2).
     pub(super) fn settle(&mut self, n: u64) -> Settled {
         let index = self.outbox.iter().position(|w| w.publication.n == n)?;
-        self.outbox.remove(index).map(|waiting| waiting.handle)
+        let waiting = self.outbox.remove(index)?;
+        if n > self.confirmed.n {
+            let digest = waiting.publication.digest();
+            self.confirmed = LastPublication { n, digest };
+        }
+        Some(waiting.handle)
+    }
+
+    /// Whether this line of the own device is what waits under its number, and not something that
+    /// had the number before (JRN-3).
+    pub(super) fn waits_for(&self, line: &Line) -> bool {
+        let same = self.outbox.iter().find(|w| w.publication.n == line.n);
+        same.is_some_and(|Waiting { publication, .. }| {
+            publication.kind == line.kind
+                && publication.typed_at_ms == line.typed_at_ms
+                && publication.body == line.body
+        })
+    }
+
+    /// The broker knows something else under the number `n` (JRN-3). Returns whether that tells
+    /// that the device is used elsewhere too (JRN-4).
+    pub(super) fn on_conflict(&mut self, n: u64) -> bool {
+        let Some(waiting) = self.outbox.iter_mut().find(|w| w.publication.n == n) else {
+            return false;
+        };
+        waiting.is_denied = true;
+        if self.is_numbered && self.asking.is_none() {
+            // What was sent behind it will be answered; nothing more is sent.
+            let sent = self.outbox.iter().filter(|waiting| waiting.sent);
+            let n = sent.map(|waiting| waiting.publication.n).max().unwrap_or(n);
+            let digest = [0; 32];
+            self.asking = Some(LastPublication { n, digest });
+        }
+        self.is_numbered
     }
 
     /// One's own line `seq` is stored, and will be shown.
@@ -387,6 +517,13 @@ impl Room {
     pub(super) fn ask_page(&mut self, before: u64, count: u64) -> bool {
         let before = if before == 0 { self.began } else { before };
         self.cursor.is_some() && count > 0 && self.pages.ask(before, count)
+    }
+
+    /// Line `seq` of a history is journaled, and all before it that were sent (STA-1).
+    pub(super) fn on_line_journaled(&mut self, log: LogId, seq: u64) {
+        if self.cursor.is_some_and(|(present, _)| present == log) {
+            self.reports.on_journaled(seq);
+        }
     }
 
     /// Takes an earlier line that was asked for; `None` if it was handed over already (HST-3).
@@ -462,7 +599,7 @@ mod tests {
 
     /// A room whose JOINED said that line 5 is next.
     fn joined() -> Room {
-        let mut room = Room::new(JoinOptions::default());
+        let mut room = Room::new(JoinOptions::default(), RoomState::NEW);
         room.seat = Seat::Asked(1);
         room.on_joined(
             1,
@@ -480,6 +617,8 @@ mod tests {
         );
         room.introduce(1, AccountKey([1; 32]), DeviceKey([2; 32]), "ada")
             .unwrap();
+        assert!(room.number_if_answered().is_some());
+        room.on_numbers_journaled();
         room
     }
 

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::room::Room;
 use crate::chat::{PastLine, RoomFromNode};
+use crate::link::Link;
 use crate::time::Timestamp;
 
 /// The least time between two reports of a room (STA-2).
@@ -22,6 +24,16 @@ pub(super) struct Reports {
     /// What was reported on this link.
     reported: u64,
     not_before: Timestamp,
+}
+
+impl From<u64> for Reports {
+    /// Everything up to line `seq` is journaled, from before.
+    fn from(seq: u64) -> Self {
+        Self {
+            journaled: seq,
+            ..Self::default()
+        }
+    }
 }
 
 impl Reports {
@@ -195,6 +207,35 @@ impl Pages {
     pub(super) fn clear(&mut self) -> Vec<u64> {
         let pages = core::mem::take(&mut self.0);
         pages.into_iter().map(|page| page.told).collect()
+    }
+}
+
+/// Reports what is journaled, and asks what is to be asked (STA-2, STA-3, HST-2).
+pub(super) fn say_the_rest(link: &mut Link, room: &mut Room, now: Timestamp) {
+    let Some(channel) = room.channel() else {
+        return;
+    };
+    // What does not fit now is said after the next input.
+    let mut say = |message: &RoomFromNode| {
+        let message = message.encode();
+        link.can_send(channel, message.len()) && link.send(channel, message, now).is_ok()
+    };
+    while let Some(message @ RoomFromNode::Watch { seq }) = room.watches.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.watches.note_asked(seq);
+    }
+    while let Some(message) = room.pages.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.pages.note_asked();
+    }
+    if let Some(message) = room.reports.take_due(now)
+        && !say(&message)
+    {
+        room.reports.put_off();
     }
 }
 

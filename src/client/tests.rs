@@ -284,6 +284,7 @@ fn a_version_reply_is_believed_only_if_nothing_better_comes() {
         paths: vec![path],
         name,
         known: None,
+        restored: JournalState::default(),
     };
     let start = Timestamp::from_millis(5);
     let mut client = Client::new(config, rng.fork(), start);

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use super::connect::fresh_cid;
 use super::room::{Room, Seat};
 use super::schedule::Schedule;
-use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
+use super::states::say_the_rest;
+use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, Refusal, ResumeOutcome, RoomFromBroker, RoomFromNode,
-    RoomName,
+    ControlFromBroker, ControlFromNode, Name, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
+    RoomFromNode, RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
@@ -273,25 +274,28 @@ impl Client {
                 if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
                     return Err("JOINED without JOIN");
                 }
-                let renumbered = room.on_joined(channel, &joined);
+                let seated = room.on_joined(channel, &joined);
                 let is_fork = joined.resume == ResumeOutcome::Fork;
-                let cut_off = is_fork.then(|| room.pages.clear()).unwrap_or_default();
-                for (handle, publication) in renumbered {
-                    self.journal_waiting(&name, handle, publication);
+                let cut_off = if is_fork {
+                    room.pages.clear()
+                } else {
+                    Vec::new()
+                };
+                self.retiring |= seated.is_outrun;
+                let entered = seated.entry.map(|entry| self.journal(entry));
+                for count in cut_off {
+                    let (room, earlier) = (name.clone(), true);
+                    self.events.push_back(ClientEvent::HistoryEnd {
+                        room,
+                        count,
+                        earlier,
+                    });
                 }
                 if is_fork {
                     crate::sometimes!(ForkSeen);
-                    for count in cut_off {
-                        let (room, earlier) = (name.clone(), true);
-                        self.events.push_back(ClientEvent::HistoryEnd {
-                            room,
-                            count,
-                            earlier,
-                        });
-                    }
-                    self.tell_in_turn(ClientEvent::Fork { room: name.clone() });
+                    self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
                 }
-                self.tell_in_turn(ClientEvent::Joined { room: name });
+                self.tell_in_turn(entered, ClientEvent::Joined { room: name });
             }
             RoomFromBroker::JoinRefused {
                 code: Refusal::RetryLater,
@@ -326,11 +330,19 @@ impl Client {
                     .name_of(author)
                     .ok_or("an author without introduction")?;
                 if room.on_notice(presence) {
-                    self.tell_in_turn(ClientEvent::Notice {
+                    let noticed = self.journal(JournalEntry::Noticed {
+                        room: name.clone(),
+                        number: presence,
+                        event,
+                        name: who.clone(),
+                    });
+                    let notice = ClientEvent::Notice {
                         room: name,
+                        number: presence,
                         event,
                         name: who,
-                    });
+                    };
+                    self.tell_in_turn(Some(noticed), notice);
                 }
             }
             RoomFromBroker::Stored { n, seq } => {
@@ -346,11 +358,23 @@ impl Client {
                     room.retry_at = Some(now + RETRY_AFTER);
                 }
             }
+            RoomFromBroker::NotStored {
+                n,
+                code: Refusal::Conflict,
+                ..
+            } => {
+                room.on_answer(n);
+                self.retiring |= room.on_conflict(n);
+            }
             RoomFromBroker::NotStored { n, code, reason } => {
                 room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
                     room.watches.on_settled(handle, None);
-                    self.journal(JournalEntry::Settled { handle });
+                    self.journal(JournalEntry::Settled {
+                        handle,
+                        room: name.clone(),
+                        outcome: Recorded::Refused(code),
+                    });
                     let room = name;
                     self.events.push_back(ClientEvent::NotStored {
                         handle,
@@ -386,8 +410,7 @@ impl Client {
                 });
             }
             RoomFromBroker::Left => {
-                self.rooms.remove(&name);
-                self.tell_in_turn(ClientEvent::RoomLeft { room: name });
+                self.forget(name);
             }
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
@@ -416,20 +439,24 @@ impl Client {
             .get_mut(name)
             .ok_or("a room that was not joined")?;
         let (line, log, cursor) = room.on_line(wire)?;
-        let own = (Some(line.device) == own_device && line.n > 0).then_some((line.n, line.seq));
-        let received = JournalEntry::Received {
+        let is_own = Some(line.device) == own_device && room.waits_for(&line);
+        let own = is_own.then_some((line.n, line.seq));
+        let received = self.journal(JournalEntry::Received {
             room: name.clone(),
             log,
             cursor,
+            line: Box::new(line.clone()),
+        });
+        let told = ClientEvent::Line {
+            room: name.clone(),
+            log,
+            line,
         };
-        let entry = self.journal(received);
-        self.deliveries
-            .push_back(Delivery::Line(entry, name.clone(), Box::new(line)));
         if let Some((n, seq)) = own {
             // One's own line says as much as STORED.
             self.on_stored(name, n, seq);
         }
-        self.deliver();
+        self.tell_in_turn(Some(received), told);
         Ok(())
     }
 
@@ -440,7 +467,11 @@ impl Client {
         if let Some(handle) = room.settle(n) {
             room.note_own(seq);
             room.watches.on_settled(handle, Some(seq));
-            self.journal(JournalEntry::Settled { handle });
+            self.journal(JournalEntry::Settled {
+                handle,
+                room: name.clone(),
+                outcome: Recorded::Stored(seq),
+            });
             self.events.push_back(ClientEvent::Stored {
                 handle,
                 room: name.clone(),
@@ -466,6 +497,19 @@ impl Client {
 
     /// Does whatever can be done now: join, publish, say goodbye.
     pub(super) fn go_on(&mut self, now: Timestamp) {
+        self.use_link(now);
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
+        let is_expecting = match up.stage {
+            Stage::SigningIn => up.sign_in_at.is_none(),
+            Stage::SignedIn => self.rooms.values().any(Room::is_expecting),
+            Stage::Leaving => true,
+        };
+        up.link.set_expecting(is_expecting, now);
+    }
+
+    fn use_link(&mut self, now: Timestamp) {
         self.on_link_events(now);
         if self.leaving {
             self.go_on_leaving(now);
@@ -476,13 +520,21 @@ impl Client {
         if up.stage != Stage::SignedIn {
             return;
         }
+        if self.retiring && self.rooms.values().all(Room::is_done_with_device) {
+            let waiting = self.waiting();
+            return self.end(EndReason::Retired { waiting }, now);
+        }
+        self.number_what_waits();
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         let mut is_used_up = false;
         for room in self.rooms.values_mut() {
             if matches!(room.seat, Seat::Out) && room.retry_at.is_none() {
                 is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
-            say_the_rest(up, room, now);
+            say_the_rest(&mut up.link, room, now);
             leave_if_settled(up, room, now);
         }
         if is_used_up {
@@ -503,8 +555,26 @@ impl Client {
             .map(|room| room.name.clone())
             .collect();
         for room in over {
-            self.rooms.remove(&room);
-            self.tell_in_turn(ClientEvent::RoomLeft { room });
+            self.forget(room);
+        }
+    }
+
+    /// RUM-12: the room is left for good.
+    fn forget(&mut self, room: RoomName) {
+        self.rooms.remove(&room);
+        let left = self.journal(JournalEntry::Left { room: room.clone() });
+        self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
+    }
+
+    /// JRN-3: what the broker has answered for gets numbers that follow the broker's.
+    fn number_what_waits(&mut self) {
+        let mut entries = Vec::new();
+        for room in self.rooms.values_mut() {
+            entries.extend(room.number_if_answered().map(|e| (room.name.clone(), e)));
+        }
+        for (room, entry) in entries {
+            let id = self.journal(entry);
+            self.journaling.insert(id, (room, Gate::Numbers));
         }
     }
 
@@ -553,35 +623,6 @@ fn join(up: &mut Up, room: &mut Room, now: Timestamp) -> bool {
         room.seat = Seat::Asked(channel);
     }
     true
-}
-
-/// Reports what is journaled, and asks what is to be asked (STA-2, STA-3, HST-2).
-fn say_the_rest(up: &mut Up, room: &mut Room, now: Timestamp) {
-    let Some(channel) = room.channel() else {
-        return;
-    };
-    // What does not fit now is said after the next input.
-    let mut say = |message: &RoomFromNode| {
-        let message = message.encode();
-        up.link.can_send(channel, message.len()) && up.link.send(channel, message, now).is_ok()
-    };
-    while let Some(message @ RoomFromNode::Watch { seq }) = room.watches.next_to_ask() {
-        if !say(&message) {
-            return;
-        }
-        room.watches.note_asked(seq);
-    }
-    while let Some(message) = room.pages.next_to_ask() {
-        if !say(&message) {
-            return;
-        }
-        room.pages.note_asked();
-    }
-    if let Some(message) = room.reports.take_due(now)
-        && !say(&message)
-    {
-        room.reports.put_off();
-    }
 }
 
 /// Gives the link what the room's window and the channel take (PUB-6, PUB-8).

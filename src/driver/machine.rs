@@ -161,6 +161,8 @@ pub enum NodeCommand {
         /// Told whether anybody was asked.
         reply: oneshot::Sender<bool>,
     },
+    /// [`Client::handle_address_change`].
+    AddressChange,
     /// [`Client::set_identity`].
     SetIdentity(Box<NodeIdentity>),
     /// [`Client::leave`].
@@ -216,6 +218,7 @@ impl Machine for Client {
             NodeCommand::AskRooms { reply } => {
                 let _ = reply.send(self.ask_rooms(now));
             }
+            NodeCommand::AddressChange => self.handle_address_change(now),
             NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
             NodeCommand::Leave => self.leave(now),
             NodeCommand::Abandon => self.abandon(now),

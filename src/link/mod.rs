@@ -135,7 +135,9 @@ impl LinkConfig {
 ///   [`handle_timeout`](Self::handle_timeout);
 /// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close),
 ///   [`issue_cid`](Self::issue_cid), [`rotate_keys`](Self::rotate_keys),
-///   [`handle_address_change`](Self::handle_address_change);
+///   [`handle_address_change`](Self::handle_address_change),
+///   [`handle_resume`](Self::handle_resume), [`set_expecting`](Self::set_expecting),
+///   [`hint_rtt`](Self::hint_rtt);
 /// - *polls* take its output: [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout).
 ///
@@ -152,6 +154,8 @@ pub struct Link {
     has_heard: bool,
     events: VecDeque<LinkEvent>,
     stats: Stats,
+    /// By what resets are known, once the link is not open any more (RST-4).
+    watch: Option<ResetWatch>,
     state: State,
 }
 
@@ -181,6 +185,7 @@ impl Link {
             has_heard: false,
             events: VecDeque::new(),
             stats: Stats::default(),
+            watch: None,
             state: State::Open(Box::new(open)),
         }
     }
@@ -248,11 +253,14 @@ impl Link {
             .is_some_and(|open| open.check_send(channel, len).is_ok())
     }
 
-    /// By what resets of this link are known after it was given up (RST-4); `None` once it is
-    /// closed.
+    /// By what resets of this link are known after it was given up (RST-4); `None` if one has ended
+    /// it.
     #[must_use]
     pub fn reset_watch(&self) -> Option<ResetWatch> {
-        let tokens = self.open()?.cids.tokens().collect();
+        let Some(open) = self.open() else {
+            return self.watch.clone();
+        };
+        let tokens = open.cids.tokens().collect();
         let path = self.path;
         Some(ResetWatch { path, tokens })
     }
@@ -385,9 +393,35 @@ impl Link {
         }
     }
 
+    /// The owner waits for something that the peer owes, or does not any more: while it does, a
+    /// PING asks for a sign of life after a few T of silence, because what the peer has said may
+    /// have gone to an address where this side is no longer (LIF-5).
+    pub fn set_expecting(&mut self, is_expecting: bool, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.set_expecting(is_expecting, now);
+        }
+    }
+
+    /// The handshake took `at_most` so long from the first of its datagrams that this side has sent
+    /// to the peer's answer. Counts until there is a sample (RTT-1).
+    pub fn hint_rtt(&mut self, at_most: Duration, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.hint_rtt(at_most, now);
+        }
+    }
+
+    /// This machine has slept for a while that its clock does not show: the link asks at once whether
+    /// the peer is still there, and stops backing off (LIF-6).
+    pub fn handle_resume(&mut self, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.handle_resume(now);
+        }
+    }
+
     /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
+        self.watch = self.reset_watch();
         let State::Open(open) = &mut self.state else {
             return;
         };
@@ -486,6 +520,7 @@ impl Link {
     /// Ends the link without a word to the peer.
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
+            self.watch = self.reset_watch();
             self.report_end(by_peer, code, reason);
         }
         self.state = State::Closed;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest};
+use tertulia::client::{
+    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
+};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
 use tertulia::time::Timestamp;
@@ -83,6 +85,7 @@ impl Node {
             paths: vec![Path::new(broker_address())],
             name: self.name.clone(),
             known: self.known.map(|key| (key, self.identity.clone())),
+            restored: JournalState::default(),
         };
         let number = (self.client * 1000 + life.life) as u64;
         let mut client = Client::new(config, seed_of(seed, "client", number), now);

@@ -7,8 +7,9 @@ use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::client::{Client, ClientEvent};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
+use tertulia::wire::is_data;
 
-use super::{Event, World};
+use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::record::Trace;
@@ -115,6 +116,10 @@ impl World {
                     None => {
                         self.net.fates.sent += 1;
                         self.net.fates.astray += 1;
+                        if is_strangers(to) {
+                            let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+                            self.observe(Observation::ToStranger(to, datagram.len(), is_of_a_link));
+                        }
                         continue;
                     }
                 },
@@ -150,8 +155,12 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // Nobody asks who is there in these plans.
-            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return false,
+            // Nobody asks for these in these plans.
+            ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. }
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => return false,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.violate(
@@ -164,7 +173,7 @@ impl World {
                 running.shown.remove(&room);
                 Observation::Fork(life, room)
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 let log = running
                     .received
                     .get_mut(&room)
@@ -179,9 +188,9 @@ impl World {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }

@@ -19,7 +19,9 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JoinOptions, PublishError};
+use crate::client::{
+    Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState, PublishError,
+};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -122,6 +124,7 @@ impl<'a> Session<'a> {
             paths,
             name: name.clone(),
             known,
+            restored: JournalState::default(),
         };
         let mut client = Client::new(config, rng.fork(), clock.now());
         let rooms = args.rooms();
@@ -392,12 +395,14 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 if let Some(text) = words::line(self.further(&room), &line) {
                     self.terminal.screen.line(text).await;
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => {
                 // One's own Left may or may not come before the end: it is never shown.
                 let is_own_left = event == NoticeEvent::Left && name == *self.name;
                 if !(is_own_left && self.leaving.is_some()) {
@@ -535,6 +540,9 @@ impl<'a> Session<'a> {
             EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
+            }
+            EndReason::Retired { .. } => {
+                refused(format!("the device of {} is given up", self.name))
             }
             EndReason::Version { spoken } => {
                 let message = format!(
