@@ -18,7 +18,7 @@ use super::status::Status;
 use super::{VERSION, files, keyfile, logging};
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore};
 use crate::chat::{LogId, visible};
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
+use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, ResetSecret};
@@ -36,7 +36,7 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     let data_dir = files::data_dir(args.data_dir, "broker")?;
     let _lock = lock(&data_dir)?;
     let identity = identity(&data_dir)?;
-    let sockets = bind(&args.listen).await?;
+    let sockets = bind(&args.listen)?;
 
     let listening: Vec<String> = sockets
         .iter()
@@ -95,10 +95,10 @@ pub(super) fn reset_secret(data_dir: &Path) -> Result<ResetSecret, Failure> {
     Ok(ResetSecret::new(*secret))
 }
 
-async fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
+fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
     let mut sockets = Vec::new();
     for address in listen {
-        let socket = UdpSocket::bind(address).await.map_err(|error| {
+        let socket = driver::bind(*address).map_err(|error| {
             let message = if error.kind() == io::ErrorKind::AddrInUse {
                 format!("cannot listen on {address}: another program, perhaps a broker, does")
             } else {
@@ -198,9 +198,9 @@ mod tests {
     /// CLI-6.
     #[tokio::test]
     async fn a_port_in_use_is_said_in_words() {
-        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = taken[0].local_addr().unwrap();
-        let refused = bind(&[address]).await.unwrap_err();
+        let refused = bind(&[address]).unwrap_err();
         assert_eq!(refused.code, Code::Unavailable);
         assert!(refused.to_string().contains("another program"), "{refused}");
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{Broker as Machine, BrokerConfig, MemoryStore};
 use crate::chat::LogId;
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
+use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, PublicKey};
@@ -45,7 +45,7 @@ impl Broker {
     ) -> io::Result<Self> {
         let mut sockets = Vec::new();
         for address in listen {
-            sockets.push(UdpSocket::bind(address).await?);
+            sockets.push(driver::bind(address)?);
         }
         let addresses = sockets
             .iter()
