@@ -71,6 +71,8 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     };
     status.end();
     log_drops(broker.drops());
+    let received = broker.received();
+    tracing::info!(received, "datagrams received in all");
     tracing::info!("the broker has shut down");
     Ok(Code::Done)
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod bad_network;
 mod conversation;
 mod demonstration;
+mod flood;
 mod hosting;
 mod input;
 mod keys;
