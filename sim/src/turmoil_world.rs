@@ -23,7 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tertulia::broker::BrokerEvent;
+use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::chat::RoomName;
 use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
@@ -122,6 +122,12 @@ impl State {
             } => self.observe(Observation::Gone(room, name.to_string(), timed_out)),
             BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
         }
+    }
+
+    /// PRS-1: whether somebody was silent for the grace is judged when the store is asked.
+    fn note_giving_up(&self, op: &StorageOp) {
+        let mut shared = self.lock();
+        shared.record.history.note_giving_up(op, now());
     }
 
     /// The broker gets a datagram.

@@ -207,7 +207,9 @@ impl Machine for Watched {
     }
 
     fn poll_request(&mut self) -> Option<StorageRequest> {
-        self.broker.poll_storage()
+        let request = self.broker.poll_storage()?;
+        self.state.note_giving_up(&request.op);
+        Some(request)
     }
 
     fn poll_event(&mut self) -> Option<BrokerEvent> {
