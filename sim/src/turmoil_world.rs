@@ -191,6 +191,12 @@ impl Shared {
                 self.lines_shown += 1;
                 self.shown.insert((life.client, room.clone()), line.seq);
             }
+            Observation::Resumed(life, room, cursor) => {
+                self.shown.insert((life.client, room.clone()), cursor.seq);
+            }
+            Observation::Restored(life, _, handle, _) => {
+                self.waiting.insert((*life, *handle));
+            }
             Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
                 self.shown.remove(&(life.client, room.clone()));
             }

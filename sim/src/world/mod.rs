@@ -25,7 +25,7 @@ use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
-pub use node::{Node, Running};
+pub use node::{Node, Running, beginning};
 pub use store::SimStore;
 
 use crate::fate::mix;

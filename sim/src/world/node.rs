@@ -131,23 +131,6 @@ impl Node {
         true
     }
 
-    /// What a life begins with.
-    #[must_use]
-    pub fn restored(&self, life: Life) -> Vec<Observation> {
-        let mut all = Vec::new();
-        for (room, state) in &self.journal.rooms {
-            if let Some((_, cursor)) = state.cursor {
-                all.push(Observation::Resumed(life, room.clone(), cursor));
-            }
-            for (handle, publication) in &state.waiting {
-                let typed_at_ms = publication.typed_at_ms;
-                let room = room.clone();
-                all.push(Observation::Restored(life, room, *handle, typed_at_ms));
-            }
-        }
-        all
-    }
-
     /// A time of typing that this device has not used yet.
     pub fn typed_at_ms(&mut self, wall_ms: u64) -> u64 {
         self.last_typed_at_ms = wall_ms.max(self.last_typed_at_ms + 1);
@@ -173,4 +156,21 @@ impl Running {
                 .push_back(*log);
         }
     }
+}
+
+/// What a life begins with that starts from a journal.
+#[must_use]
+pub fn beginning(life: Life, journal: &JournalState) -> Vec<Observation> {
+    let mut all = Vec::new();
+    for (room, state) in &journal.rooms {
+        if let Some((_, cursor)) = state.cursor {
+            all.push(Observation::Resumed(life, room.clone(), cursor));
+        }
+        for (handle, publication) in &state.waiting {
+            let typed_at_ms = publication.typed_at_ms;
+            let room = room.clone();
+            all.push(Observation::Restored(life, room, *handle, typed_at_ms));
+        }
+    }
+    all
 }

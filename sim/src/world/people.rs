@@ -9,7 +9,7 @@ use tertulia::client::JournalState;
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 
-use super::{Event, WALL_START_MS, World, empty_store, new_broker, room_name, seed_of};
+use super::{Event, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of};
 use crate::history::{Life, Observation, Typed};
 use crate::plan::Absence;
 
@@ -23,7 +23,7 @@ impl World {
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
         self.record.history.alive.insert(client, (life, rooms));
-        for observation in self.nodes[client].restored(life) {
+        for observation in beginning(life, &self.nodes[client].journal) {
             self.observe(observation);
         }
         self.with_client(client, |_, _| ());
