@@ -276,6 +276,7 @@ pub struct Broker {
     pending: BTreeMap<RequestId, Pending>,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
+    received: u64,
     drops: Drops,
 }
 
@@ -319,6 +320,7 @@ impl Broker {
             pending: BTreeMap::new(),
             next_request: 0,
             events: VecDeque::new(),
+            received: 0,
             drops: Drops::default(),
         };
         broker.ask(StorageOp::Open, Pending::Open);
@@ -337,6 +339,12 @@ impl Broker {
     #[must_use]
     pub fn people(&self) -> usize {
         self.people.len()
+    }
+
+    /// How many datagrams were received (BRK-4).
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
     }
 
     /// How many datagrams were dropped, by reason (BRK-4).
@@ -366,6 +374,7 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        self.received += 1;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),

@@ -98,6 +98,8 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     }
     status.end();
     log_drops(broker.drops());
+    let received = broker.received();
+    tracing::info!(received, "datagrams received in all");
     tracing::info!("the broker has shut down");
     Ok(Code::Done)
 }

@@ -10,6 +10,7 @@ mod bad_network;
 mod conversation;
 mod demonstration;
 mod durability;
+mod flood;
 mod hosting;
 mod input;
 mod keys;

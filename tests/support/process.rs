@@ -201,6 +201,11 @@ impl Process {
         );
     }
 
+    /// Its number with the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         // Only a program that has ended cannot be signalled, and it needs none.
