@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::store::sqlite::{Blame, StoreError};
+
 /// Exit codes; those from 64 on have the meaning that `sysexits.h` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -56,6 +58,15 @@ impl Failure {
         };
         Self::new(code, format!("cannot use {}: {error}", path.display()))
     }
+}
+
+/// STO-3: a store that cannot do what it is for, by whose fault it is.
+pub(super) fn of_store(path: &Path, error: &StoreError) -> Failure {
+    let code = match error.blame {
+        Blame::Full | Blame::Io => Code::Disk,
+        Blame::ReadOnly | Blame::InUse | Blame::Newer | Blame::Damaged => Code::Directory,
+    };
+    Failure::new(code, format!("cannot use {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::thread;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::logging::escapes_are_welcome;
 
@@ -20,7 +20,8 @@ const ROOM: usize = 8;
 const CLEAR_LINE: &str = "\r\x1b[K";
 
 enum Show {
-    Line(String),
+    /// A line of the conversation, or one that is not for showing: it counts all the same.
+    Line(Option<String>),
     Note(String),
     Prompt(&'static str),
     /// The prompt was answered: the terminal itself went on to the next line.
@@ -33,6 +34,7 @@ enum Show {
 pub(super) struct Screen {
     sender: mpsc::Sender<Show>,
     done: oneshot::Receiver<()>,
+    printed: watch::Receiver<u64>,
     is_interactive: bool,
 }
 
@@ -52,15 +54,17 @@ impl Screen {
             prompt: None,
         };
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let (count, printed) = watch::channel(0);
         let (is_done, done) = oneshot::channel();
         thread::spawn(move || {
-            painter.show_all(receiver);
+            painter.show_all(receiver, &count);
             // Who waits for this may be gone.
             let _ = is_done.send(());
         });
         Self {
             sender,
             done,
+            printed,
             is_interactive,
         }
     }
@@ -83,7 +87,17 @@ impl Screen {
 
     /// Prints a line of the conversation.
     pub(super) async fn line(&self, text: String) {
+        self.line_or_nothing(Some(text)).await;
+    }
+
+    /// Prints a line of the conversation, if there is anything to be printed of it.
+    pub(super) async fn line_or_nothing(&self, text: Option<String>) {
         self.show(Show::Line(text)).await;
+    }
+
+    /// How many lines of the conversation were printed, all the way: whoever reads stdout has them.
+    pub(super) fn printed(&self) -> watch::Receiver<u64> {
+        self.printed.clone()
     }
 
     /// Prints something else.
@@ -134,10 +148,14 @@ struct Painter<O, E> {
 
 impl<O: Write, E: Write> Painter<O, E> {
     /// Shows what comes, until there is no more, or nobody to see it.
-    fn show_all(mut self, mut shows: mpsc::Receiver<Show>) {
+    fn show_all(mut self, mut shows: mpsc::Receiver<Show>, printed: &watch::Sender<u64>) {
         while let Some(show) = shows.blocking_recv() {
+            let counts = matches!(show, Show::Line(_));
             if self.show(show).is_err() {
                 return;
+            }
+            if counts {
+                printed.send_modify(|count| *count += 1);
             }
         }
     }
@@ -145,7 +163,8 @@ impl<O: Write, E: Write> Painter<O, E> {
     /// The error is that of stdout.
     fn show(&mut self, show: Show) -> io::Result<()> {
         match show {
-            Show::Line(text) => {
+            Show::Line(None) => Ok(()),
+            Show::Line(Some(text)) => {
                 self.make_room()?;
                 writeln!(self.out, "{text}")?;
                 self.show_prompt()

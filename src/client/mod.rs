@@ -391,6 +391,25 @@ impl Client {
         Ok(handle)
     }
 
+    /// Starts from what the journal holds, as [`ClientConfig::restored`] would have: for a journal
+    /// that is found only when the broker has shown its key. Returns `false`, having done nothing,
+    /// if something was published already.
+    pub fn restore(&mut self, journal: JournalState, now: Timestamp) -> bool {
+        if self.next_handle > 0 || self.online {
+            return false;
+        }
+        self.next_handle = journal.next_handle;
+        self.restored = journal.rooms;
+        for room in self.rooms.values_mut() {
+            if let Some(state) = self.restored.remove(&room.name) {
+                *room = Room::new(room.name.clone(), room.history, state);
+            }
+        }
+        self.join_where_something_waits();
+        self.go_on(now);
+        true
+    }
+
     /// Answers [`ClientEvent::FirstContact`]: who one is for that broker.
     pub fn set_identity(&mut self, identity: NodeIdentity, now: Timestamp) {
         if !matches!(self.state, State::Choosing(_)) {

@@ -276,7 +276,9 @@ fn a_cursor_is_kept_under_its_name() {
 async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     let (dir, mut other) = file();
     let path = dir.path().join("journal");
-    let (mut journal, mut store) = Journal::start(&path, Clock::with_wall(|| 10_000)).unwrap();
+    let (unopened, mut store) = Unopened::new();
+    let clock = Clock::with_wall(|| 10_000);
+    let mut journal = unopened.open(&path, clock).unwrap();
     let entry = received(1, 1);
     store.submit(JournalRequest { id: 6, entry });
     store.ready().await;
