@@ -5,9 +5,12 @@
 //! typed then is still in the terminal's own buffer, and is sent with the rest of the line.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::logging::escapes_are_welcome;
 
@@ -35,6 +38,8 @@ pub(super) struct Screen {
     sender: mpsc::Sender<Show>,
     done: oneshot::Receiver<()>,
     printed: watch::Receiver<u64>,
+    /// How many lines it was given to print.
+    given: AtomicU64,
     is_interactive: bool,
 }
 
@@ -65,6 +70,7 @@ impl Screen {
             sender,
             done,
             printed,
+            given: AtomicU64::new(0),
             is_interactive,
         }
     }
@@ -91,8 +97,10 @@ impl Screen {
     }
 
     /// Prints a line of the conversation, if there is anything to be printed of it.
-    pub(super) async fn line_or_nothing(&self, text: Option<String>) {
+    /// Returns how many that makes.
+    pub(super) async fn line_or_nothing(&self, text: Option<String>) -> u64 {
         self.show(Show::Line(text)).await;
+        self.given.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// How many lines of the conversation were printed, all the way: whoever reads stdout has them.
@@ -103,6 +111,16 @@ impl Screen {
     /// Prints something else.
     pub(super) async fn note(&self, text: String) {
         self.show(Show::Note(text)).await;
+    }
+
+    /// Waits until everything is printed that it was given, but not for longer than this. Returns
+    /// how much is.
+    pub(super) async fn all_printed(&self, patience: Duration) -> u64 {
+        let given = self.given.load(Ordering::Relaxed);
+        let mut printed = self.printed.clone();
+        // Nobody reads, or not fast enough.
+        let _ = timeout(patience, printed.wait_for(|count| *count >= given)).await;
+        *printed.borrow()
     }
 
     /// Asks for a line; at a terminal only.
@@ -234,7 +252,7 @@ mod tests {
     }
 
     fn line(text: &str) -> Show {
-        Show::Line(text.to_owned())
+        Show::Line(Some(text.to_owned()))
     }
 
     /// CLI-1, CLI-2.

@@ -5,7 +5,9 @@
 
 mod command;
 mod host;
+mod record;
 mod session;
+mod spool;
 mod words;
 
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ struct Terminal {
 enum Outcome {
     /// And so does the program.
     Exit(Code),
+    /// The same again: the node goes on as another device (JRN-4).
+    Again,
     /// The broker does not accept the name, for this reason.
     NameRefused(String),
 }
@@ -106,8 +110,11 @@ async fn chat(args: &NodeArgs, terminal: &mut Terminal) -> Result<Code, Failure>
     };
     loop {
         let mut session = Session::start(args, &name, &data_dir, &hosts, terminal).await?;
-        match session.run().await? {
+        let outcome = session.run().await;
+        session.close().await;
+        match outcome? {
             Outcome::Exit(code) => return Ok(code),
+            Outcome::Again => {}
             Outcome::NameRefused(why) if !terminal.screen.is_interactive() => {
                 let message = format!("the broker does not accept the name {name}: {why}");
                 return Err(Failure::new(Code::Refused, message));

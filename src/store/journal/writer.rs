@@ -125,7 +125,6 @@ impl Unopened {
 }
 
 impl Journal {
-
     /// Has it noted that `shown` was printed, as the `count`-th thing of this process.
     pub fn note_shown(&self, count: u64, shown: Shown) {
         // A thread that is gone has said why.
@@ -151,17 +150,10 @@ impl Journal {
         }
     }
 
-    /// Waits until the disk has failed, and tells how.
-    pub async fn failed(&self) -> StoreError {
-        let mut failed = self.failed.clone();
-        loop {
-            if let Some(error) = &*failed.borrow_and_update() {
-                return error.clone();
-            }
-            if failed.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+    /// How the disk has failed, once it has; then nothing is written any more.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<StoreError>> {
+        self.failed.clone()
     }
 
     /// Waits until everything is written. The store has to be dropped before.
