@@ -23,17 +23,26 @@ pub enum Mutant {
     GiveUpRetransmitting,
     /// A driver tells its owner only the first of the events that it has at a time.
     DropSecondEvent,
+    /// A driver hands only the first, the third and so on of a batch of datagrams to its machine.
+    DropSecondDatagram,
+    /// A link follows the newest packet to whatever address it came from, and asks nobody (PTH-3).
+    NoPathCheck,
+    /// A broker does not notice that an account which it expects back has come (PRS-1).
+    ForgetReturn,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
         Self::NoAeadCheck,
         Self::GiveUpRetransmitting,
         Self::DropSecondEvent,
+        Self::DropSecondDatagram,
+        Self::NoPathCheck,
+        Self::ForgetReturn,
     ];
 }
 
@@ -48,12 +57,22 @@ pub fn activate(mutant: Option<Mutant>) {
     ACTIVE.set(mutant);
 }
 
-/// Whether `mutant` is switched on for this thread.
+/// Whether `mutant` is switched on for this thread, or for the whole process by [`VARIABLE`].
 #[cfg(feature = "mutants")]
 #[must_use]
 pub fn is_active(mutant: Mutant) -> bool {
+    static OF_PROCESS: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let of_process = OF_PROCESS.get_or_init(|| std::env::var(VARIABLE).ok());
     ACTIVE.get() == Some(mutant)
+        || of_process
+            .as_ref()
+            .is_some_and(|name| *name == format!("{mutant:?}"))
 }
+
+/// The environment variable that names the fault of a whole process: so that the programs
+/// themselves can be seen to fail (`chat-node demo`).
+#[cfg(feature = "mutants")]
+pub const VARIABLE: &str = "CHAT_MUTANT";
 
 /// `bug!(NoDedup)`: whether that deliberate fault is on; constant `false` without the feature.
 #[macro_export]

@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
+use crate::broker::{
+    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageOutcome,
+    StorageRequest,
+};
 use crate::chat::{
-    ControlFromNode, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    Start,
 };
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
+use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{Handshake, NodeCid};
@@ -69,6 +73,8 @@ pub(crate) struct Pump {
     sent: u64,
     raw_path: Option<Path>,
     raw_inbox: Vec<Bytes>,
+    /// Everything that was sent, for those who watch.
+    pub(crate) seen: Vec<(End, Bytes)>,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -93,6 +99,7 @@ impl Pump {
             sent: 0,
             raw_path: None,
             raw_inbox: Vec::new(),
+            seen: Vec::new(),
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -103,10 +110,21 @@ impl Pump {
         let mut pump = Self::new();
         for name in names {
             let node = pump.add(name);
-            pump.nodes[node].client.join(&lobby(), 0, pump.now);
+            pump.nodes[node].client.join(lobby().into(), pump.now);
             pump.run_ms(500);
         }
         pump
+    }
+
+    /// The broker's process dies, and another one with the same key begins with the same store.
+    pub(crate) fn crash_broker(&mut self) {
+        let log = self.store.log_id();
+        let seed = self.rng.fork()[0];
+        self.broker = new_broker(self.broker_secret, log, seed);
+        self.broker
+            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
+        self.stalled.clear();
+        self.in_flight.clear();
     }
 
     /// The broker's process ends, and another one with the same key begins with an empty store.
@@ -117,6 +135,13 @@ impl Pump {
         self.store = MemoryStore::new(log);
         self.stalled.clear();
         self.in_flight.clear();
+    }
+
+    /// Hands a datagram to a node as if it came from `path`.
+    pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
+        let client = &mut self.nodes[node].client;
+        client.handle_datagram(path, BytesMut::from(datagram), self.now);
+        self.settle();
     }
 
     /// A node with a new identity, on its first contact.
@@ -224,6 +249,16 @@ impl Pump {
         for request in core::mem::take(&mut self.stalled) {
             let completion = self.store.handle(request);
             self.broker.handle_storage(completion, self.now);
+        }
+        self.settle();
+    }
+
+    /// The store could do nothing of what it was asked while it was stalled.
+    pub(crate) fn fail_stalled(&mut self) {
+        for StorageRequest { id, .. } in core::mem::take(&mut self.stalled) {
+            let outcome = StorageOutcome::Failed;
+            self.broker
+                .handle_storage(StorageCompletion { id, outcome }, self.now);
         }
         self.settle();
     }
@@ -358,6 +393,7 @@ impl Pump {
 
     fn send(&mut self, to: End, node: usize, path: Path, datagram: &[u8]) {
         self.sent += 1;
+        self.seen.push((to, Bytes::copy_from_slice(datagram)));
         if self.nodes[node].connected {
             let at = self.now + Duration::from_millis(LATENCY_MS);
             let datagram = Bytes::copy_from_slice(datagram);
@@ -403,7 +439,11 @@ impl Node {
 
 fn new_broker(secret: [u8; 32], log: LogId, seed: u8) -> Broker {
     let identity = BrokerIdentity::from_secret(secret);
-    Broker::new(BrokerConfig::default(), identity, log, [seed; 32])
+    let config = BrokerConfig {
+        reset_secret: Some(ResetSecret::new([4; 32])),
+        ..BrokerConfig::default()
+    };
+    Broker::new(config, identity, log, [seed; 32])
 }
 
 /// A link to the broker that a test drives by hand, to say what no client would.
@@ -473,6 +513,7 @@ impl Pump {
             side: Side::Node,
             local_cid: cid.into(),
             remote_cid: established.broker.cid.into(),
+            reset_token: Some(established.broker.reset_token),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -507,13 +548,13 @@ impl Pump {
             .send(0, sign_in.encode(), self.now)
             .expect("an open link");
         self.run_raw(raw, 100);
-        let (room, history, presence, resume) = ("lobby".into(), 0, 0, None);
-        let join = RoomFromNode::Join {
-            room,
-            history,
-            presence,
-            resume,
-        };
+        let join = RoomFromNode::Join(Join {
+            room: "lobby".into(),
+            quiet: false,
+            history: 0,
+            presence: 0,
+            start: Start::Tail,
+        });
         raw.link
             .send(1, join.encode(), self.now)
             .expect("an open link");
@@ -545,7 +586,7 @@ impl Pump {
                 match event {
                     LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
                     LinkEvent::Closed { code, .. } => raw.closed = Some(code),
-                    LinkEvent::Silent | LinkEvent::CidRetired { .. } => {}
+                    LinkEvent::Silent | LinkEvent::Reset | LinkEvent::CidRetired { .. } => {}
                 }
             }
         }

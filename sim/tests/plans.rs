@@ -1,16 +1,26 @@
-//! Plans that once broke a promise, each in a file named after what happens in it. A plan is kept
-//! rather than its seed: what a seed draws changes with the generator.
+//! Plans written down, each in a file named after what happens in it: plans that once broke a
+//! promise, kept rather than their seeds because what a seed draws changes with the generator; and
+//! plans that get where drawn ones do not.
 
 use sim::failure::{headline, read};
-use sim::run::run;
+use sim::run::{Outcome, run};
+use tertulia::situation::Situation;
 
-fn keeps_every_promise(name: &str) {
+fn keeps_every_promise(name: &str) -> Outcome {
     let file = format!("sim/plans/{name}.json");
     let plan = read(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    if let Some(violation) = run(&plan, None).violation {
+    let outcome = run(&plan, None);
+    if let Some(violation) = &outcome.violation {
         println!("SIM_PLAN={file} SIM_TRACE=1 cargo test -p sim --test replay -- --nocapture");
-        panic!("{}", headline(plan.seed, &violation));
+        panic!("{}", headline(plan.seed, violation));
     }
+    outcome
+}
+
+/// The plan leads to what it is there for, and to no broken promise.
+fn leads_to(situation: Situation, name: &str) {
+    let met = keeps_every_promise(name).met[situation as usize];
+    assert!(met > 0, "{name} does not lead to {situation:?}");
 }
 
 /// PRS-3: the next link began with the notices from before the node's own Joined, because the node
@@ -26,4 +36,32 @@ fn a_link_that_dies_while_history_is_read_brings_no_notices_from_before() {
 fn nobody_times_out_while_a_new_link_signs_in() {
     keeps_every_promise("a_grace_that_ends_while_a_new_link_signs_in");
     keeps_every_promise("a_grace_that_ends_while_two_nodes_shake_hands");
+}
+
+/// LIM-5, BRK-2: who was cut off meanwhile gets it all the same, from the store.
+#[test]
+fn what_the_feed_has_let_go_of_is_read_from_the_store() {
+    leads_to(
+        Situation::FeedEvicted,
+        "more_is_pasted_than_the_feed_keeps_while_somebody_is_cut_off",
+    );
+}
+
+/// SEC-6: more than a thousand strangers come between a node's HELLO and its FINISH. It has to begin
+/// anew, and nobody else notices anything.
+#[test]
+fn strangers_cost_one_node_a_second_handshake_and_the_others_nothing() {
+    leads_to(
+        Situation::HalfOpenMadeRoom,
+        "strangers_take_every_place_of_a_half_open_handshake",
+    );
+}
+
+/// CRD-2: the broker takes as much as it says, and the rest waits its turn.
+#[test]
+fn what_credit_holds_back_comes_all_the_same() {
+    leads_to(
+        Situation::CreditBlocked,
+        "somebody_pastes_into_three_rooms_at_once",
+    );
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::VERSION;
 use super::address::{ChatUrl, HostPort};
+use super::demo::{BROKER_COMMAND, DemoArgs};
 use super::exit::Code;
 use crate::chat::{Name, RoomName};
 use crate::client::ROOMS_PER_LINK_MAX;
@@ -94,6 +95,10 @@ pub(super) struct BrokerArgs {
 #[derive(Debug, Parser)]
 #[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
+    /// What to do instead of chatting
+    #[command(subcommand)]
+    pub(super) command: Option<NodeCommand>,
+
     /// The broker and a room there: chat://host:port/room, with #k=KEY if the broker's key is known
     #[arg(value_name = "URL")]
     pub(super) url: Option<ChatUrl>,
@@ -138,6 +143,15 @@ pub(super) struct NodeArgs {
     )]
     #[arg(value_parser = humantime::parse_duration)]
     pub(super) drain: Duration,
+}
+
+/// What a node can do besides chatting.
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    Demo(DemoArgs),
+    /// `chat-broker`, for a demonstration that has this program only
+    #[command(name = BROKER_COMMAND, hide = true)]
+    Broker(Box<BrokerArgs>),
 }
 
 impl NodeArgs {
@@ -233,6 +247,9 @@ fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> 
 
 /// A broker named twice is a contradiction, but a flag stands above the environment.
 fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
+    if let Some(NodeCommand::Broker(args)) = &args.command {
+        return check_broker(args, matches);
+    }
     let is_flag = matches.value_source("broker") == Some(ValueSource::CommandLine);
     if args.url.is_some() && is_flag {
         return Err("the URL and --broker both name a broker: give one of them".to_owned());

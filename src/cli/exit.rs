@@ -12,6 +12,8 @@ use crate::store::sqlite::{Blame, StoreError};
 pub(super) enum Code {
     /// Done.
     Done = 0,
+    /// A demonstration has shown the delivery contract broken.
+    Broken = 1,
     /// The arguments make no sense.
     Usage = 64,
     /// The other side cannot be reached, or the address cannot be listened on.

@@ -11,6 +11,7 @@
 mod address;
 mod args;
 mod broker;
+pub mod demo;
 mod exit;
 mod files;
 mod input;
@@ -26,6 +27,7 @@ mod status;
 use std::future::Future;
 use std::process::ExitCode;
 
+use args::NodeCommand;
 use exit::{Code, Failure};
 
 /// The version, and the commit that it was built from.
@@ -49,7 +51,11 @@ pub fn chat_broker() -> ExitCode {
 #[must_use]
 pub fn chat_node() -> ExitCode {
     match args::node() {
-        Ok(args) => run("chat-node", node::run(args)),
+        Ok(mut args) => match args.command.take() {
+            None => run("chat-node", node::run(args)),
+            Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
+            Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),
+        },
         Err(code) => code.into(),
     }
 }

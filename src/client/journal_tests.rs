@@ -29,7 +29,7 @@ fn restart(pump: &mut Pump, node: usize) {
     let journal = pump.nodes[node].journal.clone();
     pump.restart_node(node, journal);
     let now = pump.now;
-    pump.nodes[node].client.join(&lobby(), 0, now);
+    pump.nodes[node].client.join(lobby().into(), now);
 }
 
 fn forks(pump: &Pump, node: usize) -> usize {
@@ -172,7 +172,7 @@ fn a_journal_restored_from_a_backup_gives_its_device_up() {
     pump.restart_node(0, backup);
     pump.nodes[0].journaled_lines.clear();
     let now = pump.now;
-    pump.nodes[0].client.join(&lobby(), 0, now);
+    pump.nodes[0].client.join(lobby().into(), now);
     pump.say(0, "four");
     pump.run_ms(5_000);
     assert_eq!(stored(&pump), ["one", "two", "three"]);
@@ -187,7 +187,7 @@ fn a_journal_restored_from_a_backup_gives_its_device_up() {
     pump.nodes[0].identity = NodeIdentity::from_secrets(account, device);
     pump.restart_node(0, journal);
     pump.nodes[0].events.clear();
-    pump.nodes[0].client.join(&lobby(), 0, now);
+    pump.nodes[0].client.join(lobby().into(), now);
     pump.run_ms(5_000);
     assert_eq!(pump.nodes[0].end(), None);
     assert_eq!(stored(&pump), ["one", "two", "three", "four"]);

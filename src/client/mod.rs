@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
-pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
+pub use room::{JoinOptions, OUTBOX_MAX, PUBLISH_WINDOW};
 
 use crate::chat::{ControlFromNode, Name, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
@@ -198,7 +198,11 @@ impl Client {
         let names: Vec<RoomName> = self.restored.iter().filter_map(has_waiting).collect();
         for name in names.into_iter().take(ROOMS_PER_LINK_MAX) {
             let state = self.restored.remove(&name).unwrap_or(RoomState::NEW);
-            self.rooms.insert(name.clone(), Room::new(name, 0, state));
+            let options = JoinOptions {
+                quiet: true,
+                ..name.clone().into()
+            };
+            self.rooms.insert(name, Room::new(options, state));
         }
     }
 
@@ -290,16 +294,27 @@ impl Client {
 
     // ---- commands
 
-    /// Asks to be in `room`, and to be shown `history` lines from before. Returns `false` if the
-    /// client wants to be in too many rooms already.
-    pub fn join(&mut self, room: &RoomName, history: u64, now: Timestamp) -> bool {
-        if !self.rooms.contains_key(room) {
+    /// Asks to be in a room. Returns `false` if the client wants to be in too many rooms already.
+    pub fn join(&mut self, options: JoinOptions, now: Timestamp) -> bool {
+        if let Some(room) = self.rooms.get_mut(&options.room) {
+            // It may have been joined for what waits there (JRN-2). If that was asked for already,
+            // it takes another link to be there in another way.
+            let is_other = room.options.quiet && !options.quiet && room.is_asked_for();
+            room.options = options;
+            if let (true, State::Up(up)) = (is_other, &mut self.state) {
+                up.link
+                    .close(link::CloseCode::Done, "to be there in another way", now);
+            }
+        } else {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
             }
-            let state = self.restored.remove(room).unwrap_or(RoomState::NEW);
+            let state = self
+                .restored
+                .remove(&options.room)
+                .unwrap_or(RoomState::NEW);
             self.rooms
-                .insert(room.clone(), Room::new(room.clone(), history, state));
+                .insert(options.room.clone(), Room::new(options, state));
         }
         self.go_on(now);
         true
@@ -402,7 +417,7 @@ impl Client {
         self.restored = journal.rooms;
         for room in self.rooms.values_mut() {
             if let Some(state) = self.restored.remove(&room.name) {
-                *room = Room::new(room.name.clone(), room.history, state);
+                *room = Room::new(room.options.clone(), state);
             }
         }
         self.join_where_something_waits();
@@ -571,5 +586,7 @@ impl Client {
 
 #[cfg(test)]
 mod journal_tests;
+#[cfg(test)]
+mod reset_tests;
 #[cfg(test)]
 mod tests;

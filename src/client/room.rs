@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::chat::{
-    Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume, ResumeOutcome,
-    RoomFromNode, RoomId, RoomName, WireLine,
+    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume,
+    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
 use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
@@ -19,10 +19,33 @@ pub const PUBLISH_WINDOW: usize = 64;
 /// The most authors that a broker may introduce in a room.
 const AUTHORS_MAX: usize = 65_536;
 
+/// How to be in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// Which one.
+    pub room: RoomName,
+    /// How many lines from before are wanted.
+    pub history: u64,
+    /// Whether to be there without being present: no Joined, no Left, not listed (RUM-14).
+    pub quiet: bool,
+    /// The line to begin at, instead of `history` lines before the last one (RUM-15).
+    pub from: Option<u64>,
+}
+
+impl From<RoomName> for JoinOptions {
+    /// To be present, and to get what follows.
+    fn from(room: RoomName) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+}
+
 /// A room that the client wants to be in.
 pub(super) struct Room {
     pub(super) name: RoomName,
-    pub(super) history: u64,
+    pub(super) options: JoinOptions,
     pub(super) seat: Seat,
     /// Where the client is in which history; `None` before the first JOINED.
     cursor: Option<(LogId, LineBase)>,
@@ -102,7 +125,7 @@ pub(super) type Settled = Option<u64>;
 
 impl Room {
     /// A room as the journal knows it (JRN-1).
-    pub(super) fn new(name: RoomName, history: u64, state: RoomState) -> Self {
+    pub(super) fn new(options: JoinOptions, state: RoomState) -> Self {
         let waiting = |(handle, publication)| Waiting {
             handle,
             publication,
@@ -111,8 +134,8 @@ impl Room {
             is_denied: false,
         };
         Self {
-            name,
-            history,
+            name: options.room.clone(),
+            options,
             seat: Seat::Out,
             cursor: state.cursor,
             presence: state.presence,
@@ -136,6 +159,11 @@ impl Room {
             Seat::In(channel, _) => Some(channel),
             Seat::Out | Seat::Asked(_) | Seat::Leaving(..) | Seat::Refused => None,
         }
+    }
+
+    /// Whether the broker was asked on this link to let the client in.
+    pub(super) const fn is_asked_for(&self) -> bool {
+        !matches!(self.seat, Seat::Out | Seat::Refused)
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -173,13 +201,15 @@ impl Room {
     }
 
     pub(super) fn join_message(&self) -> Bytes {
-        let resume = self.cursor.map(|(log, base)| Resume { log, base });
-        RoomFromNode::Join {
+        let from = self.options.from.map_or(Start::Tail, Start::Line);
+        let resume = |(log, base)| Start::After(Resume { log, base });
+        RoomFromNode::Join(Join {
             room: self.name.as_str().to_owned(),
-            history: self.history,
+            quiet: self.options.quiet,
+            history: self.options.history,
             presence: self.presence,
-            resume,
-        }
+            start: self.cursor.map_or(from, resume),
+        })
         .encode()
     }
 
@@ -503,7 +533,7 @@ mod tests {
 
     /// A room whose JOINED said that line 5 is next.
     fn joined() -> Room {
-        let mut room = Room::new(RoomName::default(), 0, RoomState::NEW);
+        let mut room = Room::new(JoinOptions::default(), RoomState::NEW);
         room.seat = Seat::Asked(1);
         room.on_joined(
             1,

@@ -17,6 +17,7 @@ use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
 use crate::transmit::Path;
+use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -97,7 +98,7 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), Dropped> {
         let State::Up(up) = &mut self.state else {
-            return Err(Dropped::UnknownLink);
+            return self.on_stray_data(path, &datagram, now);
         };
         up.link.handle_datagram(path, datagram, now)?;
         // The broker has the keys, so it has our FINISH.
@@ -129,6 +130,8 @@ impl Client {
             };
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
+                // RST-4
+                LinkEvent::Reset => self.shake_hands(now),
                 // LIF-2
                 LinkEvent::Silent => {
                     crate::sometimes!(ShookHandsAnew);
@@ -136,7 +139,8 @@ impl Client {
                 }
                 // CID-2: nothing has to be routed here, so any fresh one will do.
                 LinkEvent::CidRetired { .. } => {
-                    up.link.issue_cid(fresh_cid(&mut self.rng).into());
+                    let cid = fresh_cid(&mut self.rng).into();
+                    up.link.issue_cid(cid, ResetToken::default());
                 }
                 LinkEvent::Closed {
                     by_peer,

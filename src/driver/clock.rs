@@ -47,7 +47,7 @@ impl Clock {
     }
 
     /// Waits until `at`; for ever if there is no such time.
-    pub(super) async fn sleep_until(&self, at: Option<Timestamp>) {
+    pub(crate) async fn sleep_until(&self, at: Option<Timestamp>) {
         let instant = at.and_then(|at| {
             let since_origin = Duration::from_nanos(at.as_nanos());
             self.origin.checked_add(since_origin)

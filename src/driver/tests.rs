@@ -77,7 +77,7 @@ async fn start_node(name: &str, broker: SocketAddr) -> RunningNode {
         identity,
     };
     let room = RoomName::default();
-    node.command(NodeCommand::Join { room, history: 0 }).await;
+    node.command(NodeCommand::Join(room.into())).await;
     node
 }
 

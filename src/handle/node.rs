@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::chat::{Line, Name, NameError, NoticeEvent, Refusal, RoomName};
-use crate::client::{self, Client, ClientConfig, ClientEvent, EndReason, JournalState};
+use crate::client::{
+    self, Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState,
+};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -471,7 +473,11 @@ impl Desk {
         let (events, receiver) = mpsc::channel(ROOM_EVENTS_WAITING_MAX);
         let entering = Some((reply, receiver));
         self.rooms.insert(room.clone(), Seat { events, entering });
-        self.command(NodeCommand::Join { room, history }).await;
+        let options = JoinOptions {
+            history,
+            ..room.into()
+        };
+        self.command(NodeCommand::Join(options)).await;
     }
 
     async fn on_event(&mut self, event: ClientEvent) {

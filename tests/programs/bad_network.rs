@@ -19,7 +19,8 @@ fn three_nodes_show_the_same_600_lines_at_30_percent_loss() {
     let faults = Faults {
         loss_percent: 30,
         duplicate_percent: 5,
-        delay_ms_max: 40,
+        delay_ms: 0,
+        jitter_ms_max: 40,
         flip_every: None,
     };
     let relay = Relay::start(broker.address, faults, 30);

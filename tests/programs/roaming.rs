@@ -24,7 +24,8 @@ const HOME: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const FAULTS: Faults = Faults {
     loss_percent: 25,
     duplicate_percent: 0,
-    delay_ms_max: 20,
+    delay_ms: 0,
+    jitter_ms_max: 20,
     flip_every: None,
 };
 

@@ -13,25 +13,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tertulia::rng::SeededRng;
+use tertulia::cli::demo::Lane;
+
+pub(crate) use tertulia::cli::demo::Faults;
 
 use super::PATIENCE;
 
 /// How often a thread that receives looks whether it is still wanted.
 const LOOK_UP: Duration = Duration::from_millis(100);
-
-/// What happens to the datagrams of one direction.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Faults {
-    /// How many in a hundred are lost.
-    pub(crate) loss_percent: u64,
-    /// How many in a hundred come twice.
-    pub(crate) duplicate_percent: u64,
-    /// Each copy waits between nothing and this, so that later ones overtake it.
-    pub(crate) delay_ms_max: u64,
-    /// One bit of each n-th datagram is flipped.
-    pub(crate) flip_every: Option<u64>,
-}
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +85,6 @@ struct State {
     parcels: u64,
 }
 
-/// One direction's fate.
-struct Lane {
-    rng: SeededRng,
-    count: u64,
-    flipped: u64,
-}
-
 /// Somebody on the way who sends what a node sends, from an address of its own.
 struct Copier {
     socket: UdpSocket,
@@ -129,8 +111,8 @@ impl Relay {
             front,
             faults,
             state: Mutex::new(State {
-                to_broker: Lane::new(seed),
-                to_node: Lane::new(!seed),
+                to_broker: Lane::new([seed; 32]),
+                to_node: Lane::new([!seed; 32]),
                 outer_ip: broker.ip(),
                 routes: BTreeMap::new(),
                 copiers: BTreeMap::new(),
@@ -232,7 +214,7 @@ impl Relay {
     /// How many datagrams it has damaged.
     pub(crate) fn flipped(&self) -> u64 {
         let state = self.shared.lock();
-        state.to_broker.flipped + state.to_node.flipped
+        state.to_broker.flipped() + state.to_node.flipped()
     }
 
     /// Sends everything of `capture` once more, from the addresses that the relay has now.
@@ -454,82 +436,6 @@ impl Copier {
         for datagram in drain(&self.socket) {
             self.copied.received += datagram.len();
             self.copied.longest = self.copied.longest.max(datagram.len());
-        }
-    }
-}
-
-impl Lane {
-    fn new(seed: u8) -> Self {
-        Self {
-            rng: SeededRng::new([seed; 32]),
-            count: 0,
-            flipped: 0,
-        }
-    }
-
-    fn happens(&mut self, percent: u64) -> bool {
-        self.rng.range(1, 100) <= percent
-    }
-
-    /// What becomes of a datagram: each copy that arrives, and how much later.
-    fn judge(&mut self, faults: &Faults, bytes: &[u8]) -> Vec<(Duration, Vec<u8>)> {
-        self.count += 1;
-        let mut bytes = bytes.to_vec();
-        if let Some(every) = faults.flip_every
-            && self.count.is_multiple_of(every)
-            && !bytes.is_empty()
-        {
-            let bit = self.rng.range(0, bytes.len() as u64 * 8 - 1);
-            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-            self.flipped += 1;
-        }
-        let copies = 1 + u64::from(self.happens(faults.duplicate_percent));
-        let mut arriving = Vec::new();
-        for _ in 0..copies {
-            let delay = Duration::from_millis(self.rng.range(0, faults.delay_ms_max));
-            if !self.happens(faults.loss_percent) {
-                arriving.push((delay, bytes.clone()));
-            }
-        }
-        arriving
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FAULTS: Faults = Faults {
-        loss_percent: 30,
-        duplicate_percent: 5,
-        delay_ms_max: 40,
-        flip_every: Some(10),
-    };
-
-    fn judged(seed: u8) -> Vec<Vec<(Duration, Vec<u8>)>> {
-        let mut lane = Lane::new(seed);
-        (0..10_000).map(|_| lane.judge(&FAULTS, &[0; 50])).collect()
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_network() {
-        assert!(judged(1) == judged(1));
-        assert!(judged(1) != judged(2));
-    }
-
-    #[test]
-    fn datagrams_are_lost_repeated_and_damaged_as_often_as_asked() {
-        let judged = judged(3);
-        let arrived = judged.iter().flatten().count();
-        assert!((7_200..7_500).contains(&arrived), "{arrived} of 10,500");
-        let twice = judged.iter().filter(|copies| copies.len() > 1).count();
-        assert!((150..350).contains(&twice), "{twice} came twice");
-        for (index, copies) in judged.iter().enumerate() {
-            for (delay, bytes) in copies {
-                assert!(*delay <= Duration::from_millis(FAULTS.delay_ms_max));
-                let flipped: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
-                assert_eq!(flipped, u32::from(index % 10 == 9));
-            }
         }
     }
 }

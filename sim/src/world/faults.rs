@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use tertulia::chat::Name;
+use tertulia::client::{Client, ClientConfig, JournalState};
 use tertulia::time::Timestamp;
+use tertulia::transmit::Path;
 
-use super::{Event, World};
+use super::net::stranger_address;
+use super::{Datagram, Event, World, broker_address, seed_of};
 use crate::history::Observation;
 use crate::plan::Fault;
 
@@ -55,10 +59,40 @@ impl World {
                     self.with_client(client, |client, now| client.handle_address_change(now));
                 }
             }
+            Fault::Strangers { hellos } => {
+                if begins {
+                    self.greet(hellos);
+                }
+            }
             Fault::Cut { .. }
             | Fault::Burst { .. }
             | Fault::NewAddress { .. }
             | Fault::Racer { .. } => {}
+        }
+    }
+
+    /// So many strangers send a HELLO each, as a node does that has never met the broker. What the
+    /// broker answers goes nowhere.
+    fn greet(&mut self, hellos: u64) {
+        for number in 0..hellos {
+            let config = ClientConfig {
+                paths: vec![Path::new(broker_address())],
+                name: Name::new("stranger").expect("a valid name"),
+                known: None,
+                restored: JournalState::default(),
+            };
+            let seed = seed_of(self.plan.seed, "stranger", number);
+            let mut stranger = Client::new(config, seed, self.now);
+            stranger.handle_timeout(self.now);
+            let mut bytes = Vec::new();
+            if stranger.poll_transmit(self.now, &mut bytes).is_some() {
+                let hello = Datagram {
+                    from: stranger_address(number),
+                    to: broker_address(),
+                    bytes,
+                };
+                self.schedule(self.now, Event::Arrive(hello));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The adversarial network: real bytes, and a fate for each datagram.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tertulia::time::Timestamp;
 
@@ -23,6 +23,18 @@ fn client_address(client: usize, index: u16) -> SocketAddr {
 fn racer_address(client: usize) -> SocketAddr {
     let [.., high, low] = client.to_be_bytes();
     ([10, 2, high, low], 6_666).into()
+}
+
+/// The address of a stranger, who has no way to the broker of this network's own.
+pub(super) fn stranger_address(number: u64) -> SocketAddr {
+    let [.., high, low] = number.to_be_bytes();
+    ([10, 3, high, low], 9_999).into()
+}
+
+/// Whether an address is a stranger's or a copier's: nobody there can ever prove to be a node.
+#[must_use]
+pub fn is_strangers(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V4(ip) if matches!(ip.octets(), [10, 2 | 3, ..]))
 }
 
 /// A datagram under way.
@@ -201,7 +213,8 @@ impl Net {
             Fault::Die { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
-            | Fault::NewLog => {}
+            | Fault::NewLog
+            | Fault::Strangers { .. } => {}
         }
     }
 

@@ -21,7 +21,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, JournalState};
+use crate::client::{Client, ClientConfig, ClientEvent, JoinOptions, JournalState};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
@@ -161,7 +161,11 @@ impl<'a> Session<'a> {
         let rooms = args.rooms();
         for room in &rooms {
             // There are not too many: the arguments were checked.
-            client.join(room, args.history, clock.now());
+            let options = JoinOptions {
+                history: args.history,
+                ..room.clone().into()
+            };
+            client.join(options, clock.now());
         }
         let (driver, ends) = Driver::new(client, sockets, store, clock.clone());
         let mut session = Self {
@@ -481,7 +485,11 @@ impl<'a> Session<'a> {
 
     async fn on_news(&mut self, news: News) {
         if let Some(room) = self.spool.on_news(news) {
-            self.command(NodeCommand::Join { room, history: 0 }).await;
+            let options = JoinOptions {
+                quiet: true,
+                ..room.into()
+            };
+            self.command(NodeCommand::Join(options)).await;
         }
         self.publish_spooled().await;
     }

@@ -8,7 +8,7 @@ use crate::chat::{RoomName, check_body};
 use crate::cli::input::Input;
 use crate::cli::node::command::{Command, HELP};
 use crate::cli::node::{LINE_PROMPT, Typed, words};
-use crate::client::{OUTBOX_MAX, PublishError};
+use crate::client::{JoinOptions, OUTBOX_MAX, PublishError};
 use crate::driver::NodeCommand;
 
 impl Session<'_> {
@@ -41,8 +41,11 @@ impl Session<'_> {
                 self.rooms.insert(0, room.clone());
                 if !was_in {
                     self.begin(&room).await;
-                    let history = self.args.history;
-                    self.command(NodeCommand::Join { room, history }).await;
+                    let options = JoinOptions {
+                        history: self.args.history,
+                        ..room.into()
+                    };
+                    self.command(NodeCommand::Join(options)).await;
                 }
                 self.say_where().await;
             }
