@@ -3,11 +3,16 @@
 //! First the name, then a [session](session::Session): one driver of one machine, which lasts
 //! until the node leaves, or the name turns out to be taken and another one is asked for.
 
+mod carrier;
 mod command;
 mod host;
+mod json;
 mod record;
+mod script;
+mod send;
 mod session;
 mod spool;
+mod tail;
 mod words;
 
 use std::path::PathBuf;
@@ -16,7 +21,7 @@ use bytes::Bytes;
 use tokio::select;
 use tokio::sync::mpsc;
 
-use super::args::{LogFormat, NodeArgs};
+use super::args::{LogFormat, NodeArgs, SendArgs, TailArgs};
 use super::exit::{Code, Failure};
 use super::input::{self, Input};
 use super::known_hosts::KnownHosts;
@@ -26,6 +31,7 @@ use super::{files, logging};
 use crate::chat::Name;
 use command::Command;
 use host::Hosted;
+use script::Scripted;
 use session::Session;
 
 const NAME_PROMPT: &str = "Enter User Name: ";
@@ -60,6 +66,18 @@ enum Typed {
     Command(Command),
     /// A command that is wrong, and how.
     Mistake(String),
+}
+
+/// `chat-node send`.
+pub(super) async fn send(args: NodeArgs, send: SendArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    send::run(&args, &send).await
+}
+
+/// `chat-node tail`.
+pub(super) async fn tail(args: NodeArgs, tail: TailArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    tail::run(&args, &tail).await
 }
 
 /// Runs a node until it leaves.

@@ -115,6 +115,14 @@ pub(super) fn from_before() -> String {
     format!("-- going on where the last time ended; up to {SHOWN_LAG_MAX} lines may be repeated --")
 }
 
+/// HSD-7.
+pub(super) fn versions(spoken: &[u8]) -> String {
+    format!(
+        "the broker speaks other versions of the protocol ({spoken:?}): this program, or the \
+         broker, is too old"
+    )
+}
+
 /// JRN-4.
 pub(super) fn retired(name: &Name, waiting: usize) -> String {
     let left = match waiting {

@@ -150,10 +150,17 @@ impl Journal {
         }
     }
 
-    /// How the disk has failed, once it has; then nothing is written any more.
-    #[must_use]
-    pub fn failure(&self) -> watch::Receiver<Option<StoreError>> {
-        self.failed.clone()
+    /// Waits until the disk has failed, and tells how; then nothing is written any more.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let mut failed = self.failed.clone();
+        async move {
+            let found = failed.wait_for(Option::is_some).await;
+            match found.ok().and_then(|error| error.clone()) {
+                Some(error) => error,
+                // It has ended, as it was told to.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Waits until everything is written. The store has to be dropped before.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::select;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
@@ -323,10 +322,16 @@ impl<'a> Session<'a> {
         };
         let (failed, news) = match record {
             Some(Record { journal, .. }) => {
-                let failed = journal.failure();
+                let failed = journal.failed();
                 (Some(failed), Some(journal))
             }
             None => (None, None),
+        };
+        let failed = async {
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
         };
         let news = async {
             match news {
@@ -347,7 +352,7 @@ impl<'a> Session<'a> {
             () = signals.next() => Happened::Signal,
             () = screen.closed(), if !is_leaving => Happened::Closed,
             () = drained => Happened::Drained,
-            error = failed_with(failed) => Happened::Failed(error),
+            error = failed => Happened::Failed(error),
             count = printed => {
                 *last_printed = count;
                 Happened::Printed(count)
@@ -596,19 +601,5 @@ impl<'a> Session<'a> {
 
     async fn note(&self, text: String) {
         self.terminal.screen.note(text).await;
-    }
-}
-
-async fn failed_with(failed: Option<watch::Receiver<Option<StoreError>>>) -> StoreError {
-    let Some(mut failed) = failed else {
-        return std::future::pending().await;
-    };
-    match failed
-        .wait_for(Option::is_some)
-        .await
-        .map(|error| error.clone())
-    {
-        Ok(Some(error)) => error,
-        _ => std::future::pending().await,
     }
 }
