@@ -15,7 +15,7 @@ use super::spool::Spool;
 use super::words;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JoinOptions};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
@@ -132,8 +132,7 @@ async fn run(
                 None => break Ok(()),
             },
             news = record.journal.news() => {
-                if let Some(room) = spool.on_news(news) {
-                    let options = JoinOptions { quiet: true, ..room.into() };
+                if let Some(options) = spool.on_news(news) {
                     // A driver that has ended says so by its last event.
                     let _ = ends.commands.send(NodeCommand::Join(options)).await;
                 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chat::{Refusal, RoomName};
-use crate::client::{ClientEvent, PublishError};
+use crate::client::{ClientEvent, JoinOptions, PublishError};
 use crate::driver::NodeCommand;
 use crate::store::journal::{Journal, News, Spooled};
 
@@ -28,20 +28,25 @@ impl Spool {
         self.rooms.insert(room.clone(), Standing::Asked);
     }
 
-    /// Takes what another program has left. Returns the room that has to be asked for.
-    pub(super) fn on_news(&mut self, news: News) -> Option<RoomName> {
-        let room = match news {
+    /// Takes what another program has left. Returns how to ask for its room, if
+    /// that is to be done: without being there for anybody (RUM-14).
+    pub(super) fn on_news(&mut self, news: News) -> Option<JoinOptions> {
+        let (room, from) = match news {
             News::Spooled(line) => {
                 let room = line.room.clone();
                 self.lines.push_back(line);
-                room
+                (room, None)
             }
-            News::Wanted(room) => room,
+            News::Wanted(room, from) => (room, from),
         };
         let is_unknown = !self.rooms.contains_key(&room);
         is_unknown.then(|| {
             self.on_asked(&room);
-            room
+            JoinOptions {
+                quiet: true,
+                from,
+                ..room.into()
+            }
         })
     }
 

@@ -37,6 +37,8 @@ struct Tail<'a> {
     journal: JournalFile,
     /// The last item that was read.
     read: u64,
+    /// The first line that is wanted, until it is known whether it is there.
+    missing_from: Option<u64>,
     /// What was written and not acknowledged: item and line number.
     unacknowledged: VecDeque<(u64, u64)>,
 }
@@ -52,6 +54,7 @@ pub(super) async fn run(args: &NodeArgs, tail: &TailArgs) -> Result<Code, Failur
     let room = args.rooms().remove(0);
     let read = begin(&mut journal, tail, &room).map_err(|error| unusable(&error))?;
     let mut tail = Tail {
+        missing_from: tail.from.filter(|_| read == 0),
         args: tail,
         is_json: args.json,
         room,
@@ -103,7 +106,7 @@ impl Tail<'_> {
         for turn in 0_u32.. {
             if turn % WANTED_EVERY == 0 {
                 let now_ms = Clock::system().unix_ms();
-                let wanted = self.journal.want(&self.room, now_ms);
+                let wanted = self.journal.want(&self.room, self.args.from, now_ms);
                 wanted.map_err(|error| unusable(&error))?;
             }
             self.script.carry(carrier).await?;
@@ -136,6 +139,11 @@ impl Tail<'_> {
         let Item::Line { log, line, .. } = item else {
             return Ok(None);
         };
+        if let Some(from) = self.missing_from.take().filter(|from| line.seq > *from) {
+            // A hole is shown as a hole.
+            let last = line.seq - 1;
+            eprintln!("-- lines {from} to {last} are not kept here --");
+        }
         if line.kind != Kind::Message || self.args.from.is_some_and(|from| line.seq < from) {
             return Ok(None);
         }

@@ -36,8 +36,8 @@ enum Job {
 pub enum News {
     /// A line to be sent (JRN-6).
     Spooled(Spooled),
-    /// Somebody reads this room (JRN-7).
-    Wanted(RoomName),
+    /// Somebody reads this room, from this line on (JRN-7).
+    Wanted(RoomName, Option<u64>),
 }
 
 /// A journal, and the thread that writes it. When it and its [`JournalStore`] are dropped the
@@ -270,9 +270,10 @@ impl Writer {
             return Ok(());
         }
         let since = self.clock.unix_ms().saturating_sub(WANTED_FOR_MS);
-        for room in self.file.wanted(since)? {
+        for (room, first) in self.file.wanted(since)? {
             if !self.wanted.contains(&room) {
-                if self.news.try_send(News::Wanted(room.clone())).is_err() {
+                let news = News::Wanted(room.clone(), first);
+                if self.news.try_send(news).is_err() {
                     return Ok(());
                 }
                 self.wanted.push(room);

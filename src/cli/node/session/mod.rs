@@ -489,11 +489,7 @@ impl<'a> Session<'a> {
     // ---- what others ask for
 
     async fn on_news(&mut self, news: News) {
-        if let Some(room) = self.spool.on_news(news) {
-            let options = JoinOptions {
-                quiet: true,
-                ..room.into()
-            };
+        if let Some(options) = self.spool.on_news(news) {
             self.command(NodeCommand::Join(options)).await;
         }
         self.publish_spooled().await;
