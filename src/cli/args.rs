@@ -331,6 +331,9 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
             }
         }
     }
+    if args.json && args.name.is_none() && args.command.is_none() {
+        return Err("--json has no line to ask for a name: say --name".to_owned());
+    }
     if args.rooms().len() > ROOMS_PER_LINK_MAX {
         return Err(format!("at most {ROOMS_PER_LINK_MAX} rooms at a time"));
     }

@@ -266,3 +266,35 @@ fn a_tail_reads_beside_an_open_node_what_that_is_not_shown() {
     let shown = bob.stdout.text();
     assert!(!shown.contains("bot"), "{shown}");
 }
+
+/// JSN-1, JSN-2, JSN-3, CLI-14: a program chats in objects, and is told what became of what it said.
+#[test]
+fn a_program_chats_in_objects() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let bob = scene.join(broker.address, "bob");
+    scene
+        .node(broker.address)
+        .args(&["--json"])
+        .run(b"")
+        .exited_with(64);
+    let node = scene.node(broker.address);
+    let mut ada = node.args(&["--name", "ada", "--json", "--states"]).start();
+    let has = |ada: &Process, words: &str| {
+        ada.shows_until(crate::support::PATIENCE, |text| text.contains(words));
+    };
+    has(&ada, r#""event":"joined","name":"ada""#);
+    ada.type_line(r#"{"type":"say","text":"q!"}"#);
+    bob.shows("ada: q!");
+    has(&ada, r#""type":"stored""#);
+    has(&ada, r#""text":"q!""#);
+    ada.says("stored in lobby as line");
+    ada.type_line("hello");
+    ada.says("not a JSON object");
+    ada.type_line(r#"{"type":"quit"}"#);
+    let shown = ada.finish().exited_with(0).stdout;
+    assert!(shown.ends_with("{\"type\":\"ended\"}\n"), "{shown}");
+    for line in shown.lines() {
+        assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    }
+}

@@ -28,7 +28,7 @@ use super::known_hosts::KnownHosts;
 use super::screen::Screen;
 use super::signals::Signals;
 use super::{files, logging};
-use crate::chat::Name;
+use crate::chat::{Name, RoomName};
 use command::Command;
 use host::Hosted;
 use script::Scripted;
@@ -63,6 +63,8 @@ enum Typed {
     Nothing,
     Leave,
     Text(Bytes),
+    /// A program says for which room (JSN-3).
+    TextIn(RoomName, Bytes),
     Command(Command),
     /// A command that is wrong, and how.
     Mistake(String),

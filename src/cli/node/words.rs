@@ -115,6 +115,11 @@ pub(super) fn from_before() -> String {
     format!("-- going on where the last time ended; up to {SHOWN_LAG_MAX} lines may be repeated --")
 }
 
+/// With `--states` (CLI-14).
+pub(super) fn stored(room: &RoomName, seq: u64) -> String {
+    format!("-- stored in {} as line {seq} --", visible(room.as_str()))
+}
+
 /// HSD-7.
 pub(super) fn versions(spoken: &[u8]) -> String {
     format!(

@@ -101,7 +101,12 @@ impl Session<'_> {
 
     async fn say_farewell(&mut self) {
         self.terminal.screen.end_prompt().await;
-        self.terminal.screen.line(FAREWELL.to_owned()).await;
+        let farewell = if self.args.json {
+            r#"{"type":"ended"}"#
+        } else {
+            FAREWELL
+        };
+        self.terminal.screen.line(farewell.to_owned()).await;
     }
 
     pub(super) fn changed_key(

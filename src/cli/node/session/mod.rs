@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use super::record::Record;
 use super::spool::Spool;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
-use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{Name, RoomName};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
@@ -24,10 +24,11 @@ use crate::client::{Client, ClientConfig, ClientEvent, JoinOptions, JournalState
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
-use crate::store::journal::{Item, News, Shown, Unopened};
+use crate::store::journal::{News, Unopened};
 use crate::store::sqlite::StoreError;
 
 mod ending;
+mod shown;
 mod typed;
 
 /// After this long without a first contact, the node says so.
@@ -371,6 +372,7 @@ impl<'a> Session<'a> {
 
     async fn on_event(&mut self, event: ClientEvent) -> Result<(), Failure> {
         self.spool.on_event(&event);
+        self.tell_program(&event).await;
         match event {
             ClientEvent::FirstContact(key) => self.on_first_contact(key).await?,
             ClientEvent::Online => self.on_online().await?,
@@ -411,7 +413,12 @@ impl<'a> Session<'a> {
                 event,
                 name,
             } => self.show_notice(&room, number, event, &name).await,
-            ClientEvent::Stored { .. } => self.waiting = self.waiting.saturating_sub(1),
+            ClientEvent::Stored { room, seq, .. } => {
+                self.waiting = self.waiting.saturating_sub(1);
+                if self.args.states {
+                    self.note(words::stored(&room, seq)).await;
+                }
+            }
             ClientEvent::NotStored { reason, .. } => {
                 self.waiting = self.waiting.saturating_sub(1);
                 self.note(format!("-- the broker refused a line: {reason} --"))
@@ -421,85 +428,6 @@ impl<'a> Session<'a> {
             ClientEvent::Ended(_) => {}
         }
         Ok(())
-    }
-
-    // ---- what is shown
-
-    /// CLI-1. Rooms that were joined for others are not shown.
-    async fn show_line(&mut self, room: &RoomName, log: LogId, line: &Line) {
-        let Some(record) = self.record.as_mut().filter(|_| self.rooms.contains(room)) else {
-            return;
-        };
-        if record.is_new_line(room, log, line.seq) {
-            let text = words::line(self.further(room), line);
-            self.show(text, Shown::Line(room.clone(), line.seq)).await;
-        }
-    }
-
-    async fn show_notice(&mut self, room: &RoomName, number: u64, event: NoticeEvent, name: &Name) {
-        let Some(record) = self.record.as_mut().filter(|_| self.rooms.contains(room)) else {
-            return;
-        };
-        if record.is_new_notice(room, number) {
-            // One's own Left may or may not come before the end: it is never shown.
-            let is_own_left = event == NoticeEvent::Left && *name == *self.name;
-            let is_shown = !(is_own_left && self.leaving.is_some());
-            let text = is_shown.then(|| words::notice(self.further(room), event, name));
-            self.show(text, Shown::Notice(room.clone(), number)).await;
-        }
-    }
-
-    async fn show(&mut self, text: Option<String>, shown: Shown) {
-        let count = self.terminal.screen.line_or_nothing(text).await;
-        if let Some(record) = &mut self.record {
-            record.mark(count, shown);
-        }
-    }
-
-    async fn show_from_before(&mut self) -> Result<(), Failure> {
-        let Some(record) = &mut self.record else {
-            return Ok(());
-        };
-        let Some((room, item)) = record.next_from_before()? else {
-            return Ok(());
-        };
-        // One's own Left was never to be shown.
-        let is_told = match &item {
-            Item::Line { line, .. } => words::line(None, line).is_some(),
-            Item::Notice { event, name, .. } => *event != NoticeEvent::Left || name != self.name,
-        };
-        if is_told && core::mem::take(&mut self.may_repeat) {
-            self.note(words::from_before()).await;
-        }
-        match item {
-            Item::Line { log, line, .. } => self.show_line(&room, log, &line).await,
-            Item::Notice { number, .. } if !is_told => {
-                self.show(None, Shown::Notice(room, number)).await;
-            }
-            Item::Notice {
-                number,
-                event,
-                name,
-                ..
-            } => self.show_notice(&room, number, event, &name).await,
-        }
-        Ok(())
-    }
-
-    // ---- what others ask for
-
-    async fn on_news(&mut self, news: News) {
-        if let Some(options) = self.spool.on_news(news) {
-            self.command(NodeCommand::Join(options)).await;
-        }
-        self.publish_spooled().await;
-    }
-
-    async fn publish_spooled(&mut self) {
-        if let Some(record) = &self.record {
-            let published = self.spool.publish(&self.ends.commands, &record.journal);
-            self.waiting += published.await;
-        }
     }
 
     /// The room, if it is not the one that is typed to.

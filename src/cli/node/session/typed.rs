@@ -7,7 +7,7 @@ use super::{Contact, Session};
 use crate::chat::{RoomName, check_body};
 use crate::cli::input::Input;
 use crate::cli::node::command::{Command, HELP};
-use crate::cli::node::{LINE_PROMPT, Typed, words};
+use crate::cli::node::{LINE_PROMPT, Typed, json, words};
 use crate::client::{JoinOptions, OUTBOX_MAX, PublishError};
 use crate::driver::NodeCommand;
 
@@ -18,7 +18,12 @@ impl Session<'_> {
         match input {
             // CLI-4
             Input::TooLong => self.refuse("the line is longer than 16384 bytes").await,
-            Input::Line(line) => match Typed::of(line) {
+            Input::Line(line) => match self.meaning_of(line) {
+                Typed::TextIn(room, text) => match check_body(&text) {
+                    Ok(()) => self.publish_in(room, text).await,
+                    // CLI-4
+                    Err(error) => self.refuse(&error.to_string()).await,
+                },
                 Typed::Nothing => {}
                 Typed::Leave => return self.leave().await,
                 Typed::Command(command) => self.on_command(command).await,
@@ -31,6 +36,15 @@ impl Session<'_> {
             },
         }
         self.terminal.screen.prompt(LINE_PROMPT).await;
+    }
+
+    /// CLI-3, JSN-3.
+    fn meaning_of(&self, line: Vec<u8>) -> Typed {
+        if self.args.json {
+            json::typed(&line)
+        } else {
+            Typed::of(line)
+        }
     }
 
     async fn on_command(&mut self, command: Command) {
@@ -110,13 +124,21 @@ impl Session<'_> {
         }
         let (reply, answer) = oneshot::channel();
         let command = NodeCommand::Publish {
-            room,
+            room: room.clone(),
             text: text.clone(),
             reply,
         };
         self.command(command).await;
         match answer.await {
-            Ok(Ok(_handle)) => self.waiting += 1,
+            Ok(Ok(handle)) => {
+                self.waiting += 1;
+                if self.args.json {
+                    self.terminal
+                        .screen
+                        .line(json::waiting(&room, handle))
+                        .await;
+                }
+            }
             Ok(Err(PublishError::OutboxFull)) => {
                 self.held = Some(text);
                 return;
