@@ -91,7 +91,7 @@ pub(super) struct BrokerArgs {
 /// What you type is shown to everybody in the room, you included, when the broker has it. `q!`
 /// leaves. When the network goes away, lines wait and send themselves when it is back.
 ///
-/// In this version lines that wait are kept in memory only: they last as long as this program runs.
+/// What was typed and received is kept in a journal, and survives this program's death.
 #[derive(Debug, Parser)]
 #[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
