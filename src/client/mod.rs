@@ -303,8 +303,13 @@ impl Client {
     pub fn join(&mut self, options: JoinOptions, now: Timestamp) -> bool {
         if let Some(room) = self.rooms.get_mut(&options.room) {
             // It may have been joined for what waits there (JRN-2). If that was asked for already,
-            // the options count from the next link on.
+            // it takes another link to be there in another way.
+            let is_other = room.options.quiet && !options.quiet && room.is_asked_for();
             room.options = options;
+            if let (true, State::Up(up)) = (is_other, &mut self.state) {
+                up.link
+                    .close(link::CloseCode::Done, "to be there in another way", now);
+            }
         } else {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
@@ -459,6 +464,25 @@ impl Client {
             .insert(id, (name, Gate::Publication(handle)));
         self.go_on(now);
         Ok(handle)
+    }
+
+    /// Starts from what the journal holds, as [`ClientConfig::restored`] would have: for a journal
+    /// that is found only when the broker has shown its key. Returns `false`, having done nothing,
+    /// if something was published already.
+    pub fn restore(&mut self, journal: JournalState, now: Timestamp) -> bool {
+        if self.next_handle > 0 || self.online {
+            return false;
+        }
+        self.next_handle = journal.next_handle;
+        self.restored = journal.rooms;
+        for room in self.rooms.values_mut() {
+            if let Some(state) = self.restored.remove(&room.name) {
+                *room = Room::new(room.options.clone(), state);
+            }
+        }
+        self.join_where_something_waits();
+        self.go_on(now);
+        true
     }
 
     /// Answers [`ClientEvent::FirstContact`]: who one is for that broker.

@@ -171,6 +171,11 @@ impl Room {
         }
     }
 
+    /// Whether the broker was asked on this link to let the client in.
+    pub(super) const fn is_asked_for(&self) -> bool {
+        !matches!(self.seat, Seat::Out | Seat::Refused)
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.outbox.len()
     }

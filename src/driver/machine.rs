@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
 use crate::chat::RoomName;
-use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, PublishError};
+use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -149,6 +149,21 @@ pub enum NodeCommand {
         /// Told the publication's handle, or why there is none.
         reply: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// [`Client::publish_spooled`].
+    PublishSpooled {
+        /// What it is called in the spool.
+        id: u64,
+        /// Into which room.
+        room: RoomName,
+        /// The line.
+        text: Bytes,
+        /// When it was typed, in milliseconds of Unix time.
+        typed_at_ms: u64,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// [`Client::restore`].
+    Restore(Box<JournalState>),
     /// [`Client::leave_room`].
     LeaveRoom {
         /// Which room.
@@ -217,6 +232,21 @@ impl Machine for Client {
             NodeCommand::Publish { room, text, reply } => {
                 // Who asked may have lost interest.
                 let _ = reply.send(self.publish(&room, &text, unix_ms, now));
+            }
+            NodeCommand::PublishSpooled {
+                id,
+                room,
+                text,
+                typed_at_ms,
+                reply,
+            } => {
+                // Who asked may have lost interest.
+                let _ = reply.send(self.publish_spooled(&room, &text, typed_at_ms, Some(id), now));
+            }
+            NodeCommand::Restore(journal) => {
+                if !self.restore(*journal, now) {
+                    tracing::warn!("the journal came too late");
+                }
             }
             NodeCommand::LeaveRoom { room } => {
                 self.leave_room(&room, now);
