@@ -65,6 +65,8 @@ pub(crate) struct Pump {
     pub(crate) store: MemoryStore,
     /// While set, the store does not answer.
     pub(crate) store_stalled: bool,
+    /// How much the store was asked.
+    pub(crate) asked: u64,
     pub(crate) stalled: Vec<StorageRequest>,
     pub(crate) broker_events: Vec<BrokerEvent>,
     pub(crate) nodes: Vec<Node>,
@@ -91,6 +93,7 @@ impl Pump {
             broker_secret,
             store: MemoryStore::new(log),
             store_stalled: false,
+            asked: 0,
             stalled: Vec::new(),
             broker_events: Vec::new(),
             nodes: Vec::new(),
@@ -134,6 +137,11 @@ impl Pump {
             .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
         self.store = MemoryStore::new(log);
         self.stalled.clear();
+        self.in_flight.clear();
+    }
+
+    /// The network loses all that is on its way.
+    pub(crate) fn lose_all(&mut self) {
         self.in_flight.clear();
     }
 
@@ -337,6 +345,7 @@ impl Pump {
             }
             while let Some(request) = self.broker.poll_storage() {
                 busy = true;
+                self.asked += 1;
                 if self.store_stalled {
                     self.stalled.push(request);
                 } else {

@@ -173,6 +173,8 @@ impl Broker {
             if let Some(room) = self.rooms.get_mut(&seat.room) {
                 room.readers.remove(&(id, channel));
             }
+            let watched = seat.watched.keys().copied();
+            self.stop_watching(&seat.room, account, (id, channel), watched);
             if seat.is_open() && !seat.is_quiet {
                 self.give_up_seat(&seat.room, account, said_bye, last_heard, now);
             }
@@ -195,6 +197,7 @@ impl Broker {
         for cid in &session.cids {
             self.routes.remove(cid);
         }
+        self.accounts.remove(&(session.account, id));
         if let Some(row) = session.remembered {
             self.links.forget(row.cid);
         }

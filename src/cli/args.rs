@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::VERSION;
 use super::address::{ChatUrl, HostPort};
@@ -40,11 +40,15 @@ pub(super) enum LogFormat {
 /// It orders what is said in each room, and sees to it that everybody there gets every line, once
 /// and in the same order.
 ///
-/// In this version lines are kept in memory only: they last as long as the broker runs. Its key
-/// is kept in the data directory, so that nodes know it again.
+/// Lines, names and the broker's key are kept in the data directory. A line that was confirmed is
+/// on the disk.
 #[derive(Debug, Parser)]
 #[command(name = "chat-broker", version = VERSION, max_term_width = 80)]
 pub(super) struct BrokerArgs {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(super) task: Option<BrokerTask>,
+
     /// Address and port to listen on, IPv4 or IPv6; repeatable. Port 0 takes a free one
     #[arg(
         long,
@@ -55,13 +59,17 @@ pub(super) struct BrokerArgs {
     #[arg(default_value = "127.0.0.1:20001")]
     pub(super) listen: Vec<SocketAddr>,
 
-    /// Where the broker's key is kept [default: tertulia/broker in the user's data directory]
-    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    /// Where lines and the key are kept [default: tertulia/broker in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR", global = true)]
     pub(super) data_dir: Option<PathBuf>,
 
-    /// Keep lines in memory only; the one way there is in this version
+    /// Keep no lines: they last as long as the broker runs
     #[arg(long, env = "CHAT_MEMORY", value_parser = FalseyValueParser::new())]
     pub(super) memory: bool,
+
+    /// Keep nothing at all: with --memory, a new key at each start
+    #[arg(long, env = "CHAT_EPHEMERAL_KEY", value_parser = FalseyValueParser::new())]
+    pub(super) ephemeral_key: bool,
 
     /// Who may enter [default: open on loopback; must be given to listen elsewhere]
     #[arg(long, value_enum, env = "CHAT_ACCESS")]
@@ -78,12 +86,34 @@ pub(super) struct BrokerArgs {
     pub(super) grace: Duration,
 
     /// Log warnings and errors only
-    #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new(), global = true)]
     pub(super) quiet: bool,
 
     /// How the log on stderr is written
-    #[arg(long, value_enum, env = "CHAT_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_enum,
+        env = "CHAT_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
     pub(super) log_format: LogFormat,
+}
+
+/// What a broker's data directory is for besides serving. All of it can be done while a broker uses
+/// the directory.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum BrokerTask {
+    /// Check everything that is stored
+    Doctor,
+    /// Write what is stored to stdout: a JSON object for each line
+    Export {
+        /// Only this room
+        #[arg(long, value_parser = room)]
+        room: Option<RoomName>,
+    },
+    /// Say how much is stored
+    Status,
 }
 
 /// Chat, line by line.
@@ -91,7 +121,7 @@ pub(super) struct BrokerArgs {
 /// What you type is shown to everybody in the room, you included, when the broker has it. `q!`
 /// leaves. When the network goes away, lines wait and send themselves when it is back.
 ///
-/// In this version lines that wait are kept in memory only: they last as long as this program runs.
+/// What was typed and received is kept in a journal, and survives this program's death.
 #[derive(Debug, Parser)]
 #[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
@@ -104,26 +134,29 @@ pub(super) struct NodeArgs {
     pub(super) url: Option<ChatUrl>,
 
     /// The broker [default: 127.0.0.1:20001]
-    #[arg(long, value_name = "HOST:PORT", env = "CHAT_BROKER")]
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "CHAT_BROKER")]
     pub(super) broker: Option<HostPort>,
 
     /// Host the chat too, in this process, at the broker's address
     ///
-    /// One command, a working chat: others on this machine join with `chat-node`. It lasts as long
-    /// as this program runs; to let others in from elsewhere, run chat-broker.
+    /// One command, a working chat: others on this machine join with `chat-node`. It is there for
+    /// as long as this program runs, and goes on where it ended; to let others in from elsewhere,
+    /// run chat-broker.
     #[arg(long, env = "CHAT_HOST", value_parser = FalseyValueParser::new())]
     pub(super) host: bool,
 
     /// Your name; without it you are asked, or the first line of the input is the name
-    #[arg(long, env = "CHAT_NAME", value_parser = name)]
+    #[arg(long, global = true, env = "CHAT_NAME", value_parser = name)]
     pub(super) name: Option<Name>,
 
     /// The room; repeatable: what you type goes to the first one [default: lobby]
-    #[arg(long, env = "CHAT_ROOM", value_delimiter = ',', value_parser = room)]
+    #[arg(long, global = true, env = "CHAT_ROOM", value_delimiter = ',', value_parser = room)]
     room: Vec<RoomName>,
 
-    /// Where keys and known brokers are kept [default: tertulia/node in the user's data directory]
-    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    /// Where keys, known brokers and journals are kept
+    ///
+    /// [default: tertulia/node in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "CHAT_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
 
     /// How many earlier lines to show
@@ -133,6 +166,14 @@ pub(super) struct NodeArgs {
     /// Line by line; the one interface there is in this version
     #[arg(long, env = "CHAT_PLAIN", value_parser = FalseyValueParser::new())]
     pub(super) plain: bool,
+
+    /// Say on stderr when a line of yours is stored
+    #[arg(long, env = "CHAT_STATES", value_parser = FalseyValueParser::new())]
+    pub(super) states: bool,
+
+    /// One JSON object a line, both ways (SPEC.md section 12.1)
+    #[arg(long, global = true, env = "CHAT_JSON", value_parser = FalseyValueParser::new())]
+    pub(super) json: bool,
 
     /// How long leaving waits for lines that the broker has not confirmed
     #[arg(
@@ -149,9 +190,63 @@ pub(super) struct NodeArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     Demo(DemoArgs),
+    Send(SendArgs),
+    Tail(TailArgs),
     /// `chat-broker`, for a demonstration that has this program only
     #[command(name = BROKER_COMMAND, hide = true)]
     Broker(Box<BrokerArgs>),
+}
+
+/// Send lines, and tell by the exit code what became of them.
+///
+/// 0: stored. 75: kept, and not confirmed in time; the next start of a node under this name sends
+/// them, once. 69: nothing could be kept. 77: refused.
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The text; without it, every line of the standard input
+    pub(super) text: Option<String>,
+
+    /// What to wait for
+    #[arg(long, value_enum, default_value = "stored")]
+    pub(super) wait: Wait,
+
+    /// How long to wait for it
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub(super) timeout: Duration,
+}
+
+/// What `send` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wait {
+    /// Until the broker has stored it.
+    Stored,
+}
+
+/// Write out the lines of a room, and follow it.
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// Begin with this line
+    #[arg(long, value_name = "N")]
+    pub(super) from: Option<u64>,
+
+    /// Go on where the cursor of this name is; it is kept
+    #[arg(long, value_name = "NAME")]
+    pub(super) cursor: Option<String>,
+
+    /// Move the cursor on {"ack":SEQ} from the standard input, not when a line was written out
+    #[arg(long, requires = "cursor", conflicts_with = "exec")]
+    pub(super) ack: bool,
+
+    /// Run this for each line, which it gets as JSON on its standard input; the cursor moves when
+    /// it ends with 0, and otherwise tail ends with 75
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) exec: Option<String>,
+
+    /// How long to wait for a broker that is not known yet
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub(super) timeout: Duration,
 }
 
 impl NodeArgs {
@@ -230,8 +325,13 @@ fn code(error: &clap::Error) -> Code {
     }
 }
 
-/// BRK-6.
+/// BRK-6, BRK-7.
 fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> {
+    if args.ephemeral_key && !args.memory {
+        return Err("--ephemeral-key is for --memory: \
+             nodes must know the broker again that keeps their lines"
+            .to_owned());
+    }
     let public = args.listen.iter().find(|addr| !addr.ip().is_loopback());
     match (args.access, public) {
         (Some(Access::Invite), _) => Err("invites do not exist yet in this version: \
@@ -266,6 +366,9 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
                     .to_owned());
             }
         }
+    }
+    if args.json && args.name.is_none() && args.command.is_none() {
+        return Err("--json has no line to ask for a name: say --name".to_owned());
     }
     if args.rooms().len() > ROOMS_PER_LINK_MAX {
         return Err(format!("at most {ROOMS_PER_LINK_MAX} rooms at a time"));
@@ -306,6 +409,29 @@ mod tests {
             broker(&["--listen", public, "--access", "open"]).unwrap();
         }
         assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
+    }
+
+    /// CLI-12.
+    #[test]
+    fn global_flags_stand_before_and_after_a_task() {
+        for args in [
+            ["--data-dir", "x", "export", "--room", "den"],
+            ["export", "--room", "den", "--data-dir", "x"],
+        ] {
+            let args = broker(&args).unwrap();
+            assert_eq!(args.data_dir, Some("x".into()));
+            let Some(BrokerTask::Export { room: Some(room) }) = args.task else {
+                panic!("{args:?}");
+            };
+            assert_eq!(room.as_str(), "den");
+        }
+    }
+
+    /// BRK-7.
+    #[test]
+    fn only_a_broker_that_keeps_nothing_has_a_key_that_nobody_knows_again() {
+        broker(&["--memory", "--ephemeral-key"]).unwrap();
+        assert_eq!(broker(&["--ephemeral-key"]).unwrap_err(), Code::Usage);
     }
 
     /// CLI-6.

@@ -15,6 +15,7 @@ pub mod demo;
 mod exit;
 mod files;
 mod input;
+mod inspect;
 mod keyfile;
 mod known_hosts;
 mod logging;
@@ -53,6 +54,8 @@ pub fn chat_node() -> ExitCode {
     match args::node() {
         Ok(mut args) => match args.command.take() {
             None => run("chat-node", node::run(args)),
+            Some(NodeCommand::Send(send)) => run("chat-node", node::send(args, send)),
+            Some(NodeCommand::Tail(tail)) => run("chat-node", node::tail(args, tail)),
             Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
             Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),
         },

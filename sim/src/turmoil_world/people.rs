@@ -255,8 +255,12 @@ impl Person {
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // Nobody asks who is there in these plans.
-            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return,
+            // Nobody asks for these in these plans.
+            ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. }
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => return,
             ClientEvent::Online => Observation::Online(life),
             ClientEvent::Offline => Observation::Offline(life),
             ClientEvent::RoomLeft { room } => {

@@ -148,8 +148,12 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // Nobody asks who is there in these plans.
-            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return false,
+            // Nobody asks for these in these plans.
+            ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. }
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => return false,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.violate(
