@@ -124,9 +124,10 @@ impl Session<'_> {
             return;
         };
         if let Some(text) = &self.held
-            && let Err(error) = record
-                .file
-                .spool(room, &[text.clone()], self.clock.unix_ms())
+            && let Err(error) =
+                record
+                    .file
+                    .spool(room, core::slice::from_ref(text), self.clock.unix_ms())
         {
             self.note(error.to_string()).await;
         }
