@@ -175,6 +175,21 @@ pub enum Fault {
         /// When a new node with the same keys starts, if ever.
         back_after_ms: Option<u64>,
     },
+    /// The node is killed, and starts again from its journal.
+    Kill {
+        /// Which one.
+        client: usize,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
+    /// The broker is killed, and starts again from its store. Of what the store was asked and has
+    /// not answered, a part is done, from the oldest on; the rest is lost.
+    Crash {
+        /// How much is done, in thousandths.
+        commits_permille: u64,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
     /// The store takes longer.
     SlowStore {
         /// Than usual by this much.
@@ -208,8 +223,10 @@ impl Fault {
             | Self::NewAddress { client, .. }
             | Self::Rebind { client, .. }
             | Self::Racer { client, .. }
-            | Self::Die { client, .. } => Some(client),
-            Self::SlowStore { .. }
+            | Self::Die { client, .. }
+            | Self::Kill { client, .. } => Some(client),
+            Self::Crash { .. }
+            | Self::SlowStore { .. }
             | Self::FailingStore { .. }
             | Self::NewLog
             | Self::Strangers { .. } => None,
@@ -226,6 +243,7 @@ impl Fault {
             | Self::SlowStore { for_ms, .. }
             | Self::FailingStore { for_ms, .. } => for_ms,
             Self::NewAddress { dead_ms, .. } => dead_ms,
+            Self::Kill { back_after_ms, .. } | Self::Crash { back_after_ms, .. } => back_after_ms,
             Self::Die { back_after_ms, .. } => match back_after_ms {
                 Some(after) => after,
                 None => 0,
@@ -270,6 +288,11 @@ impl Plan {
         // Dice of their own: these classes came later, and do not move what the others draw.
         let mut more = Dice::new(mix(seed, 0x90b1));
         faults.extend(draw_moves(&mut more, topology.clients.len(), span_ms));
+        faults.extend(draw_kills(
+            &mut Dice::new(mix(seed, 0x6b11)),
+            topology.clients.len(),
+            span_ms,
+        ));
         faults.sort_by_key(|(at, _)| *at);
         let absences = draw_absences(&mut more, &topology, span_ms);
         Self {
@@ -493,6 +516,31 @@ fn draw_moves(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)
     moves
 }
 
+/// Programs that are killed, and go on from what they have on disk.
+fn draw_kills(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
+    let mut kills = Vec::new();
+    for class in 0..2 {
+        if dice.chance(500) {
+            continue;
+        }
+        for _ in 0..dice.range(1, 3) {
+            let back_after_ms = dice.range(0, 5_000);
+            let fault = match class {
+                0 => Fault::Kill {
+                    client: dice.range(0, clients as u64 - 1) as usize,
+                    back_after_ms,
+                },
+                _ => Fault::Crash {
+                    commits_permille: dice.range(0, 1_000),
+                    back_after_ms,
+                },
+            };
+            kills.push((dice.range(0, span_ms), fault));
+        }
+    }
+    kills
+}
+
 fn draw_absences(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Absence> {
     if dice.chance(500) {
         return Vec::new();
@@ -546,6 +594,8 @@ mod tests {
             share(&|p| !p.absences.is_empty()),
             fault(|f| matches!(f, Fault::Die { .. })),
             fault(|f| matches!(f, Fault::SlowStore { .. })),
+            fault(|f| matches!(f, Fault::Kill { .. })),
+            fault(|f| matches!(f, Fault::Crash { .. })),
             fault(|f| matches!(f, Fault::FailingStore { .. })),
         ] {
             assert!((430..570).contains(&count), "{count}");

@@ -25,10 +25,15 @@ pub trait Machine: Send + 'static {
     /// What the store answers.
     type Completion;
 
+    /// Whether [`handle_resume`](Self::handle_resume) does anything.
+    const HEEDS_SUSPENSION: bool = false;
+
     /// Takes a datagram.
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp);
     /// Does what has come due.
     fn handle_timeout(&mut self, now: Timestamp);
+    /// This machine was suspended, and goes on.
+    fn handle_resume(&mut self, _now: Timestamp) {}
     /// Takes the store's answer.
     fn handle_completion(&mut self, completion: Self::Completion, now: Timestamp);
     /// Takes what the wall clock says, in milliseconds of Unix time; at least once every turn.
@@ -191,6 +196,11 @@ impl Machine for Client {
     type Event = ClientEvent;
     type Request = JournalRequest;
     type Completion = u64;
+    const HEEDS_SUSPENSION: bool = true;
+
+    fn handle_resume(&mut self, now: Timestamp) {
+        Self::handle_resume(self, now);
+    }
 
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
         Self::handle_datagram(self, path, datagram, now);

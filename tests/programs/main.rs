@@ -9,6 +9,8 @@ mod arguments;
 mod bad_network;
 mod conversation;
 mod demonstration;
+mod durability;
+mod flood;
 mod hosting;
 mod input;
 mod keys;

@@ -376,6 +376,10 @@ impl<'a> Session<'a> {
         match event {
             ClientEvent::FirstContact(key) => self.on_first_contact(key).await?,
             ClientEvent::Online => self.on_online().await?,
+            // The program asks for none of these.
+            ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => {}
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
