@@ -96,6 +96,8 @@ pub enum ClientEvent {
     Past {
         /// Which room.
         room: RoomName,
+        /// Of which history.
+        log: LogId,
         /// The line.
         line: Line,
     },

@@ -532,15 +532,20 @@ impl Room {
     }
 
     /// Takes an earlier line that was asked for; `None` if it was handed over already (HST-3).
-    pub(super) fn on_past(&mut self, past: PastLine) -> Result<Option<Line>, &'static str> {
-        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
+    pub(super) fn on_past(
+        &mut self,
+        past: PastLine,
+    ) -> Result<Option<(LogId, Line)>, &'static str> {
+        let (Seat::In(_, authors) | Seat::Leaving(authors), Some((log, _))) =
+            (&self.seat, self.cursor)
+        else {
             return Err("an earlier line before JOINED");
         };
         let author = authors
             .get(&past.author)
             .ok_or("an author without introduction")?;
         let is_news = self.pages.on_past(&past)?;
-        Ok(is_news.then(|| Line {
+        let line = Line {
             seq: past.seq,
             stored_at_ms: past.stored_at_ms,
             account: author.account,
@@ -551,7 +556,8 @@ impl Room {
             typed_at_ms: past.typed_at_ms,
             kind: past.kind,
             body: past.body,
-        }))
+        };
+        Ok(is_news.then_some((log, line)))
     }
 
     /// Takes the next line (RUM-8). Returns it with the cursor after it.

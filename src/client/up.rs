@@ -396,9 +396,9 @@ impl Client {
                 }
             }
             RoomFromBroker::Past(past) => {
-                if let Some(line) = room.on_past(past)? {
-                    self.events
-                        .push_back(ClientEvent::Past { room: name, line });
+                if let Some((log, line)) = room.on_past(past)? {
+                    let room = name;
+                    self.events.push_back(ClientEvent::Past { room, log, line });
                 }
             }
             RoomFromBroker::HistoryEnd { earlier, .. } => {

@@ -11,6 +11,7 @@ mod conversation;
 mod demonstration;
 mod durability;
 mod flood;
+mod history;
 mod hosting;
 mod input;
 mod keys;

@@ -4,21 +4,30 @@ use serde_json::{Value, json};
 
 use super::Typed;
 use super::command::Command;
-use crate::chat::{Kind, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{HistoryPolicy, Kind, Line, LogId, Name, NoticeEvent, RoomName};
 use crate::client::ClientEvent;
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
-    let kind = match line.kind {
+    let mut object = line_object(room, log, line);
+    object["type"] = kind(line).into();
+    object.to_string()
+}
+
+/// What a line of this kind is called.
+const fn kind(line: &Line) -> &'static str {
+    match line.kind {
         Kind::Message => "line",
         Kind::Joined => "member_joined",
         Kind::Left => "member_left",
         Kind::Removed => "member_removed",
         Kind::Policy => "policy",
         Kind::Other(_) => "other",
-    };
+    }
+}
+
+fn line_object(room: &RoomName, log: LogId, line: &Line) -> Value {
     json!({
-        "type": kind,
         "log": log.to_string(),
         "room": room.as_str(),
         "seq": line.seq,
@@ -29,7 +38,6 @@ pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
         "typed_at_ms": line.typed_at_ms,
         "stored_at_ms": line.stored_at_ms,
     })
-    .to_string()
 }
 
 /// Somebody came or went (JSN-2).
@@ -81,6 +89,36 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "code": code.code(),
             "reason": reason,
         }),
+        ClientEvent::Delivered {
+            handle,
+            room,
+            delivered,
+        } => json!({
+            "type": "delivered",
+            "room": room.as_str(),
+            "handle": handle,
+            "seq": delivered.seq,
+            "k": delivered.k,
+            "n": delivered.n,
+            "present_k": delivered.present_k,
+            "present_n": delivered.present_n,
+        }),
+        ClientEvent::Past { room, log, line } => {
+            let mut object = line_object(room, *log, line);
+            object["type"] = "past".into();
+            object["kind"] = kind(line).into();
+            object
+        }
+        ClientEvent::HistoryEnd {
+            room,
+            count,
+            earlier,
+        } => json!({
+            "type": "history_end",
+            "room": room.as_str(),
+            "count": count,
+            "earlier": earlier,
+        }),
         _ => return None,
     };
     Some(object.to_string())
@@ -116,8 +154,34 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         },
         (Some("join"), Some(room)) => Typed::Command(Command::Join(room)),
         (Some("leave"), room) => Typed::Command(Command::Leave(room)),
+        (Some("history"), room) => history(room, &value),
+        (Some("policy"), room) => policy(room, &value),
         (Some("quit"), _) => Typed::Leave,
-        _ => mistake("\"type\" is one of say, join (with a room), leave, quit"),
+        _ => mistake("\"type\" is one of say, join (with a room), leave, history, policy, quit"),
+    }
+}
+
+fn history(room: Option<RoomName>, value: &Value) -> Typed {
+    let number = |key| value.get(key).map(Value::as_u64);
+    match (number("count"), number("before")) {
+        (Some(Some(count @ 1..)), before @ (None | Some(Some(_)))) => {
+            Typed::Command(Command::History {
+                room,
+                count,
+                before: before.flatten(),
+            })
+        }
+        _ => Typed::Mistake(
+            "\"history\" needs a \"count\", and takes a line's number \"before\"".to_owned(),
+        ),
+    }
+}
+
+fn policy(room: Option<RoomName>, value: &Value) -> Typed {
+    match value.get("history").and_then(Value::as_str) {
+        Some("all") => Typed::Command(Command::Policy(room, HistoryPolicy::All)),
+        Some("since-join") => Typed::Command(Command::Policy(room, HistoryPolicy::SinceJoin)),
+        _ => Typed::Mistake("\"policy\" needs a \"history\": all or since-join".to_owned()),
     }
 }
 
@@ -151,6 +215,20 @@ mod tests {
             of(r#"{"type":"leave"}"#),
             Typed::Command(Command::Leave(None))
         );
+        let history = |room, before| {
+            Typed::Command(Command::History {
+                room,
+                count: 5,
+                before,
+            })
+        };
+        let asked = of(r#"{"type":"history","room":"den","count":5,"before":9}"#);
+        assert_eq!(asked, history(RoomName::new("den").ok(), Some(9)));
+        assert_eq!(of(r#"{"type":"history","count":5}"#), history(None, None));
+        assert_eq!(
+            of(r#"{"type":"policy","history":"since-join"}"#),
+            Typed::Command(Command::Policy(None, HistoryPolicy::SinceJoin))
+        );
         assert_eq!(of(r#"{"type":"quit"}"#), Typed::Leave);
         assert_eq!(of(""), Typed::Nothing);
         for wrong in [
@@ -163,6 +241,10 @@ mod tests {
             r#"{"type":"say","room":"a:b","text":"x"}"#,
             r#"{"type":"say","room":7,"text":"x"}"#,
             r#"{"type":"shout","text":"x"}"#,
+            r#"{"type":"history"}"#,
+            r#"{"type":"history","count":0}"#,
+            r#"{"type":"history","count":5,"before":"x"}"#,
+            r#"{"type":"policy","history":"some"}"#,
         ] {
             assert!(matches!(of(wrong), Typed::Mistake(_)), "{wrong}");
         }
