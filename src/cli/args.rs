@@ -411,7 +411,7 @@ mod tests {
         assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
     }
 
-    /// CLI-12.
+    /// CLI-16.
     #[test]
     fn global_flags_stand_before_and_after_a_task() {
         for args in [

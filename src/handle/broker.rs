@@ -53,7 +53,7 @@ impl Broker {
     /// If an address cannot be listened on, or the system has no randomness.
     pub async fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Self> {
         let identity = BrokerIdentity::generate(&mut SeededRng::new(system_seed()?));
-        Self::bind_as(identity, BrokerConfig::default(), listen).await
+        Self::bind_as(identity, BrokerConfig::default(), listen)
     }
 
     /// A broker with this key.
@@ -61,7 +61,7 @@ impl Broker {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub async fn bind_as(
+    pub fn bind_as(
         identity: BrokerIdentity,
         config: BrokerConfig,
         listen: impl IntoIterator<Item = SocketAddr>,
@@ -81,7 +81,7 @@ impl Broker {
     /// If an address cannot be listened on, the system has no randomness, or the file cannot be
     /// used.
     #[cfg(feature = "sqlite")]
-    pub async fn bind_on_disk(
+    pub fn bind_on_disk(
         identity: BrokerIdentity,
         config: BrokerConfig,
         path: &Path,

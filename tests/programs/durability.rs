@@ -95,7 +95,7 @@ fn a_stream_of_lines_is_stored_once_and_in_order_through_kills() {
     is_sound(&scene);
 }
 
-/// CLI-12: the tasks do not disturb a broker, and tell what there is.
+/// CLI-16: the tasks do not disturb a broker, and tell what there is.
 #[test]
 fn a_log_can_be_looked_at_while_its_broker_runs() {
     let scene = Scene::new();
@@ -136,7 +136,7 @@ fn names(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// CLI-12.
+/// CLI-16.
 #[test]
 fn where_nothing_is_stored_there_is_nothing_to_look_at() {
     let scene = Scene::new();

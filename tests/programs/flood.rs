@@ -219,10 +219,9 @@ struct Queue {
 fn queue_of(port: u16) -> Queue {
     let table = fs::read_to_string("/proc/net/udp").expect("Linux lists its sockets");
     let local = format!(":{port:04X}");
-    let rows = table.lines().map(|row| row.split_whitespace().collect());
+    let mut rows = table.lines().map(|row| row.split_whitespace().collect());
     let row = rows
-        .filter(|row: &Vec<&str>| row.get(1).is_some_and(|at| at.ends_with(&local)))
-        .next()
+        .find(|row: &Vec<&str>| row.get(1).is_some_and(|at| at.ends_with(&local)))
         .expect("the broker listens");
     let (_, waiting) = row[4].split_once(':').expect("two queues");
     Queue {

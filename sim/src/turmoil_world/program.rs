@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{
-    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest,
-};
+use tertulia::client::{Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;

@@ -8,6 +8,7 @@ use tertulia::client::{
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
@@ -167,6 +168,7 @@ pub fn beginning(life: Life, journal: &JournalState) -> Vec<Observation> {
             all.push(Observation::Resumed(life, room.clone(), cursor));
         }
         for (handle, publication) in &state.waiting {
+            situation::meet(Situation::OutboxRestored);
             let typed_at_ms = publication.typed_at_ms;
             let room = room.clone();
             all.push(Observation::Restored(life, room, *handle, typed_at_ms));

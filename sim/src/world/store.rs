@@ -8,6 +8,7 @@ use std::time::Duration;
 use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
 use tertulia::chat::{Line, LogId, RoomName};
 use tertulia::mutant::{self, Mutant};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
@@ -79,6 +80,9 @@ impl SimStore {
 
     /// The broker is gone. So many thousandths of what it asked are done, from the oldest on.
     pub fn crash(&mut self, commits_permille: u64) -> Vec<Observation> {
+        if !self.queue.is_empty() {
+            situation::meet(Situation::KilledWhileStoring);
+        }
         let done = self.queue.len() * commits_permille as usize / 1_000;
         let all = (0..done).filter_map(|_| self.complete());
         let seen = all.flat_map(|(_, observations)| observations).collect();

@@ -1,4 +1,4 @@
-//! One JSON object a line, both ways (SPEC.md section 12.1).
+//! One JSON object a line, both ways (JSN-1 to JSN-3).
 
 use serde_json::{Value, json};
 

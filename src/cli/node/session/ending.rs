@@ -127,7 +127,7 @@ impl Session<'_> {
             && let Err(error) =
                 record
                     .file
-                    .spool(room, core::slice::from_ref(text), self.clock.unix_ms())
+                    .spool(room, std::slice::from_ref(text), self.clock.unix_ms())
         {
             self.note(error.to_string()).await;
         }
