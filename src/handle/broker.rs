@@ -51,7 +51,7 @@ impl Broker {
     /// # Errors
     ///
     /// If an address cannot be listened on, or the system has no randomness.
-    pub async fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Self> {
+    pub fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Self> {
         let identity = BrokerIdentity::generate(&mut SeededRng::new(system_seed()?));
         Self::bind_as(identity, BrokerConfig::default(), listen)
     }
