@@ -174,7 +174,7 @@ impl Publisher {
         let identity = BrokerIdentity::generate(&mut SeededRng::new(seed));
         let listen = ["127.0.0.1:0".parse()?];
         let config = BrokerConfig::default();
-        let broker = Broker::bind_on_disk(identity, config, path, listen).await?;
+        let broker = Broker::bind_on_disk(identity, config, path, listen)?;
         let mut node = Node::connect("ada", &broker.addresses()[0].to_string()).await?;
         let room = Arc::new(node.join("lobby").await?);
         Ok(Self { broker, node, room })
