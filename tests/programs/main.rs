@@ -8,6 +8,7 @@ mod support;
 mod arguments;
 mod bad_network;
 mod conversation;
+mod crashes;
 mod demonstration;
 mod hosting;
 mod input;

@@ -156,6 +156,11 @@ impl Process {
         let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
     }
 
+    /// Hands its input over to somebody else who types.
+    pub(crate) fn take_input(&mut self) -> ChildStdin {
+        self.stdin.take().expect("the input has not ended")
+    }
+
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }

@@ -18,6 +18,8 @@ struct Shared {
 
 struct State {
     bytes: Vec<u8>,
+    /// How many line feeds there are among them.
+    lines: usize,
     is_ended: bool,
 }
 
@@ -31,7 +33,7 @@ impl Transcript {
             let mut buffer = [0; 4096];
             // A terminal whose last process has gone reads as an error, which is its end.
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                writer.lock().bytes.extend_from_slice(&buffer[..count]);
+                writer.lock().push(&buffer[..count]);
                 writer.shared.changed.notify_all();
             }
             writer.lock().is_ended = true;
@@ -44,6 +46,7 @@ impl Transcript {
     pub(crate) fn ended() -> Self {
         let state = State {
             bytes: Vec::new(),
+            lines: 0,
             is_ended: true,
         };
         Self {
@@ -91,10 +94,33 @@ impl Transcript {
         }
     }
 
+    /// How many finished lines there are so far.
+    pub(crate) fn lines(&self) -> usize {
+        self.lock().lines
+    }
+
+    /// Waits until there are so many finished lines; whether there are.
+    pub(crate) fn wait_for_lines(&self, patience: Duration, lines: usize) -> bool {
+        let short = |state: &mut State| state.lines < lines && !state.is_ended;
+        let state = self.lock();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, patience, short);
+        waited.expect("no reader panics").0.lines >= lines
+    }
+
     /// Waits for the end of the stream; whether it came.
     pub(crate) fn wait_for_end(&self, patience: Duration) -> bool {
         self.wait(patience, |_| None::<()>);
         self.lock().is_ended
+    }
+}
+
+impl State {
+    fn push(&mut self, bytes: &[u8]) {
+        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.bytes.extend_from_slice(bytes);
     }
 }
 
