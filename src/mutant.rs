@@ -23,17 +23,26 @@ pub enum Mutant {
     GiveUpRetransmitting,
     /// A driver tells its owner only the first of the events that it has at a time.
     DropSecondEvent,
+    /// A driver hands only the first, the third and so on of a batch of datagrams to its machine.
+    DropSecondDatagram,
+    /// A link follows the newest packet to whatever address it came from, and asks nobody (PTH-3).
+    NoPathCheck,
+    /// A broker does not notice that an account which it expects back has come (PRS-1).
+    ForgetReturn,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
         Self::NoAeadCheck,
         Self::GiveUpRetransmitting,
         Self::DropSecondEvent,
+        Self::DropSecondDatagram,
+        Self::NoPathCheck,
+        Self::ForgetReturn,
     ];
 }
 

@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageRequest};
-use crate::chat::{ControlFromNode, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName};
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
+use crate::broker::{
+    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageOutcome,
+    StorageRequest,
+};
+use crate::chat::{
+    ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    Start,
+};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
 use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey};
+use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{Handshake, NodeCid};
@@ -30,6 +36,8 @@ pub(crate) enum End {
 /// A client as its owner sees it.
 pub(crate) struct Node {
     pub(crate) client: Client,
+    pub(crate) name: Name,
+    pub(crate) account_secret: [u8; 32],
     pub(crate) identity: NodeIdentity,
     pub(crate) path: Path,
     /// Where the broker sees it.
@@ -41,6 +49,12 @@ pub(crate) struct Node {
     pub(crate) connected: bool,
     /// While set, nothing is journaled.
     pub(crate) journal_stalled: bool,
+    /// What is journaled, all of it durable.
+    pub(crate) journal: JournalState,
+    /// After so many more entries nothing is journaled any more.
+    pub(crate) entries_left: Option<usize>,
+    /// The lines in the journal.
+    pub(crate) journaled_lines: Vec<Line>,
 }
 
 /// Everything, at one virtual time.
@@ -59,6 +73,8 @@ pub(crate) struct Pump {
     sent: u64,
     raw_path: Option<Path>,
     raw_inbox: Vec<Bytes>,
+    /// Everything that was sent, for those who watch.
+    pub(crate) seen: Vec<(End, Bytes)>,
 }
 
 pub(crate) fn lobby() -> RoomName {
@@ -83,6 +99,7 @@ impl Pump {
             sent: 0,
             raw_path: None,
             raw_inbox: Vec::new(),
+            seen: Vec::new(),
         };
         pump.broker.set_wall_clock(EPOCH_MS, pump.now);
         pump
@@ -93,10 +110,21 @@ impl Pump {
         let mut pump = Self::new();
         for name in names {
             let node = pump.add(name);
-            pump.nodes[node].client.join(&lobby(), 0, pump.now);
+            pump.nodes[node].client.join(lobby().into(), pump.now);
             pump.run_ms(500);
         }
         pump
+    }
+
+    /// The broker's process dies, and another one with the same key begins with the same store.
+    pub(crate) fn crash_broker(&mut self) {
+        let log = self.store.log_id();
+        let seed = self.rng.fork()[0];
+        self.broker = new_broker(self.broker_secret, log, seed);
+        self.broker
+            .set_wall_clock(EPOCH_MS + self.now.as_millis(), self.now);
+        self.stalled.clear();
+        self.in_flight.clear();
     }
 
     /// The broker's process ends, and another one with the same key begins with an empty store.
@@ -109,10 +137,19 @@ impl Pump {
         self.in_flight.clear();
     }
 
+    /// Hands a datagram to a node as if it came from `path`.
+    pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
+        let client = &mut self.nodes[node].client;
+        client.handle_datagram(path, BytesMut::from(datagram), self.now);
+        self.settle();
+    }
+
     /// A node with a new identity, on its first contact.
     pub(crate) fn add(&mut self, name: &str) -> usize {
-        let identity = NodeIdentity::generate(&mut self.rng);
-        self.add_known(name, identity, None)
+        let (account, device) = (self.rng.bytes(), self.rng.bytes());
+        let node = self.add_known(name, NodeIdentity::from_secrets(account, device), None);
+        self.nodes[node].account_secret = account;
+        node
     }
 
     /// A node with this identity, which knows the broker or not.
@@ -129,12 +166,15 @@ impl Pump {
         let known = broker.map(|key| (key, identity.clone()));
         let config = ClientConfig {
             paths: vec![path],
-            name,
+            name: name.clone(),
             known,
+            restored: JournalState::default(),
         };
         let client = Client::new(config, self.rng.fork(), self.now);
         self.nodes.push(Node {
             client,
+            name,
+            account_secret: [0; 32],
             identity,
             path,
             seen_at: path,
@@ -142,8 +182,28 @@ impl Pump {
             learned: None,
             connected: true,
             journal_stalled: false,
+            journal: JournalState::default(),
+            entries_left: None,
+            journaled_lines: Vec::new(),
         });
         index
+    }
+
+    /// The node's process is killed, and another one begins with what `journal` holds.
+    pub(crate) fn restart_node(&mut self, node: usize, journal: JournalState) {
+        let seed = self.rng.fork();
+        let (now, broker) = (self.now, self.broker.public_key());
+        let node = &mut self.nodes[node];
+        let config = ClientConfig {
+            paths: vec![node.path],
+            name: node.name.clone(),
+            known: Some((broker, node.identity.clone())),
+            restored: journal.clone(),
+        };
+        node.client = Client::new(config, seed, now);
+        node.journal = journal;
+        node.journal_stalled = false;
+        node.entries_left = None;
     }
 
     pub(crate) fn say(&mut self, node: usize, text: &str) {
@@ -189,6 +249,16 @@ impl Pump {
         for request in core::mem::take(&mut self.stalled) {
             let completion = self.store.handle(request);
             self.broker.handle_storage(completion, self.now);
+        }
+        self.settle();
+    }
+
+    /// The store could do nothing of what it was asked while it was stalled.
+    pub(crate) fn fail_stalled(&mut self) {
+        for StorageRequest { id, .. } in core::mem::take(&mut self.stalled) {
+            let outcome = StorageOutcome::Failed;
+            self.broker
+                .handle_storage(StorageCompletion { id, outcome }, self.now);
         }
         self.settle();
     }
@@ -297,9 +367,17 @@ impl Pump {
         }
         let node = &mut self.nodes[index];
         while !node.journal_stalled
+            && node.entries_left != Some(0)
             && let Some(request) = node.client.poll_journal()
         {
             busy = true;
+            if let Some(left) = &mut node.entries_left {
+                *left -= 1;
+            }
+            if let JournalEntry::Received { line, .. } = &request.entry {
+                node.journaled_lines.push((**line).clone());
+            }
+            node.journal.apply(request.entry);
             node.client.handle_journaled(request.id, self.now);
         }
         while let Some(event) = node.client.poll_event() {
@@ -315,6 +393,7 @@ impl Pump {
 
     fn send(&mut self, to: End, node: usize, path: Path, datagram: &[u8]) {
         self.sent += 1;
+        self.seen.push((to, Bytes::copy_from_slice(datagram)));
         if self.nodes[node].connected {
             let at = self.now + Duration::from_millis(LATENCY_MS);
             let datagram = Bytes::copy_from_slice(datagram);
@@ -360,7 +439,11 @@ impl Node {
 
 fn new_broker(secret: [u8; 32], log: LogId, seed: u8) -> Broker {
     let identity = BrokerIdentity::from_secret(secret);
-    Broker::new(BrokerConfig::default(), identity, log, [seed; 32])
+    let config = BrokerConfig {
+        reset_secret: Some(ResetSecret::new([4; 32])),
+        ..BrokerConfig::default()
+    };
+    Broker::new(config, identity, log, [seed; 32])
 }
 
 /// A link to the broker that a test drives by hand, to say what no client would.
@@ -430,6 +513,7 @@ impl Pump {
             side: Side::Node,
             local_cid: cid.into(),
             remote_cid: established.broker.cid.into(),
+            reset_token: Some(established.broker.reset_token),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -464,13 +548,13 @@ impl Pump {
             .send(0, sign_in.encode(), self.now)
             .expect("an open link");
         self.run_raw(raw, 100);
-        let (room, history, presence, resume) = ("lobby".into(), 0, 0, None);
-        let join = RoomFromNode::Join {
-            room,
-            history,
-            presence,
-            resume,
-        };
+        let join = RoomFromNode::Join(Join {
+            room: "lobby".into(),
+            quiet: false,
+            history: 0,
+            presence: 0,
+            start: Start::Tail,
+        });
         raw.link
             .send(1, join.encode(), self.now)
             .expect("an open link");
@@ -502,7 +586,7 @@ impl Pump {
                 match event {
                     LinkEvent::Message { channel, data } => raw.received.push((channel, data)),
                     LinkEvent::Closed { code, .. } => raw.closed = Some(code),
-                    LinkEvent::Silent | LinkEvent::CidRetired { .. } => {}
+                    LinkEvent::Silent | LinkEvent::Reset | LinkEvent::CidRetired { .. } => {}
                 }
             }
         }

@@ -46,6 +46,8 @@ pub enum Situation {
     HalfOpenMadeRoom,
     /// A message had to wait for credit (CRD-2).
     CreditBlocked,
+    /// A node was told that its link is gone (RST-4).
+    LinkReset,
 }
 
 impl Situation {
@@ -53,7 +55,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -73,6 +75,7 @@ impl Situation {
         Self::FeedEvicted,
         Self::HalfOpenMadeRoom,
         Self::CreditBlocked,
+        Self::LinkReset,
     ];
 }
 
@@ -88,6 +91,14 @@ pub fn meet(situation: Situation) {
     let mut met = MET.get();
     met[situation as usize] += 1;
     MET.set(met);
+}
+
+/// How often each was met on this thread since the last call of [`take`], in the order of
+/// [`Situation::ALL`].
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn met() -> [u64; Situation::COUNT] {
+    MET.get()
 }
 
 /// How often each was met on this thread since the last call, in the order of [`Situation::ALL`].

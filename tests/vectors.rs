@@ -7,16 +7,18 @@ use bytes::{Bytes, BytesMut};
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
 use ring::hkdf::{self, HKDF_SHA256, Prk};
 use tertulia::chat::{
-    ControlFromBroker, ControlFromNode, Joined, Kind, LastPublication, Line, LineBase, LogId, Name,
-    NoticeEvent, Publication, Resume, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId,
-    RoomName, WireLine,
+    ControlFromBroker, ControlFromNode, Join, Joined, Kind, LastPublication, Line, LineBase, LogId,
+    Name, NoticeEvent, Publication, Resume, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId,
+    RoomName, Start, WireLine,
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{
     Accepted, AccountKey, BrokerIdentity, BrokerPayload, DeviceKey, Established, Initiator,
     LinkSecrets, NodeIdentity, Opener, Response, Sealer, respond,
 };
-use tertulia::wire::{Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, decode_frames};
+use tertulia::wire::{
+    Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, ResetToken, decode_frames,
+};
 
 const SPEC: &str = include_str!("../SPEC.md");
 
@@ -74,7 +76,7 @@ fn broker() -> BrokerIdentity {
 fn broker_payload() -> BrokerPayload {
     BrokerPayload {
         cid: BROKER_CID,
-        reset_token: [7; 16],
+        reset_token: ResetToken([7; 16]),
         log_id: [8; 16],
     }
 }
@@ -404,13 +406,14 @@ fn assert_from_node(name: &str, message: &RoomFromNode) {
     );
 }
 
-fn join(presence: u64, resume: Option<Resume>) -> RoomFromNode {
-    RoomFromNode::Join {
+fn join(presence: u64, start: Start) -> RoomFromNode {
+    RoomFromNode::Join(Join {
         room: "Lobby".to_owned(),
+        quiet: false,
         history: 10,
         presence,
-        resume,
-    }
+        start,
+    })
 }
 
 /// RUM-1, RUM-2, RUM-3, RUM-6, RUM-7.
@@ -418,7 +421,7 @@ fn join(presence: u64, resume: Option<Resume>) -> RoomFromNode {
 fn a_room_that_begins_agrees() {
     let room = RoomId::of(&RoomName::new("Lobby").expect("a name"));
     assert_eq!(room.0, array("room_id"));
-    assert_from_node("join", &join(0, None));
+    assert_from_node("join", &join(0, Start::Tail));
     let joined = Joined {
         log: LogId([8; 16]),
         room,
@@ -476,5 +479,8 @@ fn a_publication_and_a_resume_after_it_agree() {
     let base = second.base_after(room, &before);
     assert_eq!(base.hash, array("hash_2"));
     let log = LogId([8; 16]);
-    assert_from_node("resume", &join(BEGINNING_MS, Some(Resume { log, base })));
+    assert_from_node(
+        "resume",
+        &join(BEGINNING_MS, Start::After(Resume { log, base })),
+    );
 }

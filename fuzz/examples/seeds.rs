@@ -6,8 +6,8 @@ use std::{env, fs, io, path::PathBuf};
 
 use bytes::Bytes;
 use tertulia::wire::{
-    Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, Retry, VERSION,
-    VersionReply,
+    Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, ResetToken, Retry,
+    VERSION, VersionReply,
 };
 
 fn main() -> io::Result<()> {
@@ -283,6 +283,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             Frame::NewCid {
                 sequence: 2,
                 cid: Cid::from(*b"brokerid"),
+                token: ResetToken(*b"sixteen byte key"),
             },
         ),
         ("retire-cid", Frame::RetireCid { sequence: 0 }),

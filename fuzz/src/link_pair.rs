@@ -192,6 +192,7 @@ fn config(end: End, seed: u8) -> LinkConfig {
     let (send, receive) = secrets;
     let (local_cid, remote_cid) = cids;
     LinkConfig {
+        reset_token: None,
         side,
         local_cid,
         remote_cid,

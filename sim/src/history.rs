@@ -4,12 +4,14 @@
 //! people: the checkers trust neither broker nor node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
 use tertulia::client::EndReason;
 use tertulia::secure::{AccountKey, DeviceKey};
+use tertulia::situation::Situation;
 use tertulia::time::Timestamp;
 
 /// One run of one node's program: a client that dies and comes back has a second life.
@@ -107,6 +109,10 @@ pub enum Observation {
     Ended(Life, EndReason),
     /// The broker starts with a new log.
     NewLog,
+    /// The broker gets so many bytes from an address that will never prove itself.
+    FromStranger(SocketAddr, usize),
+    /// The broker sends so many bytes there; whether they belong to a link.
+    ToStranger(SocketAddr, usize, bool),
 }
 
 /// Everything that the checkers may look at besides the observation at hand. What they are shown
@@ -129,10 +135,16 @@ pub struct History {
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
     /// When the broker last took an authentic packet of an account.
     pub heard: BTreeMap<AccountKey, Timestamp>,
+    /// For how long an account had been silent when the broker last gave it up in a room.
+    pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
     /// What time it is.
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
     pub grace: Duration,
+    /// Whether the network brings everything once, undamaged and in order.
+    pub is_network_perfect: bool,
+    /// How often each situation was met, once all is over.
+    pub met: [u64; Situation::COUNT],
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.

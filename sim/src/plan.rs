@@ -301,24 +301,27 @@ impl Plan {
         faults.chain(talks).chain(absences).max().unwrap_or(0)
     }
 
-    /// What of the plan the turmoil level has: its network, with its faults; nobody dies or leaves,
-    /// and the store does not fail.
+    /// Whether every datagram comes once, undamaged, in order, and finds its receiver.
     #[must_use]
-    pub fn for_the_drivers(mut self) -> Self {
-        self.absences.clear();
-        self.faults.retain(|(_, fault)| match fault {
-            Fault::Cut { .. }
-            | Fault::Burst { .. }
-            | Fault::NewAddress { .. }
-            | Fault::Rebind { .. } => true,
-            Fault::Racer { .. }
-            | Fault::Die { .. }
-            | Fault::SlowStore { .. }
-            | Fault::FailingStore { .. }
-            | Fault::NewLog
-            | Fault::Strangers { .. } => false,
-        });
+    pub fn has_perfect_network(&self) -> bool {
+        self.rates == self.perfect_rates()
+            && self.faults.iter().all(|(_, fault)| is_of_the_store(fault))
+    }
+
+    /// The same people, who say the same, over a network that brings everything once, undamaged and
+    /// in order.
+    #[must_use]
+    pub fn with_perfect_network(mut self) -> Self {
+        self.rates = self.perfect_rates();
+        self.faults.retain(|(_, fault)| is_of_the_store(fault));
         self
+    }
+
+    fn perfect_rates(&self) -> Rates {
+        Rates {
+            latency_ms: self.rates.latency_ms,
+            ..Rates::default()
+        }
     }
 
     /// How many lines are to be typed.
@@ -342,6 +345,10 @@ impl Plan {
         script.sort_by_key(|(at, ..)| *at);
         script.into()
     }
+}
+
+const fn is_of_the_store(fault: &Fault) -> bool {
+    matches!(fault, Fault::SlowStore { .. } | Fault::FailingStore { .. })
 }
 
 fn draw_topology(dice: &mut Dice) -> Topology {

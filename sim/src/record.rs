@@ -1,11 +1,15 @@
 //! The record of a run: everything that happened, shown to the checkers as it happens, and the hash
 //! over it all.
 
+use std::time::Duration;
+
+use tertulia::situation;
 use tertulia::time::Timestamp;
 
 use crate::check::Checkers;
 use crate::fate::mix;
 use crate::history::{History, Observation, Violation};
+use crate::plan::Plan;
 
 /// What a run leaves behind, at either level.
 #[derive(Default)]
@@ -38,6 +42,15 @@ pub enum Trace {
 }
 
 impl Record {
+    /// A record of a run of `plan` in which nothing has happened yet.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let mut record = Self::default();
+        record.history.grace = Duration::from_millis(plan.grace_ms);
+        record.history.is_network_perfect = plan.has_perfect_network();
+        record
+    }
+
     /// Prints everything that happens from now on to stderr.
     pub const fn print(&mut self) {
         self.is_printed = true;
@@ -82,6 +95,7 @@ impl Record {
 
     /// Asks the checkers for what is missing in the end.
     pub fn finish(&mut self, now: Timestamp) {
+        self.history.met = situation::met();
         if let Err(violation) = self.checkers.at_end(&self.history, now) {
             self.violation.get_or_insert(violation);
         }

@@ -10,32 +10,35 @@
 //! the broker, and an outer one that the broker takes for the client. Binding another outer socket
 //! is a change of address.
 
+mod broker;
+mod delayed;
 mod people;
+mod program;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tertulia::broker::{Broker, BrokerConfig};
-use tertulia::chat::{LogId, RoomName};
-use tertulia::driver::{Clock, DatagramSocket, Driver, Immediate};
+use tertulia::broker::BrokerEvent;
+use tertulia::chat::RoomName;
+use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
-use tertulia::rng::SeededRng;
-use tertulia::secure::BrokerIdentity;
 use tertulia::situation;
 use tertulia::time::Timestamp;
+use tertulia::wire::is_data;
 use turmoil::net::UdpSocket;
 
-use crate::history::Observation;
+use self::delayed::Delayed;
+use crate::history::{Life, Observation};
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::run::Outcome;
 use crate::watch::watched;
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, Net, SimStore, WALL_START_MS, seed_of};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, Net, WALL_START_MS};
 
 /// Where the broker listens.
 const BROKER_PORT: u16 = 7000;
@@ -77,8 +80,14 @@ struct Shared {
     net: Net,
     /// The last line that each client has shown, by room.
     shown: BTreeMap<(usize, RoomName), u64>,
+    /// What was typed in a life that goes on, and has no outcome yet.
+    waiting: BTreeSet<(Life, u64)>,
+    /// Who is out of which room for a while.
+    away: BTreeSet<(Life, RoomName)>,
+    /// Whose datagrams come from which address, and which addresses are strangers'.
+    senders: BTreeMap<SocketAddr, usize>,
+    strangers: BTreeSet<SocketAddr>,
     typed: u64,
-    stored: u64,
     lines_shown: u64,
     settled_at: Option<Timestamp>,
 }
@@ -93,38 +102,118 @@ impl State {
     }
 
     fn observe(&self, observation: Observation) {
-        let mut shared = self.lock();
-        match &observation {
-            Observation::Typed(_) => shared.typed += 1,
-            Observation::Stored(..) => shared.stored += 1,
-            Observation::Shown {
-                life, room, line, ..
-            } => {
-                shared.lines_shown += 1;
-                shared.shown.insert((life.client, room.clone()), line.seq);
+        self.lock().observe(observation);
+    }
+
+    fn violate(&self, checker: &'static str, said: String) {
+        self.lock().record.violate(checker, said, now());
+    }
+
+    /// The broker tells its owner who came and went.
+    fn observe_broker(&self, event: BrokerEvent) {
+        match event {
+            BrokerEvent::Joined { name, room } => {
+                self.observe(Observation::Came(room, name.to_string()));
             }
-            _ => {}
+            BrokerEvent::Left {
+                name,
+                room,
+                timed_out,
+            } => self.observe(Observation::Gone(room, name.to_string(), timed_out)),
+            BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
         }
-        shared.record.observe(observation, now());
+    }
+
+    /// The broker gets a datagram.
+    fn observe_from(&self, address: SocketAddr, len: usize) {
+        let mut shared = self.lock();
+        if shared.strangers.contains(&address) {
+            shared.observe(Observation::FromStranger(address, len));
+        }
+    }
+
+    /// The broker sends a datagram.
+    fn observe_to(&self, address: SocketAddr, datagram: &[u8]) {
+        let mut shared = self.lock();
+        if shared.strangers.contains(&address) {
+            let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+            let observation = Observation::ToStranger(address, datagram.len(), is_of_a_link);
+            shared.observe(observation);
+        }
+    }
+
+    /// The broker has taken an authentic packet; who copies one gets it heard all the same.
+    fn note_heard(&self, address: SocketAddr) {
+        let mut shared = self.lock();
+        if let Some(client) = shared.senders.get(&address).copied() {
+            let account = shared.record.history.keys[client].0;
+            shared.record.history.heard.insert(account, now());
+        }
     }
 }
 
 impl Shared {
-    /// Whether all has been said, stored, and shown to everybody.
+    fn new(plan: &Plan) -> Self {
+        Self {
+            record: Record::new(plan),
+            net: Net::new(plan),
+            shown: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            away: BTreeSet::new(),
+            senders: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            typed: 0,
+            lines_shown: 0,
+            settled_at: None,
+        }
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        match &observation {
+            Observation::Typed(typed) => {
+                self.typed += 1;
+                self.waiting.insert((typed.life, typed.handle));
+            }
+            Observation::Stored(life, _, handle, _) | Observation::NotStored(life, _, handle) => {
+                self.waiting.remove(&(*life, *handle));
+            }
+            Observation::Shown {
+                life, room, line, ..
+            } => {
+                self.lines_shown += 1;
+                self.shown.insert((life.client, room.clone()), line.seq);
+            }
+            Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
+                self.shown.remove(&(life.client, room.clone()));
+            }
+            Observation::Died(life) | Observation::Ended(life, _) => {
+                self.waiting.retain(|(whose, _)| whose != life);
+                self.away.retain(|(whose, _)| whose != life);
+                self.shown.retain(|(client, _), _| *client != life.client);
+            }
+            _ => {}
+        }
+        self.record.observe(observation, now());
+    }
+
+    /// Whether all that goes wrong is over, all has been said, stored, and shown to everybody.
     fn is_settled(&self, plan: &Plan) -> bool {
-        let Some(log) = self.record.history.current else {
+        let history = &self.record.history;
+        let Some(log) = history.current else {
             return false;
         };
-        let history = &self.record.history;
-        self.typed == plan.lines()
-            && self.stored == self.typed
-            && history.alive.values().all(|(life, rooms)| {
-                rooms.iter().all(|room| {
-                    let shown = self.shown.get(&(life.client, room.clone())).copied();
-                    let shown = shown.max(history.base(*life, room));
-                    shown == Some(history.log(log, room).len() as u64)
-                })
-            })
+        let has_seen_all = |life: Life, room: &RoomName| {
+            let shown = self.shown.get(&(life.client, room.clone())).copied();
+            let shown = shown.max(history.base(life, room));
+            shown == Some(history.log(log, room).len() as u64)
+        };
+        now() >= Timestamp::from_millis(plan.heals_at_ms())
+            && self.waiting.is_empty()
+            && self.away.is_empty()
+            && history
+                .alive
+                .values()
+                .all(|(life, rooms)| rooms.iter().all(|room| has_seen_all(*life, room)))
     }
 }
 
@@ -134,9 +223,8 @@ fn now() -> Timestamp {
 }
 
 /// A driver's clocks. The wall clock never says the same twice, so that the time of typing names a
-/// line.
-fn clock() -> Clock {
-    let last = Mutex::new(0);
+/// line; what it said `last` outlives the driver.
+fn clock(last: Arc<Mutex<u64>>) -> Clock {
     Clock::with_wall(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = (WALL_START_MS + now().as_millis()).max(*last + 1);
@@ -144,22 +232,21 @@ fn clock() -> Clock {
     })
 }
 
-/// Runs a plan with the real drivers, with a deliberate fault in them if one is given. Of its faults, those of the network are there.
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.saturating_since(now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a plan with the real drivers, with a deliberate fault in them if one is given.
 ///
 /// The record comes with the outcome, for a closer look.
 #[must_use]
 pub fn run(plan: &Plan, mutant: Option<Mutant>) -> (Outcome, Record) {
     mutant::activate(mutant);
     let _of_others = situation::take();
-    let state = State(Arc::new(Mutex::new(Shared {
-        record: Record::default(),
-        net: Net::new(plan),
-        shown: BTreeMap::new(),
-        typed: 0,
-        stored: 0,
-        lines_shown: 0,
-        settled_at: None,
-    })));
+    let state = State(Arc::new(Mutex::new(Shared::new(plan))));
     let mut simulated = Duration::ZERO;
     let ran = watched(|| run_hosts(plan, &state, &mut simulated));
     mutant::activate(None);
@@ -197,7 +284,7 @@ fn run_hosts(plan: &Plan, state: &State, simulated: &mut Duration) -> Result<(),
         .build();
     let (of_broker, broker_plan) = (state.clone(), plan.clone());
     sim.host("broker", move || {
-        broker(broker_plan.clone(), of_broker.clone())
+        broker::run(broker_plan.clone(), of_broker.clone())
     });
     let (of_wire, wire_plan) = (state.clone(), plan.clone());
     sim.host("wire", move || {
@@ -211,31 +298,4 @@ fn run_hosts(plan: &Plan, state: &State, simulated: &mut Duration) -> Result<(),
 
 async fn bind(port: u16) -> io::Result<UdpSocket> {
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await
-}
-
-/// The broker's host. It does not end by itself.
-async fn broker(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
-    let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
-    let identity = BrokerIdentity::generate(&mut rng);
-    let log = LogId(SeededRng::new(seed_of(plan.seed, "log", 0)).bytes());
-    state.lock().record.history.current = Some(log);
-    let config = BrokerConfig {
-        grace: Duration::from_millis(plan.grace_ms),
-    };
-    let broker = Broker::new(config, identity, log, seed_of(plan.seed, "broker", 0));
-    let mut memory = SimStore::new(log, Duration::ZERO, plan.seed);
-    let store = Immediate::new(move |request| {
-        let _at_once = memory.submit(request, now());
-        let (completion, observations) = memory.complete().expect("a request was submitted");
-        for observation in observations {
-            state.observe(observation);
-        }
-        completion
-    });
-    let sockets = vec![SimSocket(bind(BROKER_PORT).await?)];
-    let (driver, mut ends) = Driver::new(broker, sockets, store, clock());
-    let running = tokio::spawn(driver.run());
-    while ends.events.recv().await.is_some() {}
-    running.await?;
-    Ok(())
 }

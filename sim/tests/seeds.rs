@@ -129,3 +129,14 @@ fn the_same_seed_twice_is_the_same_run() {
         assert_ne!(one.trace, 0);
     }
 }
+
+/// LOSS-1: where nothing is lost and nothing overtakes anything, nothing is taken for lost.
+#[test]
+fn a_perfect_network_is_never_suspected_of_a_loss() {
+    let outcomes = for_each_seed(0..100, |seed| {
+        run(&Plan::draw(seed).with_perfect_network(), None).violation
+    });
+    for (seed, violation) in outcomes {
+        assert_eq!(violation, None, "seed {seed}");
+    }
+}

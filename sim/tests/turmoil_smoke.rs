@@ -3,8 +3,9 @@
 use sim::history::Observation;
 use sim::plan::{Fault, Plan, Talk, Way};
 use sim::record::Record;
-use sim::run::for_each_seed;
+use sim::run::{Outcome, for_each_seed};
 use sim::turmoil_world::run;
+use tertulia::mutant::Mutant;
 
 /// How many drawn plans run with the drivers.
 const DRAWN: u64 = 40;
@@ -87,13 +88,72 @@ fn the_same_seed_twice_is_the_same_run_with_the_drivers_too() {
 /// DLV-1 to DLV-8: the drawn plans, as far as they are about the network.
 #[test]
 fn every_promise_holds_under_drawn_plans_with_the_drivers_too() {
-    let outcomes = for_each_seed(0..DRAWN, |seed| {
-        run(&Plan::draw(seed).for_the_drivers(), None).0
-    });
+    let outcomes = for_each_seed(0..DRAWN, |seed| run(&Plan::draw(seed), None).0);
     let mut simulated = 0.0;
     for (seed, outcome) in outcomes {
         assert_eq!(outcome.violation, None, "seed {seed}");
         simulated += outcome.simulated.as_secs_f64();
     }
     println!("{DRAWN} drawn plans, {simulated:.0} simulated seconds");
+}
+
+/// Three people who paste at the same time, over a network without any fault of its own.
+fn pasting(seed: u64) -> Plan {
+    let mut plan = Plan::quiet(seed, 3);
+    plan.workload = (0..3)
+        .map(|client| Talk {
+            client,
+            room: 0,
+            from_ms: 2_000,
+            every_ms: 40,
+            lines: 200,
+            len: 60,
+            is_monotonous: false,
+        })
+        .collect();
+    plan
+}
+
+/// LOSS-1: what the drivers take from the network they hand on. A driver that loses some
+/// of it breaks no promise, because all is sent again; but over a network that loses nothing,
+/// nothing has to be. The machines by themselves know nothing of it.
+#[test]
+fn a_driver_that_drops_every_second_datagram_of_a_batch_is_caught_with_the_drivers_only() {
+    let checker = |outcome: Outcome| outcome.violation.map(|violation| violation.checker);
+    let mutant = Some(Mutant::DropSecondDatagram);
+    for seed in 0..4 {
+        let plan = pasting(seed);
+        assert_eq!(checker(run(&plan, None).0), None);
+        assert_eq!(checker(run(&plan, mutant).0), Some("no_waste"));
+        assert_eq!(checker(sim::run::run(&plan, mutant)), None);
+    }
+}
+
+/// PRS-1, PTH-3: who comes and goes, and what strangers get, is watched with the drivers too.
+#[test]
+fn faults_of_a_broker_are_caught_by_the_same_checkers_with_the_drivers() {
+    let mut plan = pasting(1);
+    plan.grace_ms = 10_000;
+    for talk in &mut plan.workload {
+        (talk.every_ms, talk.lines) = (500, 50);
+    }
+    let dies = Fault::Die {
+        client: 1,
+        back_after_ms: Some(2_000),
+    };
+    let is_copied = Fault::Racer {
+        client: 2,
+        for_ms: 10_000,
+    };
+    plan.faults = vec![(5_000, dies), (12_000, is_copied)];
+    let checker = |mutant| {
+        let violation = run(&plan, mutant).0.violation;
+        violation.map(|violation| violation.checker)
+    };
+    assert_eq!(checker(None), None);
+    assert_eq!(checker(Some(Mutant::ForgetReturn)), Some("no_noise"));
+    assert_eq!(
+        checker(Some(Mutant::NoPathCheck)),
+        Some("strangers_get_little")
+    );
 }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::storage::{Author, StoredLine};
-use crate::chat::{NoticeEvent, RoomFromBroker, WireLine};
+use super::storage::{Author, PresenceRow, StoredLine};
+use crate::chat::{RoomFromBroker, WireLine};
 
 /// The most items that a feed keeps (LIM-5).
 pub const RECENT_LINES_MAX: usize = 1_024;
@@ -50,6 +50,21 @@ impl FeedItem {
             message: message.encode(),
         }
     }
+
+    /// A notice, encoded (PRS-2).
+    pub(super) fn notice(row: &PresenceRow) -> Self {
+        let message = RoomFromBroker::Notice {
+            presence: row.number,
+            event: row.event,
+            author: row.author.number,
+        };
+        Self {
+            seq: row.after_seq + 1,
+            presence: Some(row.number),
+            author: row.author.clone(),
+            message: message.encode(),
+        }
+    }
 }
 
 /// The recent part of one room.
@@ -63,8 +78,6 @@ pub(super) struct Feed {
     covers_from: u64,
     /// The room's last line.
     tail_seq: u64,
-    /// The last notice's presence number.
-    presence: u64,
 }
 
 impl Feed {
@@ -76,12 +89,7 @@ impl Feed {
             first: 0,
             covers_from: tail_seq + 1,
             tail_seq,
-            presence: 0,
         }
-    }
-
-    pub(super) const fn presence(&self) -> u64 {
-        self.presence
     }
 
     /// Whether a member that needs line `seq` next finds it, and all after it, here.
@@ -121,19 +129,11 @@ impl Feed {
         self.push(FeedItem::line(stored));
     }
 
-    /// Appends a notice, with the next presence number (PRS-2, PRS-3).
-    pub(super) fn push_notice(&mut self, event: NoticeEvent, author: Author, wall_ms: u64) {
-        self.presence = (self.presence + 1).max(wall_ms);
-        let message = RoomFromBroker::Notice {
-            presence: self.presence,
-            event,
-            author: author.number,
-        };
+    /// Appends a notice: the store tells of it in its turn among the lines (BRK-5, PRS-2).
+    pub(super) fn push_notice(&mut self, row: &PresenceRow) {
         self.push(FeedItem {
             seq: self.tail_seq + 1,
-            presence: Some(self.presence),
-            author,
-            message: message.encode(),
+            ..FeedItem::notice(row)
         });
     }
 
@@ -161,7 +161,7 @@ pub(super) struct Gone;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Kind, Line, Name};
+    use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName};
     use crate::secure::{AccountKey, DeviceKey};
 
     fn line(seq: u64, len: usize) -> StoredLine {
@@ -187,11 +187,17 @@ mod tests {
     #[test]
     fn notices_keep_their_place_among_the_lines() {
         let mut feed = Feed::new(4);
-        let author = Author::from(&line(5, 1).line);
+        let notice = |event, number, after_seq| PresenceRow {
+            room: RoomName::default(),
+            author: Author::from(&line(5, 1).line),
+            event,
+            number,
+            after_seq,
+        };
         feed.push_line(&line(5, 1));
-        feed.push_notice(NoticeEvent::Joined, author.clone(), 0);
+        feed.push_notice(&notice(NoticeEvent::Joined, 8, 5));
         feed.push_line(&line(6, 1));
-        feed.push_notice(NoticeEvent::Left, author, 0);
+        feed.push_notice(&notice(NoticeEvent::Left, 9, 6));
         let seqs: Vec<_> = (0..4).map(|i| feed.get(i).unwrap().unwrap().seq).collect();
         assert_eq!(seqs, [5, 6, 6, 7]);
         assert_eq!(
@@ -199,21 +205,6 @@ mod tests {
             (0, 1, 3)
         );
         assert!(feed.get(4).unwrap().is_none());
-    }
-
-    /// PRS-3.
-    #[test]
-    fn presence_numbers_rise_even_if_the_clock_falls() {
-        let mut feed = Feed::new(0);
-        let author = Author::from(&line(1, 1).line);
-        let numbers: Vec<u64> = [500, 400, 600]
-            .into_iter()
-            .map(|wall_ms| {
-                feed.push_notice(NoticeEvent::Joined, author.clone(), wall_ms);
-                feed.presence()
-            })
-            .collect();
-        assert_eq!(numbers, [500, 501, 600]);
     }
 
     /// LIM-5, BRK-2.

@@ -142,6 +142,11 @@ impl HalfOpenTable {
         expired
     }
 
+    #[cfg(test)]
+    pub(super) fn cids(&self) -> Vec<BrokerCid> {
+        self.by_cid.keys().copied().collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_cid.len()
     }

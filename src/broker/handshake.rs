@@ -66,7 +66,7 @@ impl Broker {
         let cid = self.fresh_cid();
         let payload = BrokerPayload {
             cid,
-            reset_token: self.rng.bytes(),
+            reset_token: self.resets.secret.token(&cid),
             log_id: self.log.0,
         };
         let response = respond(hello, datagram, &self.identity, payload, self.rng.fork())?;
@@ -123,6 +123,7 @@ impl Broker {
             side: Side::Broker,
             local_cid: local_cid.into(),
             remote_cid: node_cid.into(),
+            reset_token: None,
             path,
             secrets: peer.secrets.clone(),
             seed: self.rng.fork(),
@@ -155,7 +156,10 @@ impl Broker {
             self.after_input(id, now);
             return Ok(handled?);
         }
-        let entry = self.half_open.get_mut(&cid).ok_or(Dropped::UnknownLink)?;
+        let Some(entry) = self.half_open.get_mut(&cid) else {
+            self.reset(path, &cid, datagram.len(), now);
+            return Err(Dropped::UnknownLink);
+        };
         let HalfOpenStage::AwaitData(unconfirmed) = &mut entry.stage else {
             return Err(Dropped::UnknownLink);
         };
@@ -181,6 +185,7 @@ impl Broker {
             Session {
                 link,
                 cids: vec![cid],
+                remembered: None,
                 account: peer.account,
                 device: peer.device,
                 stage: Stage::Unnamed,
@@ -198,8 +203,9 @@ impl Broker {
     /// Gives a node one more connection id to send to, for when it moves (CID-1).
     fn issue_cid(&mut self, id: LinkId) {
         let cid = self.fresh_cid();
+        let token = self.resets.secret.token(&cid);
         if let Some(session) = self.sessions.get_mut(&id)
-            && session.link.issue_cid(cid.into())
+            && session.link.issue_cid(cid.into(), token)
         {
             session.cids.push(cid);
             self.routes.insert(cid, id);

@@ -81,7 +81,9 @@ impl Broker {
                 continue;
             };
             let last_heard = session.link.last_heard();
+            let mut is_quiet = false;
             if let Some(seat) = session.seats.get_mut(&channel) {
+                is_quiet = seat.is_quiet;
                 seat.is_leaving = true;
                 seat.stage = SeatStage::Closed;
                 seat.reply(&RoomFromBroker::Left);
@@ -89,7 +91,21 @@ impl Broker {
             if let Some(room) = self.rooms.get_mut(name) {
                 room.readers.remove(&(link, channel));
             }
-            self.on_departure(name, account, true, last_heard, now);
+            if !is_quiet {
+                self.give_up_seat(name, account, false, last_heard, now);
+            }
+            self.after_input(link, now);
+        }
+    }
+
+    /// The store could not end the membership: the nodes come back and ask again (BRK-5).
+    pub(super) fn on_not_departed(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
+        for (link, _) in self.readers_of(name, account) {
+            if let Some(session) = self.sessions.get_mut(&link) {
+                session
+                    .link
+                    .close(CloseCode::Overloaded, "the store has failed", now);
+            }
             self.after_input(link, now);
         }
     }
@@ -127,7 +143,7 @@ impl Broker {
         let names = room
             .present
             .values()
-            .map(|presence| presence.author.name.as_str().to_owned());
+            .map(|presence| presence.row.author.name.as_str().to_owned());
         let names = listed(names, String::len);
         let total = room.present.len() as u64;
         seat.reply(&RoomFromBroker::Roster { total, names });

@@ -18,7 +18,9 @@ mod feed;
 mod half_open;
 mod handshake;
 mod leaving;
+mod links;
 mod memory;
+mod resets;
 mod room;
 mod seating;
 mod sending;
@@ -34,20 +36,23 @@ use bytes::{Bytes, BytesMut};
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use memory::MemoryStore;
+pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
 };
 
-use crate::chat::{LogId, Name, RoomName};
+use crate::chat::{LogId, Name, NoticeEvent, RoomName};
 use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey};
+use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecret};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use half_open::HalfOpenTable;
+use links::{LinkMemory, Recalls};
+use resets::Resets;
 use room::Room;
 use session::Session;
 
@@ -65,16 +70,20 @@ const READ_LINES_MAX: usize = 64;
 const READ_BYTES_MAX: usize = 65_536;
 
 /// What a broker can be told about itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// How long an account stays present without being heard from (PRS-1).
     pub grace: Duration,
+    /// What reset tokens are made of (RST-1). It has to outlive the broker's process; `None`: one
+    /// that does not, so that nodes find out by themselves that their links are gone.
+    pub reset_secret: Option<ResetSecret>,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(600),
+            reset_secret: None,
         }
     }
 }
@@ -131,6 +140,10 @@ pub enum Reason {
     Grace,
     /// A read that failed is repeated (BRK-5).
     ReadAgain,
+    /// The store is told which links there are (RST-5).
+    Links,
+    /// A link of the life before is reset (RST-5).
+    Recall,
 }
 
 /// Names a link for as long as the broker runs.
@@ -161,6 +174,27 @@ enum Pending {
         room: RoomName,
         account: AccountKey,
     },
+    Links {
+        remember: Vec<LinkRow>,
+        forget: Vec<BrokerCid>,
+    },
+    Absent {
+        room: RoomName,
+        account: AccountKey,
+        event: NoticeEvent,
+    },
+    Open,
+}
+
+/// Whether the store has told yet what was so before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is asked.
+    Asked,
+    /// It could not, and is asked again then (BRK-5).
+    AgainAt(Timestamp),
+    /// It has: people may sign in.
+    Done,
 }
 
 /// The broker's state machine.
@@ -179,6 +213,9 @@ pub struct Broker {
     /// Unix time in ms at monotonic time zero.
     wall_origin_ms: u64,
     half_open: HalfOpenTable,
+    resets: Resets,
+    links: LinkMemory,
+    recalls: Recalls,
     replies: VecDeque<(Path, Bytes)>,
     sessions: BTreeMap<LinkId, Session>,
     next_link: LinkId,
@@ -197,6 +234,7 @@ pub struct Broker {
     /// Seats whose read has failed, by when it is repeated (BRK-5).
     read_again: BTreeSet<(Timestamp, LinkId, u8)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
+    opening: Opening,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: RequestId,
@@ -205,19 +243,25 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without links or rooms.
+    /// A broker without links, which asks its store first who was there before it.
     ///
     /// `log` is the id of the history that its store holds, `seed` all the randomness that it will
     /// ever have.
     #[must_use]
     pub fn new(config: BrokerConfig, identity: BrokerIdentity, log: LogId, seed: Seed) -> Self {
-        Self {
+        let mut rng = SeededRng::new(seed);
+        let reset_secret = config.reset_secret.clone();
+        let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
+        let mut broker = Self {
             config,
             identity,
             log,
-            rng: SeededRng::new(seed),
+            rng,
             wall_origin_ms: 0,
             half_open: HalfOpenTable::default(),
+            resets: Resets::new(reset_secret),
+            links: LinkMemory::default(),
+            recalls: Recalls::default(),
             replies: VecDeque::new(),
             sessions: BTreeMap::new(),
             next_link: 0,
@@ -232,12 +276,15 @@ impl Broker {
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
             next_request: 0,
             events: VecDeque::new(),
             drops: Drops::default(),
-        }
+        };
+        broker.ask(StorageOp::Open, Pending::Open);
+        broker
     }
 
     // ---- getters
@@ -266,6 +313,12 @@ impl Broker {
         (self.sessions.len(), self.half_open.len())
     }
 
+    /// The connection ids of half-open handshakes.
+    #[cfg(test)]
+    pub(crate) fn half_open_cids(&self) -> Vec<BrokerCid> {
+        self.half_open.cids()
+    }
+
     // ---- input
 
     /// Tells the broker what the wall clock says. Lines are stamped with it (RUM-4).
@@ -290,6 +343,9 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
         self.repeat_reads(now);
+        self.repeat_opening(now);
+        self.send_recalls(now);
+        self.tell_links(now);
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let due: Vec<LinkId> = self
             .deadlines
@@ -332,6 +388,8 @@ impl Broker {
         let links: Vec<LinkId> = self.sessions.keys().copied().collect();
         for id in links {
             if let Some(session) = self.sessions.get_mut(&id) {
+                // RST-5: stays remembered, so that the node hears when the broker is back.
+                session.remembered = None;
                 session
                     .link
                     .close(CloseCode::ShuttingDown, "the broker shuts down", now);
@@ -397,7 +455,14 @@ impl Broker {
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let read_again = self.read_again.first();
         let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
-        let all = [link, half_open, grace, read_again].into_iter().flatten();
+        let links = self.links_due().map(|at| (at, Reason::Links));
+        let recall = self.recalls.due().map(|at| (at, Reason::Recall));
+        let opening = match self.opening {
+            Opening::AgainAt(at) => Some((at, Reason::ReadAgain)),
+            Opening::Asked | Opening::Done => None,
+        };
+        let all = [link, half_open, grace, read_again, links, recall, opening];
+        let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
             .map(|(at, reason)| Deadline { at, reason })
     }

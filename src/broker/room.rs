@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::feed::Feed;
-use super::storage::{Author, StoredLine};
-use super::{Broker, BrokerEvent, LinkId};
+use super::seating::ASK_AGAIN_AFTER;
+use super::storage::{Opened, PresenceRow, StorageOp, StorageOutcome, StoredLine};
+use super::{Broker, BrokerEvent, LinkId, Pending};
+use crate::bug;
 use crate::chat::{NoticeEvent, RoomName};
 use crate::secure::AccountKey;
 use crate::time::Timestamp;
@@ -15,20 +17,20 @@ pub(super) struct Room {
     pub(super) feed: Option<Feed>,
     /// The seats from which the feed is read.
     pub(super) readers: BTreeSet<(LinkId, u8)>,
+    /// Who is present, as the store has it.
     pub(super) present: BTreeMap<AccountKey, Presence>,
+    /// From how many sessions each account sits here, or is coming in; quiet ones apart.
+    seats: BTreeMap<AccountKey, usize>,
     /// Storage requests under way: as long as there are any, the room stays.
     pub(super) asking: usize,
 }
 
 /// An account that is present in a room.
 pub(super) struct Presence {
-    pub(super) author: Author,
-    /// From how many sessions.
-    pub(super) seats: usize,
-    /// The last notice before its Joined: it is told nothing older (PRS-3).
-    pub(super) floor: u64,
-    /// When it is taken to have left, if no session comes back (PRS-1).
-    expires: Option<Timestamp>,
+    /// The notice that said so.
+    pub(super) row: PresenceRow,
+    /// When it is taken to have gone, and how, if no session comes back (PRS-1).
+    ends: Option<(Timestamp, NoticeEvent)>,
 }
 
 impl Room {
@@ -37,6 +39,7 @@ impl Room {
             feed: None,
             readers: BTreeSet::new(),
             present: BTreeMap::new(),
+            seats: BTreeMap::new(),
             asking: 0,
         }
     }
@@ -47,6 +50,19 @@ impl Room {
 }
 
 impl Broker {
+    /// Takes what the store knows of the time before this broker: who was present then is
+    /// expected back within the grace (PRS-5).
+    pub(super) fn on_opened(&mut self, opened: Opened, now: Timestamp) {
+        let back_by = now + self.config.grace;
+        for row in opened.presence {
+            let (name, account) = (row.room.clone(), row.author.account);
+            self.rooms.entry(name.clone()).or_insert_with(Room::new);
+            self.set_present(row);
+            self.expect_back_by(back_by, NoticeEvent::TimedOut, &name, account);
+        }
+        self.recall_links(opened.links, now);
+    }
+
     /// Adds a durable line to its room's feed, and gives every reader a turn (BRK-1).
     pub(super) fn on_stored(&mut self, name: &RoomName, stored: &StoredLine) {
         let Some(room) = self.rooms.get_mut(name) else {
@@ -64,41 +80,24 @@ impl Broker {
         self.wake_readers(name);
     }
 
-    /// PRS-1: one more session of `author`'s account sits in the room.
-    pub(super) fn on_arrival(&mut self, name: &RoomName, author: Author, now: Timestamp) {
+    /// PRS-1: one more session of the account sits in the room, or is on its way.
+    pub(super) fn take_seat(&mut self, name: &RoomName, account: AccountKey) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let account = author.account;
-        if let Some(presence) = room.present.get_mut(&account) {
-            presence.seats += 1;
-            if let Some(at) = presence.expires.take() {
-                self.graces.remove(&(at, name.clone(), account));
-            }
+        *room.seats.entry(account).or_default() += 1;
+        if bug!(ForgetReturn) {
             return;
         }
-        let floor = room.feed.as_ref().map_or(0, Feed::presence);
-        room.present.insert(
-            account,
-            Presence {
-                floor,
-                author: author.clone(),
-                seats: 1,
-                expires: None,
-            },
-        );
-        *self.people.entry(account).or_default() += 1;
-        self.events.push_back(BrokerEvent::Joined {
-            name: author.name.clone(),
-            room: name.clone(),
-        });
-        self.announce(name, NoticeEvent::Joined, author, now);
+        if let Some((at, _)) = room.present.get_mut(&account).and_then(|p| p.ends.take()) {
+            self.graces.remove(&(at, name.clone(), account));
+        }
     }
 
-    /// A session of the account no longer sits in the room. If it was the last one, the account
-    /// leaves at once if it `said_bye`, else when the grace, counted from when it was last heard,
-    /// is over (PRS-1).
-    pub(super) fn on_departure(
+    /// A session of the account no longer sits in the room, and will not. If it was the last one,
+    /// the account leaves at once if it `said_bye`, else when the grace, counted from when it was
+    /// last heard, is over (PRS-1).
+    pub(super) fn give_up_seat(
         &mut self,
         name: &RoomName,
         account: AccountKey,
@@ -109,79 +108,181 @@ impl Broker {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let Some(presence) = room.present.get_mut(&account) else {
+        let Some(seats) = room.seats.get_mut(&account) else {
             return;
         };
-        presence.seats = presence.seats.saturating_sub(1);
-        if presence.seats > 0 {
+        *seats -= 1;
+        if *seats > 0 {
             return;
         }
+        room.seats.remove(&account);
         if said_bye {
-            self.leave(name, account, NoticeEvent::Left, now);
+            // Even if the store has not said yet that the account is present: by then it is.
+            self.end_presence(name, account, NoticeEvent::Left, now);
         } else {
-            self.expect_back_by(last_heard + self.config.grace, name, account);
+            let at = last_heard + self.config.grace;
+            self.expect_back_by(at, NoticeEvent::TimedOut, name, account);
         }
     }
 
-    /// PRS-1: nobody has come back within the grace.
+    /// PRS-1: nobody has come back within the grace, or what ends a presence is to be asked again.
     pub(super) fn on_grace_over(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
+        let room = self.rooms.get_mut(name);
+        let presence = room.and_then(|room| room.present.get_mut(&account));
+        let Some((_, event)) = presence.and_then(|presence| presence.ends.take()) else {
+            return;
+        };
         // A session that has not come into the room yet is a sign of life all the same.
         let sessions = self
             .sessions
             .values()
-            .filter(|session| session.is_of(account));
+            .filter(|session| session.is_of(account) && !session.is_quiet());
         let heard = sessions.map(|session| session.link.last_heard()).max();
         match heard.map(|heard| heard + self.config.grace) {
-            Some(at) if at > now => self.expect_back_by(at, name, account),
-            _ => self.leave(name, account, NoticeEvent::TimedOut, now),
+            Some(at) if at > now && event == NoticeEvent::TimedOut && !bug!(ForgetReturn) => {
+                self.expect_back_by(at, event, name, account);
+            }
+            _ => self.end_presence(name, account, event, now),
         }
     }
 
-    /// The account is taken to have left at `at`, unless it comes back.
-    fn expect_back_by(&mut self, at: Timestamp, name: &RoomName, account: AccountKey) {
+    /// The account is taken to have gone at `at`, unless it comes back.
+    fn expect_back_by(
+        &mut self,
+        at: Timestamp,
+        event: NoticeEvent,
+        name: &RoomName,
+        account: AccountKey,
+    ) {
         let room = self.rooms.get_mut(name);
         if let Some(presence) = room.and_then(|room| room.present.get_mut(&account)) {
-            presence.expires = Some(at);
+            if let Some((old, _)) = presence.ends.replace((at, event)) {
+                self.graces.remove(&(old, name.clone(), account));
+            }
             self.graces.insert((at, name.clone(), account));
         }
     }
 
-    fn leave(&mut self, name: &RoomName, account: AccountKey, event: NoticeEvent, now: Timestamp) {
-        let Some(room) = self.rooms.get_mut(name) else {
-            return;
-        };
-        let Some(presence) = room.present.remove(&account) else {
-            return;
-        };
-        if let Some(at) = presence.expires {
+    /// Asks the store to record that the account has gone. Nobody is told before it has (BRK-1).
+    pub(super) fn end_presence(
+        &mut self,
+        name: &RoomName,
+        account: AccountKey,
+        event: NoticeEvent,
+        now: Timestamp,
+    ) {
+        let room = self.rooms.get_mut(name);
+        if let Some(presence) = room.and_then(|room| room.present.get_mut(&account))
+            && let Some((at, _)) = presence.ends.take()
+        {
             self.graces.remove(&(at, name.clone(), account));
         }
-        if let Some(rooms) = self.people.get_mut(&account) {
-            *rooms -= 1;
-            if *rooms == 0 {
-                self.people.remove(&account);
+        let op = StorageOp::Absent {
+            room: name.clone(),
+            account,
+            event,
+            presence: self.wall_ms(now),
+        };
+        let room = name.clone();
+        let pending = Pending::Absent {
+            room,
+            account,
+            event,
+        };
+        if self.ask(op, pending).is_none() {
+            self.expect_back_by(now + ASK_AGAIN_AFTER, event, name, account);
+        } else if let Some(room) = self.rooms.get_mut(name) {
+            room.asking += 1;
+        }
+    }
+
+    /// The store has recorded that the account has gone, or could not.
+    pub(super) fn on_absented(
+        &mut self,
+        name: &RoomName,
+        account: AccountKey,
+        event: NoticeEvent,
+        outcome: StorageOutcome,
+        now: Timestamp,
+    ) {
+        match outcome {
+            StorageOutcome::Absented(Some(row)) => self.on_left(*row),
+            StorageOutcome::Absented(None) => {}
+            _ => {
+                let room = self.rooms.get(name);
+                if room.is_some_and(|room| !room.seats.contains_key(&account)) {
+                    self.expect_back_by(now + ASK_AGAIN_AFTER, event, name, account);
+                }
             }
         }
-        if event == NoticeEvent::TimedOut {
+    }
+
+    /// The account has become present (PRS-1): it is told to all.
+    pub(super) fn on_came(&mut self, row: PresenceRow, now: Timestamp) {
+        let (name, account) = (row.room.clone(), row.author.account);
+        self.set_present(row.clone());
+        self.events.push_back(BrokerEvent::Joined {
+            name: row.author.name.clone(),
+            room: name.clone(),
+        });
+        self.announce(&row);
+        let room = self.rooms.get(&name);
+        if room.is_some_and(|room| !room.seats.contains_key(&account)) {
+            // The session that asked is gone again.
+            let at = now + self.config.grace;
+            self.expect_back_by(at, NoticeEvent::TimedOut, &name, account);
+        }
+    }
+
+    fn set_present(&mut self, row: PresenceRow) {
+        let Some(room) = self.rooms.get_mut(&row.room) else {
+            return;
+        };
+        let account = row.author.account;
+        let presence = Presence { row, ends: None };
+        if room.present.insert(account, presence).is_none() {
+            *self.people.entry(account).or_default() += 1;
+        }
+    }
+
+    /// The account has ceased to be present (PRS-1): it is told to all.
+    pub(super) fn on_left(&mut self, row: PresenceRow) {
+        let (name, account) = (row.room.clone(), row.author.account);
+        let Some(room) = self.rooms.get_mut(&name) else {
+            return;
+        };
+        if let Some(presence) = room.present.remove(&account) {
+            if let Some((at, _)) = presence.ends {
+                self.graces.remove(&(at, name.clone(), account));
+            }
+            if let Some(rooms) = self.people.get_mut(&account) {
+                *rooms -= 1;
+                if *rooms == 0 {
+                    self.people.remove(&account);
+                }
+            }
+        }
+        let timed_out = row.event == NoticeEvent::TimedOut;
+        if timed_out {
             crate::sometimes!(TimedOut);
         }
         self.events.push_back(BrokerEvent::Left {
-            name: presence.author.name.clone(),
+            name: row.author.name.clone(),
             room: name.clone(),
-            timed_out: event == NoticeEvent::TimedOut,
+            timed_out,
         });
-        self.announce(name, event, presence.author, now);
-        self.forget_if_unused(name);
+        self.announce(&row);
+        self.forget_if_unused(&name);
     }
 
     /// PRS-2: tells all who are in the room.
-    fn announce(&mut self, name: &RoomName, event: NoticeEvent, author: Author, now: Timestamp) {
-        let wall_ms = self.wall_ms(now);
-        let Some(feed) = self.rooms.get_mut(name).and_then(|room| room.feed.as_mut()) else {
+    fn announce(&mut self, row: &PresenceRow) {
+        let room = self.rooms.get_mut(&row.room);
+        let Some(feed) = room.and_then(|room| room.feed.as_mut()) else {
             return;
         };
-        feed.push_notice(event, author, wall_ms);
-        self.wake_readers(name);
+        feed.push_notice(row);
+        self.wake_readers(&row.room);
     }
 
     fn wake_readers(&mut self, name: &RoomName) {

@@ -11,8 +11,8 @@ use super::session::{Cursor, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
-    ControlFromNode, HistoryPolicy, Joined, Kind, Publication, Recorded, Refusal, Resume,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, check_body,
+    ControlFromNode, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
 use crate::time::Timestamp;
@@ -21,9 +21,9 @@ use crate::time::Timestamp;
 /// a window before a GAP (PUB-8).
 const PUBLISHING_MAX: usize = 256;
 
-/// How long after a read that failed the same is read again: a store that fails fast must not keep
-/// the broker busy (BRK-3, BRK-5).
-const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long after the store has failed the same is asked again: a store that fails fast must not
+/// keep the broker busy (BRK-3, BRK-5).
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A rule that the node broke; its link is closed with these words (LIF-4).
 pub(super) type Broken = &'static str;
@@ -39,7 +39,8 @@ impl Broker {
                     crate::sometimes!(CidRetired);
                     self.on_cid_retired(id, cid);
                 }
-                LinkEvent::Silent => {}
+                // The one is a node's business, the other is told to nodes alone.
+                LinkEvent::Silent | LinkEvent::Reset => {}
             }
         }
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -59,6 +60,7 @@ impl Broker {
             self.forget_link(id);
             return;
         }
+        self.note_link(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -79,12 +81,7 @@ impl Broker {
             Err("a room before signing in")
         } else {
             match RoomFromNode::decode(data) {
-                Ok(RoomFromNode::Join {
-                    room,
-                    history,
-                    presence,
-                    resume,
-                }) => self.on_join(id, channel, &room, history, presence, resume, now),
+                Ok(RoomFromNode::Join(join)) => self.on_join(id, channel, join, now),
                 Ok(RoomFromNode::Leave) => self.on_leave(id, channel, now),
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
                 Ok(RoomFromNode::Publish(publication)) => {
@@ -103,15 +100,11 @@ impl Broker {
 
     // ---- joining
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
     fn on_join(
         &mut self,
         id: LinkId,
         channel: u8,
-        room: &str,
-        history: u64,
-        presence: u64,
-        resume: Option<Resume>,
+        join: Join,
         now: Timestamp,
     ) -> Result<(), Broken> {
         let now_ms = self.wall_ms(now);
@@ -125,7 +118,7 @@ impl Broker {
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
         }
-        let (room, refusal) = match RoomName::new(room) {
+        let (room, refusal) = match RoomName::new(&join.room) {
             Ok(name) if session.channel_of(&name).is_some() => (name, Some(Refusal::AlreadyJoined)),
             Ok(name) if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&name) => {
                 (name, Some(Refusal::TooManyRooms))
@@ -136,9 +129,11 @@ impl Broker {
         let stage = if refusal.is_some() {
             SeatStage::Closed
         } else {
-            SeatStage::Entering { presence }
+            SeatStage::Entering {
+                presence: join.presence,
+            }
         };
-        let mut seat = Seat::new(room.clone(), stage);
+        let mut seat = Seat::new(room.clone(), stage, join.quiet);
         if let Some(refusal) = refusal {
             refuse_join(&mut seat, refusal);
             session.seats.insert(channel, seat);
@@ -150,16 +145,20 @@ impl Broker {
             account: session.account,
             device: session.device,
             name: account_name,
-            start: resume.map_or(Start::Tail, Start::After),
-            history,
-            seen: presence,
-            presence: Some(now_ms),
+            start: join.start,
+            history: join.history,
+            seen: join.presence,
+            presence: (!join.quiet).then_some(now_ms),
             now_ms,
         };
+        let account = session.account;
         self.rooms
             .entry(room.clone())
             .or_insert_with(Room::new)
             .asking += 1;
+        if !join.quiet {
+            self.take_seat(&room, account);
+        }
         if self
             .ask(
                 op,
@@ -171,23 +170,26 @@ impl Broker {
             )
             .is_none()
         {
-            self.refuse_entry(id, channel, &room);
+            self.refuse_entry(id, channel, &room, now);
         }
         Ok(())
     }
 
     /// The store cannot answer now: the seat is given up, so that the node may try again on
     /// another channel.
-    fn refuse_entry(&mut self, id: LinkId, channel: u8, room: &RoomName) {
-        self.done_asking(room);
-        let seat = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
-        if let Some(seat) = seat {
+    fn refuse_entry(&mut self, id: LinkId, channel: u8, name: &RoomName, now: Timestamp) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Some(seat) = session.seats.get_mut(&channel)
+        {
             seat.stage = SeatStage::Closed;
             refuse_join(seat, Refusal::RetryLater);
+            let (account, is_quiet) = (session.account, seat.is_quiet);
+            let last_heard = session.link.last_heard();
+            if !is_quiet {
+                self.give_up_seat(name, account, false, last_heard, now);
+            }
         }
+        self.done_asking(name);
         self.mark_ready(id);
     }
 
@@ -213,30 +215,31 @@ impl Broker {
         if let Some(joined) = &entered.joined {
             self.on_stored(name, joined);
         }
-        let seen = self
-            .rooms
-            .get(name)
-            .and_then(|room| room.feed.as_ref())
-            .map_or(0, Feed::presence);
-        let own = self
-            .rooms
-            .get(name)
-            .and_then(|room| room.present.get(&entered.author.account));
-        let own_floor = own.map_or(0, |presence| presence.floor);
-        let seat = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+        let account = entered.author.account;
+        let is_new = entered.notice.is_some();
+        let room = self.rooms.get(name);
+        let own = room.and_then(|room| room.present.get(&account));
+        let own = own.map(|presence| presence.row.number);
+        let own = entered.notice.as_ref().map(|row| row.number).or(own);
+        if let Some(row) = entered.notice {
+            // Told even if the session is gone again: the store has it.
+            self.on_came(row, now);
+        }
+        let session = self.sessions.get_mut(&id);
+        let seat = session.and_then(|s| s.seats.get_mut(&channel));
         let Some(seat) = seat else { return };
         let SeatStage::Entering { presence } = seat.stage else {
             return;
         };
-        // A node that goes on gets the notices it has not seen; one that is new gets only its own
-        // and later ones (PRS-3).
-        let presence_floor = if entered.resume == ResumeOutcome::Resumed {
-            presence.min(seen).max(own_floor)
-        } else {
-            seen
+        // A node that goes on gets the notices it has not seen, but none from before it became
+        // present; one that is new gets only its own and later ones (PRS-3).
+        let own_floor = own.filter(|_| !seat.is_quiet).map(|own| own - 1);
+        let presence_floor = match entered.resume {
+            ResumeOutcome::Resumed => presence.min(entered.presence).max(own_floor.unwrap_or(0)),
+            ResumeOutcome::Fresh | ResumeOutcome::Fork if is_new => {
+                own_floor.unwrap_or(entered.presence)
+            }
+            ResumeOutcome::Fresh | ResumeOutcome::Fork => entered.presence,
         };
         seat.reply(&RoomFromBroker::Joined(Joined {
             log: entered.log,
@@ -253,12 +256,12 @@ impl Broker {
         seat.stage = SeatStage::In(Cursor {
             next_seq,
             presence_floor,
+            missed: entered.missed.into(),
             place,
         });
         if let Some(room) = self.rooms.get_mut(name) {
             room.readers.insert((id, channel));
         }
-        self.on_arrival(name, entered.author, now);
     }
 
     // ---- publishing
@@ -390,7 +393,7 @@ impl Broker {
                         self.on_entered(link, channel, &room, *entered, now);
                         self.done_asking(&room);
                     }
-                    _ => self.refuse_entry(link, channel, &room),
+                    _ => self.refuse_entry(link, channel, &room, now),
                 }
                 self.after_input(link, now);
             }
@@ -405,14 +408,33 @@ impl Broker {
                 self.after_input(link, now);
             }
             Pending::Leave { room, account } => {
-                if let StorageOutcome::Departed(line) = outcome {
-                    if let Some(departed) = line {
-                        self.on_stored(&room, &departed.line);
+                match outcome {
+                    StorageOutcome::Departed(departed) => {
+                        if let Some(departed) = departed {
+                            self.on_stored(&room, &departed.line);
+                            departed
+                                .notice
+                                .into_iter()
+                                .for_each(|row| self.on_left(row));
+                        }
+                        self.on_departed(&room, account, now);
                     }
-                    self.on_departed(&room, account, now);
+                    _ => self.on_not_departed(&room, account, now),
                 }
                 self.done_asking(&room);
             }
+            Pending::Links { remember, forget } => {
+                self.on_links_told(&remember, &forget, &outcome);
+            }
+            Pending::Absent {
+                room,
+                account,
+                event,
+            } => {
+                self.on_absented(&room, account, event, outcome, now);
+                self.done_asking(&room);
+            }
+            Pending::Open => self.on_open_outcome(outcome, now),
             Pending::Read {
                 link,
                 channel,
@@ -446,8 +468,7 @@ impl Broker {
             fetched.extend(lines);
         } else {
             // Still reading, as far as anybody else is concerned (BRK-5).
-            self.read_again
-                .insert((now + READ_AGAIN_AFTER, id, channel));
+            self.read_again.insert((now + ASK_AGAIN_AFTER, id, channel));
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::feed::{Feed, FeedItem};
-use super::session::{Place, Seat, SeatStage, Session};
+use super::session::{Cursor, Place, Seat, SeatStage, Session};
 use super::storage::StorageOp;
 use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
 use crate::chat::RoomName;
@@ -55,8 +55,8 @@ impl Broker {
         };
         let Some(feed) = &room.feed else { return };
         loop {
-            let (item, introduction) = match next_item(seat, feed) {
-                Next::Item(item, introduction) => (item, introduction),
+            let (item, source) = match next_item(seat, feed) {
+                Next::Item(item, source) => (item, source),
                 Next::Nothing => return,
                 Next::Read(from) => {
                     let name = seat.room.clone();
@@ -64,6 +64,7 @@ impl Broker {
                     return;
                 }
             };
+            let introduction = seat.introduction(&item.author);
             let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
             // Both or neither, so that an introduction is never wasted.
             if !link.can_send(channel, introduction_len + item.message.len()) {
@@ -81,7 +82,7 @@ impl Broker {
             if link.send(channel, item.message.clone(), now).is_err() {
                 return;
             }
-            advance(seat, &item);
+            advance(seat, &item, source);
         }
     }
 
@@ -128,12 +129,21 @@ impl Broker {
 
 /// What a seat gets next.
 enum Next {
-    /// This, after the introduction if there is one.
-    Item(FeedItem, Option<Bytes>),
+    /// This.
+    Item(FeedItem, Source),
     /// Nothing now.
     Nothing,
     /// Lines from this one on must be read from the store first.
     Read(u64),
+}
+
+/// Where it comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The seat's place in the room.
+    Place,
+    /// The notices that it has missed.
+    Missed,
 }
 
 /// Finds out what `seat` gets next, moving between feed and store as need be.
@@ -142,16 +152,15 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
         let SeatStage::In(cursor) = &mut seat.stage else {
             return Next::Nothing;
         };
+        if let Some(item) = next_missed(cursor, feed) {
+            return Next::Item(item, Source::Missed);
+        }
         match &mut cursor.place {
             Place::Live(index) => match feed.get(*index) {
                 Ok(Some(item)) if item.presence.is_some_and(|p| p <= cursor.presence_floor) => {
                     *index += 1;
                 }
-                Ok(Some(item)) => {
-                    let item = item.clone();
-                    let introduction = seat.introduction(&item.author);
-                    return Next::Item(item, introduction);
-                }
+                Ok(Some(item)) => return Next::Item(item.clone(), Source::Place),
                 Ok(None) => return Next::Nothing,
                 Err(_gone) => {
                     cursor.place = Place::Replay {
@@ -162,9 +171,7 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
             },
             Place::Replay { fetched, reading } => {
                 if let Some(stored) = fetched.front() {
-                    let item = FeedItem::line(stored);
-                    let introduction = seat.introduction(&item.author);
-                    return Next::Item(item, introduction);
+                    return Next::Item(FeedItem::line(stored), Source::Place);
                 }
                 if feed.covers(cursor.next_seq) {
                     cursor.place = Place::Live(feed.index_of(cursor.next_seq));
@@ -178,8 +185,26 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
     }
 }
 
+/// The next notice that was missed, if its turn has come: all lines before it have been handed
+/// over, and the feed has nothing older.
+fn next_missed(cursor: &mut Cursor, feed: &Feed) -> Option<FeedItem> {
+    let floor = cursor.presence_floor;
+    while cursor.missed.front().is_some_and(|row| row.number <= floor) {
+        cursor.missed.pop_front();
+    }
+    let row = cursor.missed.front()?;
+    let in_feed = match &cursor.place {
+        Place::Live(index) => feed.get(*index).ok().flatten(),
+        Place::Replay { .. } => None,
+    };
+    let is_older = |number: u64| floor < number && number < row.number;
+    let waits_for_feed = in_feed.and_then(|item| item.presence).is_some_and(is_older);
+    let is_due = row.after_seq < cursor.next_seq && !waits_for_feed;
+    is_due.then(|| FeedItem::notice(row))
+}
+
 /// The link has taken `item`.
-fn advance(seat: &mut Seat, item: &FeedItem) {
+fn advance(seat: &mut Seat, item: &FeedItem, source: Source) {
     let SeatStage::In(cursor) = &mut seat.stage else {
         return;
     };
@@ -188,6 +213,7 @@ fn advance(seat: &mut Seat, item: &FeedItem) {
         None => cursor.next_seq = item.seq + 1,
     }
     match &mut cursor.place {
+        _ if source == Source::Missed => {}
         Place::Live(index) => *index += 1,
         Place::Replay { fetched, .. } => {
             fetched.pop_front();

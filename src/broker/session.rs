@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::storage::{Author, StoredLine};
+use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
 use crate::chat::{Name, RoomFromBroker, RoomName};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub(super) link: Link,
     /// The connection ids that lead to it (CID-1).
     pub(super) cids: Vec<BrokerCid>,
+    /// What the store remembers, or will, of where it leads (RST-5).
+    pub(super) remembered: Option<LinkRow>,
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,
@@ -34,6 +36,8 @@ pub(super) struct Session {
 pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
+    /// The store is to be asked whether the name is free, once it has opened.
+    Early(Name),
     /// The store is asked whether the name is free.
     Registering,
     /// Signed in.
@@ -50,6 +54,8 @@ pub(super) struct Seat {
     pub(super) replies: VecDeque<Bytes>,
     /// The account is leaving the room, or has left it: whatever else comes here has crossed that.
     pub(super) is_leaving: bool,
+    /// It makes nobody present (RUM-14).
+    pub(super) is_quiet: bool,
     /// Publications that are with the store.
     pub(super) publishing: usize,
     introduced: BTreeSet<u64>,
@@ -74,6 +80,8 @@ pub(super) struct Cursor {
     pub(super) next_seq: u64,
     /// Notices up to this one are not for it (PRS-3).
     pub(super) presence_floor: u64,
+    /// Notices that it has missed and that the feed may not have (PRS-3).
+    pub(super) missed: VecDeque<PresenceRow>,
     pub(super) place: Place,
 }
 
@@ -95,13 +103,18 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed | Stage::Early(_) | Stage::Registering | Stage::Ended => None,
         }
     }
 
     /// Whether it is a session of `account` that has not ended.
     pub(super) fn is_of(&self, account: AccountKey) -> bool {
         self.account == account && !matches!(self.stage, Stage::Ended)
+    }
+
+    /// Whether it sits in rooms, and in all of them quietly (RUM-14).
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.seats.is_empty() && self.seats.values().all(|seat| seat.is_quiet)
     }
 
     /// The channel on which `room` is joined.
@@ -121,10 +134,11 @@ impl Session {
 }
 
 impl Seat {
-    pub(super) const fn new(room: RoomName, stage: SeatStage) -> Self {
+    pub(super) const fn new(room: RoomName, stage: SeatStage, is_quiet: bool) -> Self {
         Self {
             room,
             stage,
+            is_quiet,
             replies: VecDeque::new(),
             is_leaving: false,
             publishing: 0,

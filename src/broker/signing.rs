@@ -1,10 +1,10 @@
 //! Signing in and out: who a session is, and what its end means (SPEC.md section 9.1).
 
-use super::session::{SeatStage, Stage};
+use super::seating::{ASK_AGAIN_AFTER, Broken};
+use super::session::Stage;
 use super::storage::{StorageOp, StorageOutcome};
-use super::{Broker, LinkId, Pending};
-use crate::broker::seating::Broken;
-use crate::chat::{ControlFromBroker, ControlFromNode, Name, Refusal, RoomName};
+use super::{Broker, LinkId, Opening, Pending};
+use crate::chat::{ControlFromBroker, ControlFromNode, Name, NoticeEvent, Refusal, RoomName};
 use crate::link::CloseCode;
 use crate::time::Timestamp;
 
@@ -20,7 +20,6 @@ impl Broker {
         };
         match (message, &session.stage) {
             (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
-                let (account, device) = (session.account, session.device);
                 let name = match Name::new(&name) {
                     Ok(name) => name,
                     Err(error) => {
@@ -28,15 +27,8 @@ impl Broker {
                         return Ok(());
                     }
                 };
-                let op = StorageOp::Register {
-                    account,
-                    device,
-                    name,
-                };
-                match self.ask(op, Pending::Register { link: id }) {
-                    Some(_) => self.set_stage(id, Stage::Registering),
-                    None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
-                }
+                self.set_stage(id, Stage::Early(name));
+                self.register(id);
                 Ok(())
             }
             (ControlFromNode::Bye, Stage::Named(_)) => {
@@ -59,6 +51,51 @@ impl Broker {
             }
             (ControlFromNode::SignIn { .. }, _) => Err("signed in already"),
             (ControlFromNode::Bye, _) => Err("goodbye while signing in"),
+        }
+    }
+
+    /// Asks the store whether the session may have its name, as soon as the store has opened.
+    fn register(&mut self, id: LinkId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Stage::Early(name) = &session.stage else {
+            return;
+        };
+        if self.opening != Opening::Done {
+            return;
+        }
+        let op = StorageOp::Register {
+            account: session.account,
+            device: session.device,
+            name: name.clone(),
+        };
+        match self.ask(op, Pending::Register { link: id }) {
+            Some(_) => self.set_stage(id, Stage::Registering),
+            None => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+        }
+    }
+
+    /// The store has told what was so before, or could not (BRK-8).
+    pub(super) fn on_open_outcome(&mut self, outcome: StorageOutcome, now: Timestamp) {
+        let StorageOutcome::Opened(opened) = outcome else {
+            self.opening = Opening::AgainAt(now + ASK_AGAIN_AFTER);
+            return;
+        };
+        self.opening = Opening::Done;
+        self.on_opened(*opened, now);
+        let early: Vec<LinkId> = self.sessions.keys().copied().collect();
+        for id in early {
+            self.register(id);
+            self.mark_ready(id);
+        }
+    }
+
+    /// Asks the store again if that is due (BRK-5).
+    pub(super) fn repeat_opening(&mut self, now: Timestamp) {
+        if matches!(self.opening, Opening::AgainAt(at) if at <= now) {
+            self.opening = Opening::Asked;
+            self.ask(StorageOp::Open, Pending::Open);
         }
     }
 
@@ -127,6 +164,7 @@ impl Broker {
         session.stage = Stage::Ended;
         let (account, device, last_heard) =
             (session.account, session.device, session.link.last_heard());
+        let is_quiet = session.is_quiet();
         let seats = core::mem::take(&mut session.seats);
         if self.devices.get(&device) == Some(&id) {
             self.devices.remove(&device);
@@ -135,17 +173,17 @@ impl Broker {
             if let Some(room) = self.rooms.get_mut(&seat.room) {
                 room.readers.remove(&(id, channel));
             }
-            if matches!(seat.stage, SeatStage::In(_)) {
-                self.on_departure(&seat.room, account, said_bye, last_heard, now);
+            if seat.is_open() && !seat.is_quiet {
+                self.give_up_seat(&seat.room, account, said_bye, last_heard, now);
             }
             self.forget_if_unused(&seat.room);
         }
-        if said_bye {
+        if said_bye && !is_quiet {
             // Where an older link left the account present, goodbye holds too (SGN-5).
             let lingering = self.graces.iter().filter(|(_, _, who)| *who == account);
             let rooms: Vec<RoomName> = lingering.map(|(_, room, _)| room.clone()).collect();
             for room in rooms {
-                self.on_departure(&room, account, true, last_heard, now);
+                self.end_presence(&room, account, NoticeEvent::Left, now);
             }
         }
     }
@@ -156,6 +194,9 @@ impl Broker {
         };
         for cid in &session.cids {
             self.routes.remove(cid);
+        }
+        if let Some(row) = session.remembered {
+            self.links.forget(row.cid);
         }
         if let Some(at) = session.deadline {
             self.deadlines.remove(&(at, id));

@@ -5,11 +5,13 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::chat::{ControlFromNode, Kind, Publication, Refusal, RoomFromNode};
-use crate::client::{ClientEvent, EndReason};
+use crate::chat::{ControlFromNode, Join, Kind, Publication, Refusal, RoomFromNode, Start};
+use crate::client::{ClientEvent, EndReason, JoinOptions};
 use crate::drops::Dropped;
 use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
+
+mod presence;
 
 /// DLV-1, DLV-3, DLV-5, PRS-1, PRS-4, RUM-7, SGN-5: the conversation that everything grew from.
 #[test]
@@ -47,7 +49,7 @@ fn a_taken_name_is_refused_and_nobody_else_notices() {
     let mut pump = Pump::with(&["ada"]);
     let events = pump.nodes[0].events.len();
     let thief = pump.add("ADA");
-    pump.nodes[thief].client.join(&lobby(), 0, pump.now);
+    pump.nodes[thief].client.join(lobby().into(), pump.now);
     pump.run_ms(500);
     let taken = |r: &EndReason| {
         matches!(
@@ -100,7 +102,7 @@ fn a_device_that_returns_replaces_its_older_link_in_silence() {
     let identity = pump.nodes[0].identity.clone();
     let key = pump.broker.public_key();
     let again = pump.add_known("ada", identity, Some(key));
-    pump.nodes[again].client.join(&lobby(), 0, pump.now);
+    pump.nodes[again].client.join(lobby().into(), pump.now);
     pump.run_ms(1_000);
     assert_eq!(pump.nodes[0].end(), Some(&EndReason::Replaced));
     assert_eq!(pump.nodes[1].notices(), notices);
@@ -129,7 +131,7 @@ fn a_quiet_node_is_not_taken_for_dead_under_a_short_grace() {
     pump.broker.config.grace = Duration::from_secs(2);
     for name in ["ada", "bob"] {
         let node = pump.add(name);
-        pump.nodes[node].client.join(&lobby(), 0, pump.now);
+        pump.nodes[node].client.join(lobby().into(), pump.now);
     }
     pump.run_ms(120_000);
     assert_eq!(pump.broker.people(), 2);
@@ -239,9 +241,15 @@ fn a_newcomer_sees_as_much_history_as_it_asks_for() {
     }
     pump.run_ms(500);
     let new = pump.add("bob");
-    pump.nodes[new].client.join(&lobby(), 2, pump.now);
+    pump.nodes[new].client.join(
+        JoinOptions {
+            history: 2,
+            ..lobby().into()
+        },
+        pump.now,
+    );
     let newer = pump.add("cleo");
-    pump.nodes[newer].client.join(&lobby(), 0, pump.now);
+    pump.nodes[newer].client.join(lobby().into(), pump.now);
     pump.run_ms(500);
     assert_eq!(pump.heard(new), ["ada: 4", "ada: 5"]);
     assert_eq!(pump.heard(newer), [""; 0]);
@@ -369,13 +377,13 @@ fn a_second_join_and_a_bad_room_name_are_refused() {
     let mut raw = pump.raw_link();
     pump.enter_raw(&mut raw, "ada");
     for (channel, room) in [(2, "LOBBY"), (3, "a:b")] {
-        let (history, presence, resume) = (0, 0, None);
-        let join = RoomFromNode::Join {
+        let join = RoomFromNode::Join(Join {
             room: room.into(),
-            history,
-            presence,
-            resume,
-        };
+            quiet: false,
+            history: 0,
+            presence: 0,
+            start: Start::Tail,
+        });
         raw.link.send(channel, join.encode(), pump.now).unwrap();
     }
     pump.run_raw(&mut raw, 500);
@@ -415,7 +423,7 @@ fn too_many_rooms_are_refused() {
         pump.broker.rooms.insert(name, room);
     }
     let one_more = RoomName::new("one more").unwrap();
-    pump.nodes[0].client.join(&one_more, 0, pump.now);
+    pump.nodes[0].client.join(one_more.clone().into(), pump.now);
     pump.run_ms(500);
     let refused = |e: &ClientEvent| {
         matches!(

@@ -8,12 +8,12 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Kind, LastPublication, LineBase, LogId, Publication, Refusal, RoomId};
+use super::{Join, Joined, Kind, Publication, Refusal};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
-const JOIN: u8 = 0x10;
-const JOINED: u8 = 0x11;
+pub(super) const JOIN: u8 = 0x10;
+pub(super) const JOINED: u8 = 0x11;
 const JOIN_REFUSED: u8 = 0x12;
 const INTRODUCE: u8 = 0x13;
 const LINE: u8 = 0x14;
@@ -32,73 +32,17 @@ pub const LISTED_MAX: usize = 1_000;
 /// The most bytes of a ROSTER or ROOMS (LIM-8).
 pub const LISTED_BYTES_MAX: usize = 60_000;
 
-/// Where a node was in a room's log (RUM-9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// The history that it saw.
-    pub log: LogId,
-    /// The last line that it has; in another history, the time at which to go on (RUM-10).
-    pub base: LineBase,
-}
-
-/// Where a node that joins wants to begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// So many lines before the tail as the history that it wants.
-    #[default]
-    Tail,
-    /// After the last line that it has.
-    After(Resume),
-    /// At the line with this number, or at the first one that it may read (RUM-15).
-    Line(u64),
-}
-
-/// What became of a resume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResumeOutcome {
-    /// None was asked for.
-    Fresh,
-    /// Every line after the one named follows.
-    Resumed,
-    /// The broker's history is another one (RUM-10).
-    Fork,
-}
-
 /// What a node says on a room's channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomFromNode {
     /// "Let me in." First on the channel.
-    Join {
-        /// As typed; the broker checks it.
-        room: String,
-        /// How many earlier lines are wanted if there is nothing to resume.
-        history: u64,
-        /// The last presence number seen (PRS-3).
-        presence: u64,
-        /// Where to go on.
-        resume: Option<Resume>,
-    },
+    Join(Join),
     /// "Store this."
     Publish(Publication),
     /// "I am no member any more" (RUM-12).
     Leave,
     /// "Who is here?" (RUM-13)
     Who,
-}
-
-/// The answer to a join: where the node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joined {
-    /// The broker's history.
-    pub log: LogId,
-    /// The room.
-    pub room: RoomId,
-    /// What became of the resume.
-    pub resume: ResumeOutcome,
-    /// The device's last publication here (PUB-7).
-    pub last: LastPublication,
-    /// The place before the first line that follows.
-    pub base: LineBase,
 }
 
 /// A line on the wire: what [`LineBase`] and the author's introduction do not say already.
@@ -203,24 +147,7 @@ impl RoomFromNode {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
-            Self::Join {
-                room,
-                history,
-                presence,
-                resume,
-            } => {
-                out.push(JOIN);
-                put_sized(&mut out, room.as_bytes());
-                put_varint(&mut out, *history);
-                put_varint(&mut out, *presence);
-                out.push(u8::from(resume.is_some()));
-                if let Some(Resume { log, base }) = resume {
-                    out.extend_from_slice(&log.0);
-                    put_varint(&mut out, base.seq);
-                    out.extend_from_slice(&base.stored_at_ms.to_be_bytes());
-                    out.extend_from_slice(&base.hash);
-                }
-            }
+            Self::Join(join) => join.put(&mut out),
             Self::Publish(Publication {
                 n,
                 typed_at_ms,
@@ -249,23 +176,7 @@ impl RoomFromNode {
     pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(message);
         let decoded = match r.u8()? {
-            JOIN => Self::Join {
-                room: r.text()?.to_owned(),
-                history: r.varint()?,
-                presence: r.varint()?,
-                resume: match r.u8()? {
-                    0 => None,
-                    1 => Some(Resume {
-                        log: LogId(r.array()?),
-                        base: LineBase {
-                            seq: r.varint()?,
-                            stored_at_ms: r.u64()?,
-                            hash: r.array()?,
-                        },
-                    }),
-                    _ => return Err(DecodeError::Invalid("resume flag")),
-                },
-            },
+            JOIN => Self::Join(Join::read(&mut r)?),
             PUBLISH => {
                 let n = r.varint()?;
                 let [a, b, c, d, e, f] = r.array()?;
@@ -400,52 +311,6 @@ impl RoomFromBroker {
     }
 }
 
-impl Joined {
-    fn put(&self, out: &mut Vec<u8>) {
-        out.push(JOINED);
-        out.extend_from_slice(&self.log.0);
-        out.extend_from_slice(&self.room.0);
-        out.push(match self.resume {
-            ResumeOutcome::Fresh => 0,
-            ResumeOutcome::Resumed => 1,
-            ResumeOutcome::Fork => 2,
-        });
-        put_varint(out, self.last.n);
-        out.extend_from_slice(&self.last.digest);
-        put_varint(out, self.base.seq + 1);
-        out.extend_from_slice(&self.base.stored_at_ms.to_be_bytes());
-        out.extend_from_slice(&self.base.hash);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let log = LogId(r.array()?);
-        let room = RoomId(r.array()?);
-        let resume = match r.u8()? {
-            0 => ResumeOutcome::Fresh,
-            1 => ResumeOutcome::Resumed,
-            2 => ResumeOutcome::Fork,
-            _ => return Err(DecodeError::Invalid("resume outcome")),
-        };
-        let (n, digest): (u64, Digest) = (r.varint()?, r.array()?);
-        let next = r.varint()?;
-        let seq = next
-            .checked_sub(1)
-            .ok_or(DecodeError::Invalid("next seq"))?;
-        let (stored_at_ms, hash) = (r.u64()?, r.array()?);
-        Ok(Self {
-            log,
-            room,
-            resume,
-            last: LastPublication { n, digest },
-            base: LineBase {
-                seq,
-                stored_at_ms,
-                hash,
-            },
-        })
-    }
-}
-
 impl WireLine {
     fn put(&self, out: &mut Vec<u8>) {
         out.reserve(32 + self.body.len());
@@ -473,7 +338,7 @@ impl WireLine {
 }
 
 impl NoticeEvent {
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Joined => 1,
             Self::Left => 2,
@@ -481,7 +346,7 @@ impl NoticeEvent {
         }
     }
 
-    const fn from_code(code: u8) -> Result<Self, DecodeError> {
+    pub(crate) const fn from_code(code: u8) -> Result<Self, DecodeError> {
         match code {
             1 => Ok(Self::Joined),
             2 => Ok(Self::Left),

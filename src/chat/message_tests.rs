@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::chat::{ControlFromBroker, ControlFromNode};
+use crate::chat::{
+    ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId, Resume,
+    ResumeOutcome, RoomId, Start,
+};
 
 fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
     RoomFromBroker::Line(WireLine {
@@ -88,17 +91,22 @@ fn messages_survive_the_wire() {
         stored_at_ms: 1_700_000_000_000,
         hash: [5; 32],
     };
-    let resume = Some(Resume {
+    let resume = Start::After(Resume {
         log: LogId([1; 16]),
         base,
     });
-    for resume in [None, resume] {
-        let join = RoomFromNode::Join {
+    for (quiet, start) in [
+        (false, Start::Tail),
+        (true, resume),
+        (true, Start::Line(300)),
+    ] {
+        let join = RoomFromNode::Join(Join {
             room: "lobby".into(),
+            quiet,
             history: 20,
             presence: 4,
-            resume,
-        };
+            start,
+        });
         assert_eq!(RoomFromNode::decode(&join.encode()), Ok(join));
     }
     for message in [

@@ -9,6 +9,7 @@
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
 mod control;
+mod join;
 mod line;
 mod message;
 mod name;
@@ -18,10 +19,10 @@ mod refusal;
 mod text;
 
 pub use control::{ControlFromBroker, ControlFromNode};
+pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
-    Joined, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, Resume, ResumeOutcome, RoomFromBroker,
-    RoomFromNode, Start, WireLine,
+    LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
 };
 pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
 pub use policy::HistoryPolicy;

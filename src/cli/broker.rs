@@ -21,7 +21,7 @@ use crate::chat::{LogId, visible};
 use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
-use crate::secure::BrokerIdentity;
+use crate::secure::{BrokerIdentity, ResetSecret};
 
 /// How often the counters of dropped datagrams are logged, if they changed (BRK-4).
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(60);
@@ -54,7 +54,10 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     status.people(0);
 
     let mut rng = SeededRng::new(system_seed().map_err(system_failure)?);
-    let config = BrokerConfig { grace: args.grace };
+    let config = BrokerConfig {
+        grace: args.grace,
+        reset_secret: Some(reset_secret(&data_dir)?),
+    };
     let log = LogId(rng.bytes());
     let broker = Broker::new(config, identity, log, rng.fork());
     let store = memory_store(MemoryStore::new(log));
@@ -84,6 +87,12 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, Failure> {
 pub(super) fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
     let secret = keyfile::read_or_make(&data_dir.join("key"))?;
     Ok(BrokerIdentity::from_secret(*secret))
+}
+
+/// What reset tokens are made of, which outlives the broker too (RST-1, KEY-5).
+pub(super) fn reset_secret(data_dir: &Path) -> Result<ResetSecret, Failure> {
+    let secret = keyfile::read_or_make(&data_dir.join("reset-secret"))?;
+    Ok(ResetSecret::new(*secret))
 }
 
 async fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
@@ -175,6 +184,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let key = identity(dir.path()).unwrap().public();
         assert_eq!(identity(dir.path()).unwrap().public(), key);
+    }
+
+    /// RST-1.
+    #[test]
+    fn a_broker_that_starts_again_makes_the_same_reset_tokens() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = |secret: ResetSecret| secret.token(&[1; 8]);
+        let before = token(reset_secret(dir.path()).unwrap());
+        assert_eq!(token(reset_secret(dir.path()).unwrap()), before);
     }
 
     /// CLI-6.

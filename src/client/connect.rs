@@ -8,12 +8,12 @@ use super::schedule::Schedule;
 use super::up::{Finishing, Up};
 use super::{Client, ClientEvent, EndReason, State};
 use crate::drops::Dropped;
-use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, Side};
+use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, ResetWatch, Side};
 use crate::rng::SeededRng;
 use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{Accept, Handshake, NodeCid, VERSION, VersionReply};
+use crate::wire::{Accept, Handshake, NodeCid, ResetToken, VERSION, VersionReply};
 
 /// Without an answer to IK for this long, the node asks for the broker's key (SEC-8).
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -29,6 +29,8 @@ pub(super) struct Shaking {
     schedule: Schedule,
     probe: Probe,
     version: Option<VersionReply>,
+    /// By what the broker may say that it is back: with nothing left of the link before (RST-4).
+    watch: Option<ResetWatch>,
 }
 
 /// Asking for the broker's key, because a known broker does not answer (SEC-8).
@@ -67,6 +69,7 @@ impl Shaking {
             schedule: Schedule::new(now),
             probe,
             version: None,
+            watch: None,
         }
     }
 
@@ -90,6 +93,10 @@ pub(super) fn fresh_cid(rng: &mut SeededRng) -> NodeCid {
 impl Client {
     /// Begins anew, with everything that is not settled still waiting.
     pub(super) fn shake_hands(&mut self, now: Timestamp) {
+        let watch = match &self.state {
+            State::Up(up) => up.link.reset_watch(),
+            State::Shaking(_) | State::Choosing(_) | State::Ended => None,
+        };
         self.send_last_words(now);
         for room in self.rooms.values_mut() {
             room.on_link_lost();
@@ -98,7 +105,8 @@ impl Client {
             self.online = false;
             self.events.push_back(ClientEvent::Offline);
         }
-        let shaking = Shaking::new(self.known.as_ref(), &mut self.rng, now);
+        let mut shaking = Shaking::new(self.known.as_ref(), &mut self.rng, now);
+        shaking.watch = watch;
         self.state = State::Shaking(Box::new(shaking));
         self.repeat_hello(now);
     }
@@ -141,6 +149,27 @@ impl Client {
             shaking.schedule = Schedule::new(now);
         }
         self.repeat_hello(now);
+    }
+
+    /// A data packet without a link: a reset of the link before says that the broker is there again
+    /// (RST-4). It counts once, because whoever knows the old connection id can have it repeated.
+    pub(super) fn on_stray_data(
+        &mut self,
+        path: Path,
+        datagram: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Dropped> {
+        let State::Shaking(shaking) = &mut self.state else {
+            return Err(Dropped::UnknownLink);
+        };
+        let watch = shaking
+            .watch
+            .take_if(|watch| watch.recognizes(path, datagram));
+        if watch.is_none() {
+            return Err(Dropped::UnknownLink);
+        }
+        self.restart_schedule(now);
+        Ok(())
     }
 
     /// Handshake datagrams. The error is why one is dropped.
@@ -259,6 +288,7 @@ impl Client {
             side: Side::Node,
             local_cid: cid.into(),
             remote_cid: established.broker.cid.into(),
+            reset_token: Some(established.broker.reset_token),
             path,
             secrets: established.secrets,
             seed: self.rng.fork(),
@@ -268,7 +298,7 @@ impl Client {
         };
         let mut link = Link::new(config, now);
         for _ in 0..CIDS_SPARE_MAX {
-            link.issue_cid(fresh_cid(&mut self.rng).into());
+            link.issue_cid(fresh_cid(&mut self.rng).into(), ResetToken::default());
         }
         self.state = State::Up(Box::new(Up::new(link, finishing)));
         self.sign_in(now);

@@ -1,6 +1,6 @@
 //! What a client tells its owner.
 
-use crate::chat::{Line, Name, NoticeEvent, Refusal, RoomName};
+use crate::chat::{Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
 
 /// Something that happened.
@@ -58,6 +58,8 @@ pub enum ClientEvent {
     Line {
         /// Which room.
         room: RoomName,
+        /// Of which history.
+        log: LogId,
         /// The line.
         line: Line,
     },
@@ -65,6 +67,8 @@ pub enum ClientEvent {
     Notice {
         /// Which room.
         room: RoomName,
+        /// Its presence number.
+        number: u64,
         /// What happened.
         event: NoticeEvent,
         /// To whom.
@@ -125,6 +129,12 @@ pub enum EndReason {
     },
     /// The same device signed in somewhere else (SGN-4).
     Replaced,
+    /// The broker knows publications of this device that this node never made: its journal was
+    /// restored from a backup, or copied. The account goes on with another device (JRN-4).
+    Retired {
+        /// How many publications have no outcome, and are not stored.
+        waiting: usize,
+    },
     /// One of the two sides broke the protocol.
     Protocol {
         /// Which rule, in words.

@@ -25,10 +25,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use event::{ClientEvent, EndReason};
-pub use journal::{JournalEntry, JournalRequest};
-pub use room::{OUTBOX_MAX, PUBLISH_WINDOW};
+pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
+pub use room::{JoinOptions, OUTBOX_MAX, PUBLISH_WINDOW};
 
-use crate::chat::{ControlFromNode, Line, Name, RoomName, TextError, check_body};
+use crate::chat::{ControlFromNode, Name, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
@@ -52,6 +52,8 @@ pub struct ClientConfig {
     pub name: Name,
     /// The broker's key and who one is there; `None` for a broker that is not known yet.
     pub known: Option<(PublicKey, NodeIdentity)>,
+    /// What the journal holds. The rooms in which something waits are joined unasked (JRN-2).
+    pub restored: JournalState,
 }
 
 /// Why a text was not taken.
@@ -102,12 +104,19 @@ enum State {
     Ended,
 }
 
+/// What is sent only when it is journaled (NOD-2).
+enum Gate {
+    /// The publication with this handle.
+    Publication(u64),
+    /// Whatever waits in the room, because it has got new numbers.
+    Numbers,
+}
+
 /// Something on its way to the reader, in the room's order.
-enum Delivery {
-    /// A line that has to be journaled first, under this request.
-    Line(u64, RoomName, Box<Line>),
-    /// Whatever else is told of a room: it comes after the lines before it.
-    Told(ClientEvent),
+struct Delivery {
+    /// The request under which it has to be journaled first, if it has to.
+    after: Option<u64>,
+    event: ClientEvent,
 }
 
 /// The node's state machine.
@@ -126,14 +135,18 @@ pub struct Client {
     rng: SeededRng,
     state: State,
     rooms: BTreeMap<RoomName, Room>,
+    /// The rooms that the journal knows and nobody has joined yet.
+    restored: BTreeMap<RoomName, RoomState>,
     next_handle: u64,
+    /// The device is used elsewhere too, or was: it is given up (JRN-4).
+    retiring: bool,
     online: bool,
     leaving: bool,
     outgoing: VecDeque<(Path, Bytes)>,
     journal: VecDeque<JournalRequest>,
     next_entry: u64,
-    /// Publications that are being journaled.
-    journaling: BTreeMap<u64, (RoomName, u64)>,
+    /// What is being journaled before it is sent.
+    journaling: BTreeMap<u64, (RoomName, Gate)>,
     /// Everything up to this journal request is journaled.
     journaled: Option<u64>,
     deliveries: VecDeque<Delivery>,
@@ -151,14 +164,17 @@ impl Client {
         let mut paths = config.paths;
         paths.truncate(PATHS_MAX);
         let shaking = Shaking::new(config.known.as_ref(), &mut rng, now);
-        Self {
+        let JournalState { rooms, next_handle } = config.restored;
+        let mut client = Self {
             paths,
             name: config.name,
             known: config.known,
             rng,
             state: State::Shaking(Box::new(shaking)),
             rooms: BTreeMap::new(),
-            next_handle: 0,
+            restored: rooms,
+            next_handle,
+            retiring: false,
             online: false,
             leaving: false,
             outgoing: VecDeque::new(),
@@ -169,6 +185,24 @@ impl Client {
             deliveries: VecDeque::new(),
             events: VecDeque::new(),
             drops: Drops::default(),
+        };
+        client.join_where_something_waits();
+        client
+    }
+
+    /// JRN-2.
+    fn join_where_something_waits(&mut self) {
+        let has_waiting = |(name, room): (&RoomName, &RoomState)| {
+            (!room.waiting.is_empty()).then(|| name.clone())
+        };
+        let names: Vec<RoomName> = self.restored.iter().filter_map(has_waiting).collect();
+        for name in names.into_iter().take(ROOMS_PER_LINK_MAX) {
+            let state = self.restored.remove(&name).unwrap_or(RoomState::NEW);
+            let options = JoinOptions {
+                quiet: true,
+                ..name.clone().into()
+            };
+            self.rooms.insert(name, Room::new(options, state));
         }
     }
 
@@ -247,9 +281,11 @@ impl Client {
     pub fn handle_journaled(&mut self, id: u64, now: Timestamp) {
         self.journaled = self.journaled.max(Some(id));
         let still = self.journaling.split_off(&(id + 1));
-        for (room, handle) in core::mem::replace(&mut self.journaling, still).into_values() {
-            if let Some(room) = self.rooms.get_mut(&room) {
-                room.on_journaled(handle);
+        for (room, gate) in core::mem::replace(&mut self.journaling, still).into_values() {
+            match (self.rooms.get_mut(&room), gate) {
+                (Some(room), Gate::Publication(handle)) => room.on_journaled(handle),
+                (Some(room), Gate::Numbers) => room.on_numbers_journaled(),
+                (None, _) => {}
             }
         }
         self.deliver();
@@ -258,15 +294,22 @@ impl Client {
 
     // ---- commands
 
-    /// Asks to be in `room`, and to be shown `history` lines from before. Returns `false` if the
-    /// client wants to be in too many rooms already.
-    pub fn join(&mut self, room: &RoomName, history: u64, now: Timestamp) -> bool {
-        if !self.rooms.contains_key(room) {
+    /// Asks to be in a room. Returns `false` if the client wants to be in too many rooms already.
+    pub fn join(&mut self, options: JoinOptions, now: Timestamp) -> bool {
+        if let Some(room) = self.rooms.get_mut(&options.room) {
+            // It may have been joined for what waits there (JRN-2). If that was asked for already,
+            // the options count from the next link on.
+            room.options = options;
+        } else {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
             }
+            let state = self
+                .restored
+                .remove(&options.room)
+                .unwrap_or(RoomState::NEW);
             self.rooms
-                .insert(room.clone(), Room::new(room.clone(), history));
+                .insert(options.room.clone(), Room::new(options, state));
         }
         self.go_on(now);
         true
@@ -314,6 +357,23 @@ impl Client {
         typed_at_ms: u64,
         now: Timestamp,
     ) -> Result<u64, PublishError> {
+        self.publish_spooled(room, text, typed_at_ms, None, now)
+    }
+
+    /// The same for a text that was spooled: kept without a number, under the name `spooled`. The
+    /// journal is told that name, to take it from the spool at the same moment (JRN-6).
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn publish_spooled(
+        &mut self,
+        room: &RoomName,
+        text: &[u8],
+        typed_at_ms: u64,
+        spooled: Option<u64>,
+        now: Timestamp,
+    ) -> Result<u64, PublishError> {
         check_body(text)?;
         if self.leaving {
             return Err(PublishError::Leaving);
@@ -329,7 +389,14 @@ impl Client {
         self.next_handle += 1;
         let publication = room.push(handle, typed_at_ms, Bytes::copy_from_slice(text));
         let name = room.name.clone();
-        self.journal_waiting(&name, handle, publication);
+        let id = self.journal(JournalEntry::Waiting {
+            handle,
+            spooled,
+            room: name.clone(),
+            publication,
+        });
+        self.journaling
+            .insert(id, (name, Gate::Publication(handle)));
         self.go_on(now);
         Ok(handle)
     }
@@ -445,40 +512,20 @@ impl Client {
         id
     }
 
-    fn journal_waiting(
-        &mut self,
-        room: &RoomName,
-        handle: u64,
-        publication: crate::chat::Publication,
-    ) {
-        let id = self.journal(JournalEntry::Waiting {
-            handle,
-            room: room.clone(),
-            publication,
-        });
-        self.journaling.insert(id, (room.clone(), handle));
-    }
-
-    /// Tells something of a room after everything that came before it (PRS-2, NOD-1).
-    fn tell_in_turn(&mut self, event: ClientEvent) {
-        self.deliveries.push_back(Delivery::Told(event));
+    /// Tells something of a room after everything that came before it (PRS-2), and after `after`
+    /// is journaled (NOD-1).
+    fn tell_in_turn(&mut self, after: Option<u64>, event: ClientEvent) {
+        self.deliveries.push_back(Delivery { after, event });
         self.deliver();
     }
 
     /// Hands over what is journaled, in order (NOD-1).
     fn deliver(&mut self) {
-        while let Some(delivery) = self.deliveries.pop_front() {
-            match delivery {
-                Delivery::Line(id, ..) if self.journaled.is_none_or(|journaled| id > journaled) => {
-                    self.deliveries.push_front(delivery);
-                    return;
-                }
-                Delivery::Line(_, room, line) => {
-                    self.events
-                        .push_back(ClientEvent::Line { room, line: *line });
-                }
-                Delivery::Told(event) => self.events.push_back(event),
-            }
+        while let Some(delivery) = self.deliveries.front()
+            && delivery.after.is_none_or(|id| self.journaled >= Some(id))
+        {
+            self.events
+                .extend(self.deliveries.pop_front().map(|delivery| delivery.event));
         }
     }
 
@@ -513,5 +560,9 @@ impl Client {
     }
 }
 
+#[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
+mod reset_tests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::chat::{
-    Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume, ResumeOutcome,
-    RoomFromNode, RoomId, RoomName, WireLine,
+    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume,
+    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
+use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
 
@@ -18,10 +19,33 @@ pub const PUBLISH_WINDOW: usize = 64;
 /// The most authors that a broker may introduce in a room.
 const AUTHORS_MAX: usize = 65_536;
 
+/// How to be in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// Which one.
+    pub room: RoomName,
+    /// How many lines from before are wanted.
+    pub history: u64,
+    /// Whether to be there without being present: no Joined, no Left, not listed (RUM-14).
+    pub quiet: bool,
+    /// The line to begin at, instead of `history` lines before the last one (RUM-15).
+    pub from: Option<u64>,
+}
+
+impl From<RoomName> for JoinOptions {
+    /// To be present, and to get what follows.
+    fn from(room: RoomName) -> Self {
+        Self {
+            room,
+            ..Self::default()
+        }
+    }
+}
+
 /// A room that the client wants to be in.
 pub(super) struct Room {
     pub(super) name: RoomName,
-    pub(super) history: u64,
+    pub(super) options: JoinOptions,
     pub(super) seat: Seat,
     /// Where the client is in which history; `None` before the first JOINED.
     cursor: Option<(LogId, LineBase)>,
@@ -33,8 +57,16 @@ pub(super) struct Room {
     /// How often publications were put off or found a gap on this link. What was sent before that
     /// happened is answered in the same way, and this must not be taken for news.
     round: u64,
-    /// The last number given to a publication. Before the first JOINED it is provisional.
+    /// Whether numbers follow those that the broker knows; until then they are provisional.
+    is_numbered: bool,
+    /// Until they do: what is asked for its outcome, because the broker knows its number.
+    asking: Option<LastPublication>,
+    /// How many requests to journal new numbers are under way: nothing is sent under them before.
+    numbering: usize,
+    /// The last number given to a publication.
     last_n: u64,
+    /// The last publication whose outcome is known.
+    confirmed: LastPublication,
     /// The newest line that is known to be one's own, and so must still be shown.
     own_seq: u64,
     /// Whether the room is to be left as soon as nothing waits (RUM-12).
@@ -70,6 +102,16 @@ struct Waiting {
     publication: Publication,
     journaled: bool,
     sent: bool,
+    /// The broker knows something else under its number (JRN-3).
+    is_denied: bool,
+}
+
+/// What JOINED means for a node's journal and its device.
+pub(super) struct Seated {
+    /// What is to be journaled.
+    pub(super) entry: Option<JournalEntry>,
+    /// The broker knows publications of this device that the node does not (JRN-4).
+    pub(super) is_outrun: bool,
 }
 
 /// A publication on its way to its answer.
@@ -82,17 +124,29 @@ struct Unanswered {
 pub(super) type Settled = Option<u64>;
 
 impl Room {
-    pub(super) const fn new(name: RoomName, history: u64) -> Self {
+    /// A room as the journal knows it (JRN-1).
+    pub(super) fn new(options: JoinOptions, state: RoomState) -> Self {
+        let waiting = |(handle, publication)| Waiting {
+            handle,
+            publication,
+            journaled: true,
+            sent: false,
+            is_denied: false,
+        };
         Self {
-            name,
-            history,
+            name: options.room.clone(),
+            options,
             seat: Seat::Out,
-            cursor: None,
-            presence: 0,
-            outbox: VecDeque::new(),
+            cursor: state.cursor,
+            presence: state.presence,
+            outbox: state.waiting.into_iter().map(waiting).collect(),
             unanswered: VecDeque::new(),
             round: 0,
-            last_n: 0,
+            is_numbered: state.is_numbered,
+            asking: None,
+            numbering: 0,
+            last_n: state.last_n,
+            confirmed: state.confirmed,
             own_seq: 0,
             leaving: false,
             retry_at: None,
@@ -133,54 +187,103 @@ impl Room {
             self.seat = Seat::Out;
         }
         self.unsend_after(0);
+        for waiting in &mut self.outbox {
+            waiting.is_denied = false;
+        }
         self.unanswered.clear();
+        self.asking = None;
         self.retry_at = None;
     }
 
     pub(super) fn join_message(&self) -> Bytes {
-        let resume = self.cursor.map(|(log, base)| Resume { log, base });
-        RoomFromNode::Join {
+        let from = self.options.from.map_or(Start::Tail, Start::Line);
+        let resume = |(log, base)| Start::After(Resume { log, base });
+        RoomFromNode::Join(Join {
             room: self.name.as_str().to_owned(),
-            history: self.history,
+            quiet: self.options.quiet,
+            history: self.options.history,
             presence: self.presence,
-            resume,
-        }
+            start: self.cursor.map_or(from, resume),
+        })
         .encode()
     }
 
-    /// Takes JOINED. Returns the publications that were renumbered, and have to be journaled anew.
-    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Vec<(u64, Publication)> {
+    /// Takes JOINED.
+    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Seated {
         self.seat = Seat::In(channel, BTreeMap::new());
-        let is_first = self.cursor.is_none();
-        let renumber = is_first || joined.resume == ResumeOutcome::Fork;
-        if renumber {
+        let is_fork = joined.resume == ResumeOutcome::Fork;
+        if self.cursor.is_none() || is_fork {
             self.own_seq = 0;
             self.presence = 0;
         }
-        if renumber || joined.resume == ResumeOutcome::Fresh {
+        let entry = (joined.resume != ResumeOutcome::Resumed).then(|| {
             self.cursor = Some((joined.log, joined.base));
+            JournalEntry::Entered {
+                room: self.name.clone(),
+                log: joined.log,
+                place: joined.base,
+                is_fork,
+            }
+        });
+        let last = joined.last;
+        // JRN-3: a broker that has lost what it confirmed was restored from an older state.
+        if is_fork || last.n < self.confirmed.n {
+            self.is_numbered = false;
         }
-        if renumber {
-            self.renumber(joined.last)
-        } else {
-            Vec::new()
-        }
+        let is_outrun = self.is_numbered && self.is_outrun_by(&last);
+        self.asking = (!self.is_numbered || is_outrun).then_some(last);
+        Seated { entry, is_outrun }
     }
 
-    /// RUM-10, PUB-7: what waits follows the device's last publication.
-    fn renumber(&mut self, last: LastPublication) -> Vec<(u64, Publication)> {
-        let numbers = last.n + 1..;
-        self.last_n = last.n + self.outbox.len() as u64;
-        let mut changed = Vec::new();
-        for (waiting, n) in self.outbox.iter_mut().zip(numbers) {
-            waiting.sent = false;
-            if waiting.publication.n != n {
-                waiting.publication.n = n;
-                waiting.journaled = false;
-                changed.push((waiting.handle, waiting.publication.clone()));
-            }
+    /// Whether the broker knows a publication of this device that this node never made (JRN-4).
+    fn is_outrun_by(&self, last: &LastPublication) -> bool {
+        let own = if last.n == self.confirmed.n {
+            Some(self.confirmed.digest)
+        } else {
+            let same = self.outbox.iter().find(|w| w.publication.n == last.n);
+            same.map(|waiting| waiting.publication.digest())
+        };
+        last.n > self.last_n || own.is_some_and(|digest| digest != last.digest)
+    }
+
+    /// JRN-3: once everything that the broker may know has its outcome, what is left gets the
+    /// numbers that follow (PUB-7). Returns what is to be journaled before any of it is sent.
+    pub(super) fn number_if_answered(&mut self) -> Option<JournalEntry> {
+        if self.is_numbered || self.channel().is_none() || !self.has_answers() {
+            return None;
         }
-        changed
+        let last = self.asking.take()?;
+        self.is_numbered = true;
+        self.confirmed = last;
+        self.last_n = last.n;
+        for waiting in &mut self.outbox {
+            self.last_n += 1;
+            waiting.publication.n = self.last_n;
+            waiting.sent = false;
+            waiting.is_denied = false;
+        }
+        self.numbering += 1;
+        let room = self.name.clone();
+        Some(JournalEntry::Numbered { room, last })
+    }
+
+    /// Whether the broker has said of everything that it may know whether it does.
+    fn has_answers(&self) -> bool {
+        self.asking.is_some_and(|last| {
+            let is_answered = |w: &Waiting| w.is_denied || w.publication.n > last.n;
+            self.outbox.iter().all(is_answered)
+        })
+    }
+
+    /// Whether the device can be given up as far as this room goes (JRN-4): nothing that waits can
+    /// have been stored without the node's knowing.
+    pub(super) fn is_done_with_device(&self) -> bool {
+        match self.seat {
+            _ if self.outbox.is_empty() => true,
+            Seat::Refused => true,
+            Seat::In(..) => self.is_numbered && self.has_answers(),
+            Seat::Out | Seat::Asked(_) | Seat::Leaving(_) => false,
+        }
     }
 
     // ---- the outbox
@@ -205,9 +308,15 @@ impl Room {
             publication: publication.clone(),
             journaled: false,
             sent: false,
+            is_denied: false,
         };
         self.outbox.push_back(waiting);
         publication
+    }
+
+    /// The new numbers are journaled.
+    pub(super) const fn on_numbers_journaled(&mut self) {
+        self.numbering = self.numbering.saturating_sub(1);
     }
 
     pub(super) fn on_journaled(&mut self, handle: u64) {
@@ -225,11 +334,19 @@ impl Room {
         if self.retry_at.is_some() || self.unanswered.len() >= PUBLISH_WINDOW {
             return None;
         }
-        let next = self
-            .outbox
-            .iter()
-            .take(PUBLISH_WINDOW)
-            .find(|waiting| !waiting.sent)?;
+        let next = match &self.asking {
+            Some(last) => self
+                .outbox
+                .iter()
+                .filter(|waiting| waiting.publication.n <= last.n)
+                .find(|waiting| !waiting.sent && !waiting.is_denied)?,
+            None if !self.is_numbered || self.numbering > 0 => return None,
+            None => self
+                .outbox
+                .iter()
+                .take(PUBLISH_WINDOW)
+                .find(|waiting| !waiting.sent)?,
+        };
         next.journaled.then_some(&next.publication)
     }
 
@@ -284,7 +401,40 @@ impl Room {
     /// Publication `n` has an outcome: it leaves the outbox (NOD-2).
     pub(super) fn settle(&mut self, n: u64) -> Settled {
         let index = self.outbox.iter().position(|w| w.publication.n == n)?;
-        self.outbox.remove(index).map(|waiting| waiting.handle)
+        let waiting = self.outbox.remove(index)?;
+        if n > self.confirmed.n {
+            let digest = waiting.publication.digest();
+            self.confirmed = LastPublication { n, digest };
+        }
+        Some(waiting.handle)
+    }
+
+    /// Whether this line of the own device is what waits under its number, and not something that
+    /// had the number before (JRN-3).
+    pub(super) fn waits_for(&self, line: &Line) -> bool {
+        let same = self.outbox.iter().find(|w| w.publication.n == line.n);
+        same.is_some_and(|Waiting { publication, .. }| {
+            publication.kind == line.kind
+                && publication.typed_at_ms == line.typed_at_ms
+                && publication.body == line.body
+        })
+    }
+
+    /// The broker knows something else under the number `n` (JRN-3). Returns whether that tells
+    /// that the device is used elsewhere too (JRN-4).
+    pub(super) fn on_conflict(&mut self, n: u64) -> bool {
+        let Some(waiting) = self.outbox.iter_mut().find(|w| w.publication.n == n) else {
+            return false;
+        };
+        waiting.is_denied = true;
+        if self.is_numbered && self.asking.is_none() {
+            // What was sent behind it will be answered; nothing more is sent.
+            let sent = self.outbox.iter().filter(|waiting| waiting.sent);
+            let n = sent.map(|waiting| waiting.publication.n).max().unwrap_or(n);
+            let digest = [0; 32];
+            self.asking = Some(LastPublication { n, digest });
+        }
+        self.is_numbered
     }
 
     /// One's own line `seq` is stored, and will be shown.
@@ -378,7 +528,7 @@ mod tests {
 
     /// A room whose JOINED said that line 5 is next.
     fn joined() -> Room {
-        let mut room = Room::new(RoomName::default(), 0);
+        let mut room = Room::new(JoinOptions::default(), RoomState::NEW);
         room.seat = Seat::Asked(1);
         room.on_joined(
             1,
@@ -396,6 +546,8 @@ mod tests {
         );
         room.introduce(1, AccountKey([1; 32]), DeviceKey([2; 32]), "ada")
             .unwrap();
+        assert!(room.number_if_answered().is_some());
+        room.on_numbers_journaled();
         room
     }
 

@@ -47,7 +47,7 @@ fn a_changed_broker_key_is_a_hard_stop() {
     let identity = NodeIdentity::generate(&mut pump.rng);
     let known = PublicKey([42; 32]);
     let node = pump.add_known("ada", identity, Some(known));
-    pump.nodes[node].client.join(&lobby(), 0, pump.now);
+    pump.nodes[node].client.join(lobby().into(), pump.now);
     pump.say(node, "for the old broker's eyes");
     pump.run_ms(10_000);
     let shown = pump.broker.public_key();
@@ -68,7 +68,7 @@ fn a_broker_that_is_only_away_is_waited_for() {
     let key = pump.broker.public_key();
     let node = pump.add_known("ada", identity, Some(key));
     pump.nodes[node].connected = false;
-    pump.nodes[node].client.join(&lobby(), 0, pump.now);
+    pump.nodes[node].client.join(lobby().into(), pump.now);
     pump.run_ms(3_600_000);
     assert!(!pump.nodes[node].client.is_online());
     pump.nodes[node].connected = true;
@@ -124,7 +124,7 @@ fn a_node_without_an_outbox_goes_on_from_the_last_number() {
     let identity = pump.nodes[0].identity.clone();
     let key = pump.broker.public_key();
     let again = pump.add_known("ada", identity, Some(key));
-    pump.nodes[again].client.join(&lobby(), 0, pump.now);
+    pump.nodes[again].client.join(lobby().into(), pump.now);
     pump.say(again, "two");
     pump.run_ms(1_000);
     assert_eq!(pump.heard(1), ["ada: one", "ada: two"]);
@@ -264,10 +264,10 @@ fn a_client_joins_as_many_rooms_as_a_link_carries() {
     let mut pump = Pump::with(&["ada"]);
     for n in 1..ROOMS_PER_LINK_MAX {
         let room = RoomName::new(&format!("room {n}")).unwrap();
-        assert!(pump.nodes[0].client.join(&room, 0, pump.now));
+        assert!(pump.nodes[0].client.join(room.clone().into(), pump.now));
     }
     let one_more = RoomName::new("one more").unwrap();
-    assert!(!pump.nodes[0].client.join(&one_more, 0, pump.now));
+    assert!(!pump.nodes[0].client.join(one_more.clone().into(), pump.now));
     pump.run_ms(2_000);
     let joined = |e: &ClientEvent| matches!(e, ClientEvent::Joined { .. });
     assert_eq!(count(&pump, 0, joined), ROOMS_PER_LINK_MAX);
@@ -284,6 +284,7 @@ fn a_version_reply_is_believed_only_if_nothing_better_comes() {
         paths: vec![path],
         name,
         known: None,
+        restored: JournalState::default(),
     };
     let start = Timestamp::from_millis(5);
     let mut client = Client::new(config, rng.fork(), start);
@@ -365,7 +366,7 @@ fn a_room_is_left_when_what_was_typed_there_is_stored() {
     pump.run_ms(500);
     assert_eq!(pump.heard(0).len(), 1);
 
-    pump.nodes[0].client.join(&lobby(), 0, pump.now);
+    pump.nodes[0].client.join(lobby().into(), pump.now);
     pump.run_ms(500);
     pump.say(0, "back");
     pump.run_ms(500);
@@ -414,7 +415,7 @@ fn goodbye_after_an_outage_is_heard_at_once() {
 fn one_can_ask_who_is_here_and_which_rooms_there_are() {
     let mut pump = Pump::with(&["ada", "bob"]);
     let garden = RoomName::new("garden").unwrap();
-    pump.nodes[1].client.join(&garden, 0, pump.now);
+    pump.nodes[1].client.join(garden.clone().into(), pump.now);
     assert!(!pump.nodes[0].client.ask_who(&garden, pump.now));
     pump.run_ms(500);
     assert!(pump.nodes[0].client.ask_who(&lobby(), pump.now));

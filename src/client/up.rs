@@ -8,14 +8,16 @@ use bytes::{Bytes, BytesMut};
 use super::connect::fresh_cid;
 use super::room::{Room, Seat};
 use super::schedule::Schedule;
-use super::{Client, ClientEvent, Delivery, EndReason, JournalEntry, ROOMS_PER_LINK_MAX, State};
+use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
+    ControlFromBroker, ControlFromNode, Name, Recorded, Refusal, RoomFromBroker, RoomFromNode,
+    RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
 use crate::transmit::Path;
+use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -96,7 +98,7 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), Dropped> {
         let State::Up(up) = &mut self.state else {
-            return Err(Dropped::UnknownLink);
+            return self.on_stray_data(path, &datagram, now);
         };
         up.link.handle_datagram(path, datagram, now)?;
         // The broker has the keys, so it has our FINISH.
@@ -128,6 +130,8 @@ impl Client {
             };
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(channel, &data, now),
+                // RST-4
+                LinkEvent::Reset => self.shake_hands(now),
                 // LIF-2
                 LinkEvent::Silent => {
                     crate::sometimes!(ShookHandsAnew);
@@ -135,7 +139,8 @@ impl Client {
                 }
                 // CID-2: nothing has to be routed here, so any fresh one will do.
                 LinkEvent::CidRetired { .. } => {
-                    up.link.issue_cid(fresh_cid(&mut self.rng).into());
+                    let cid = fresh_cid(&mut self.rng).into();
+                    up.link.issue_cid(cid, ResetToken::default());
                 }
                 LinkEvent::Closed {
                     by_peer,
@@ -263,15 +268,14 @@ impl Client {
                 if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
                     return Err("JOINED without JOIN");
                 }
-                let renumbered = room.on_joined(channel, &joined);
-                for (handle, publication) in renumbered {
-                    self.journal_waiting(&name, handle, publication);
-                }
+                let seated = room.on_joined(channel, &joined);
+                self.retiring |= seated.is_outrun;
+                let entered = seated.entry.map(|entry| self.journal(entry));
                 if joined.resume == crate::chat::ResumeOutcome::Fork {
                     crate::sometimes!(ForkSeen);
-                    self.tell_in_turn(ClientEvent::Fork { room: name.clone() });
+                    self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
                 }
-                self.tell_in_turn(ClientEvent::Joined { room: name });
+                self.tell_in_turn(entered, ClientEvent::Joined { room: name });
             }
             RoomFromBroker::JoinRefused {
                 code: Refusal::RetryLater,
@@ -306,11 +310,19 @@ impl Client {
                     .name_of(author)
                     .ok_or("an author without introduction")?;
                 if room.on_notice(presence) {
-                    self.tell_in_turn(ClientEvent::Notice {
+                    let noticed = self.journal(JournalEntry::Noticed {
+                        room: name.clone(),
+                        number: presence,
+                        event,
+                        name: who.clone(),
+                    });
+                    let notice = ClientEvent::Notice {
                         room: name,
+                        number: presence,
                         event,
                         name: who,
-                    });
+                    };
+                    self.tell_in_turn(Some(noticed), notice);
                 }
             }
             RoomFromBroker::Stored { n, seq } => {
@@ -326,10 +338,22 @@ impl Client {
                     room.retry_at = Some(now + RETRY_AFTER);
                 }
             }
+            RoomFromBroker::NotStored {
+                n,
+                code: Refusal::Conflict,
+                ..
+            } => {
+                room.on_answer(n);
+                self.retiring |= room.on_conflict(n);
+            }
             RoomFromBroker::NotStored { n, code, reason } => {
                 room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
-                    self.journal(JournalEntry::Settled { handle });
+                    self.journal(JournalEntry::Settled {
+                        handle,
+                        room: name.clone(),
+                        outcome: Recorded::Refused(code),
+                    });
                     let room = name;
                     self.events.push_back(ClientEvent::NotStored {
                         handle,
@@ -341,8 +365,7 @@ impl Client {
             }
             RoomFromBroker::Gap { last } => room.on_gap(last),
             RoomFromBroker::Left => {
-                self.rooms.remove(&name);
-                self.tell_in_turn(ClientEvent::RoomLeft { room: name });
+                self.forget(name);
             }
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
@@ -371,20 +394,24 @@ impl Client {
             .get_mut(name)
             .ok_or("a room that was not joined")?;
         let (line, log, cursor) = room.on_line(wire)?;
-        let own = (Some(line.device) == own_device && line.n > 0).then_some((line.n, line.seq));
-        let received = JournalEntry::Received {
+        let is_own = Some(line.device) == own_device && room.waits_for(&line);
+        let own = is_own.then_some((line.n, line.seq));
+        let received = self.journal(JournalEntry::Received {
             room: name.clone(),
             log,
             cursor,
+            line: Box::new(line.clone()),
+        });
+        let told = ClientEvent::Line {
+            room: name.clone(),
+            log,
+            line,
         };
-        let entry = self.journal(received);
-        self.deliveries
-            .push_back(Delivery::Line(entry, name.clone(), Box::new(line)));
         if let Some((n, seq)) = own {
             // One's own line says as much as STORED.
             self.on_stored(name, n, seq);
         }
-        self.deliver();
+        self.tell_in_turn(Some(received), told);
         Ok(())
     }
 
@@ -394,7 +421,11 @@ impl Client {
         };
         if let Some(handle) = room.settle(n) {
             room.note_own(seq);
-            self.journal(JournalEntry::Settled { handle });
+            self.journal(JournalEntry::Settled {
+                handle,
+                room: name.clone(),
+                outcome: Recorded::Stored(seq),
+            });
             self.events.push_back(ClientEvent::Stored {
                 handle,
                 room: name.clone(),
@@ -430,6 +461,14 @@ impl Client {
         if up.stage != Stage::SignedIn {
             return;
         }
+        if self.retiring && self.rooms.values().all(Room::is_done_with_device) {
+            let waiting = self.waiting();
+            return self.end(EndReason::Retired { waiting }, now);
+        }
+        self.number_what_waits();
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
         let mut is_used_up = false;
         for room in self.rooms.values_mut() {
             if matches!(room.seat, Seat::Out) && room.retry_at.is_none() {
@@ -456,8 +495,26 @@ impl Client {
             .map(|room| room.name.clone())
             .collect();
         for room in over {
-            self.rooms.remove(&room);
-            self.tell_in_turn(ClientEvent::RoomLeft { room });
+            self.forget(room);
+        }
+    }
+
+    /// RUM-12: the room is left for good.
+    fn forget(&mut self, room: RoomName) {
+        self.rooms.remove(&room);
+        let left = self.journal(JournalEntry::Left { room: room.clone() });
+        self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
+    }
+
+    /// JRN-3: what the broker has answered for gets numbers that follow the broker's.
+    fn number_what_waits(&mut self) {
+        let mut entries = Vec::new();
+        for room in self.rooms.values_mut() {
+            entries.extend(room.number_if_answered().map(|e| (room.name.clone(), e)));
+        }
+        for (room, entry) in entries {
+            let id = self.journal(entry);
+            self.journaling.insert(id, (room, Gate::Numbers));
         }
     }
 

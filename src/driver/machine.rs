@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
 use crate::chat::RoomName;
-use crate::client::{Client, ClientEvent, JournalRequest, PublishError};
+use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, PublishError};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -134,12 +134,7 @@ impl Machine for Broker {
 #[derive(Debug)]
 pub enum NodeCommand {
     /// [`Client::join`].
-    Join {
-        /// Which room.
-        room: RoomName,
-        /// How many lines from before are wanted.
-        history: u64,
-    },
+    Join(JoinOptions),
     /// [`Client::publish`], typed now.
     Publish {
         /// Into which room.
@@ -166,6 +161,8 @@ pub enum NodeCommand {
         /// Told whether anybody was asked.
         reply: oneshot::Sender<bool>,
     },
+    /// [`Client::handle_address_change`].
+    AddressChange,
     /// [`Client::set_identity`].
     SetIdentity(Box<NodeIdentity>),
     /// [`Client::leave`].
@@ -201,8 +198,9 @@ impl Machine for Client {
         now: Timestamp,
     ) -> ControlFlow<()> {
         match command {
-            NodeCommand::Join { room, history } => {
-                if !self.join(&room, history, now) {
+            NodeCommand::Join(options) => {
+                let room = options.room.clone();
+                if !self.join(options, now) {
                     tracing::warn!(%room, "not joined: too many rooms");
                 }
             }
@@ -220,6 +218,7 @@ impl Machine for Client {
             NodeCommand::AskRooms { reply } => {
                 let _ = reply.send(self.ask_rooms(now));
             }
+            NodeCommand::AddressChange => self.handle_address_change(now),
             NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
             NodeCommand::Leave => self.leave(now),
             NodeCommand::Abandon => self.abandon(now),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore};
 use crate::chat::{Kind, LogId, Name, RoomName};
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
+use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalState};
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, NodeIdentity};
 use crate::transmit::Path;
@@ -60,6 +60,7 @@ async fn start_node(name: &str, broker: SocketAddr) -> RunningNode {
         paths: vec![Path::new(broker)],
         name: Name::new(name).unwrap(),
         known: None,
+        restored: JournalState::default(),
     };
     let client = Client::new(config, rng.fork(), clock.now());
     let local = if broker.is_ipv4() {
@@ -76,7 +77,7 @@ async fn start_node(name: &str, broker: SocketAddr) -> RunningNode {
         identity,
     };
     let room = RoomName::default();
-    node.command(NodeCommand::Join { room, history: 0 }).await;
+    node.command(NodeCommand::Join(room.into())).await;
     node
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::chat::{Line, Name, NameError, NoticeEvent, Refusal, RoomName};
-use crate::client::{self, Client, ClientConfig, ClientEvent, EndReason};
+use crate::client::{
+    self, Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState,
+};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -109,6 +111,10 @@ impl core::fmt::Display for Ended {
                     "the broker speaks other versions of the protocol: {spoken:?}"
                 )
             }
+            Some(EndReason::Retired { waiting }) => write!(
+                f,
+                "the device is used elsewhere too, and is given up with {waiting} lines unsent"
+            ),
             Some(EndReason::Replaced) => f.write_str("the device has signed in somewhere else"),
             Some(EndReason::Protocol { reason }) => write!(f, "the protocol was broken: {reason}"),
             None => f.write_str("the node's task has ended"),
@@ -182,6 +188,7 @@ impl NodeBuilder {
             paths,
             name: self.name,
             known,
+            restored: JournalState::default(),
         };
         let machine = Client::new(config, rng.fork(), clock.now());
         let (driver, ends) = Driver::new(machine, sockets, memory_journal(), clock);
@@ -466,7 +473,11 @@ impl Desk {
         let (events, receiver) = mpsc::channel(ROOM_EVENTS_WAITING_MAX);
         let entering = Some((reply, receiver));
         self.rooms.insert(room.clone(), Seat { events, entering });
-        self.command(NodeCommand::Join { room, history }).await;
+        let options = JoinOptions {
+            history,
+            ..room.into()
+        };
+        self.command(NodeCommand::Join(options)).await;
     }
 
     async fn on_event(&mut self, event: ClientEvent) {
@@ -496,8 +507,8 @@ impl Desk {
                 self.command(NodeCommand::LeaveRoom { room }).await;
             }
             ClientEvent::RoomLeft { room } => drop(self.rooms.remove(&room)),
-            ClientEvent::Line { room, line } => self.tell(&room, RoomEvent::Line(line)).await,
-            ClientEvent::Notice { room, event, name } => {
+            ClientEvent::Line { room, line, .. } => self.tell(&room, RoomEvent::Line(line)).await,
+            ClientEvent::Notice { room, event, name, .. } => {
                 self.tell(&room, RoomEvent::Notice { event, name }).await;
             }
             ClientEvent::Fork { room } => self.tell(&room, RoomEvent::Fork).await,

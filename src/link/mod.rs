@@ -42,6 +42,7 @@ mod pacer;
 mod path;
 mod received;
 mod report;
+mod reset;
 mod rtt;
 mod sent;
 #[cfg(test)]
@@ -56,10 +57,10 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use crate::rng::{Seed, SeededRng};
-use crate::secure::{LinkSecrets, OpenError, Opener, Sealer};
+use crate::secure::{LinkSecrets, OpenError, Opener, Sealer, is_token};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
-use crate::wire::Cid;
+use crate::wire::{Cid, RESET_TOKEN_LEN, ResetToken};
 
 pub use channel::{
     CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CREDIT_CHANNEL, CREDIT_LINK,
@@ -70,6 +71,7 @@ use close::Closing;
 use envelope::Envelope;
 use open::{Arrival, Open, Verdict};
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
+pub use reset::ResetWatch;
 pub use sent::IN_FLIGHT_MAX;
 pub use timer::{Deadline, Reason};
 
@@ -91,6 +93,8 @@ pub struct LinkConfig {
     pub local_cid: Cid,
     /// The peer's connection id, which every datagram carries.
     pub remote_cid: Cid,
+    /// What ends a reset of this link (RST-4); `None` for a broker's, which no node can reset.
+    pub reset_token: Option<ResetToken>,
     /// Where datagrams go.
     pub path: Path,
     /// The keys (KEY-1).
@@ -126,7 +130,7 @@ impl LinkConfig {
 ///   [`has_heard`](Self::has_heard), [`srtt`](Self::srtt),
 ///   [`unacknowledged`](Self::unacknowledged), [`unacked_since`](Self::unacked_since),
 ///   [`unacked_messages`](Self::unacked_messages), [`can_send`](Self::can_send),
-///   [`stats`](Self::stats);
+///   [`reset_watch`](Self::reset_watch), [`stats`](Self::stats);
 /// - *inputs* tell it what happened: [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_timeout`](Self::handle_timeout);
 /// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close),
@@ -148,6 +152,8 @@ pub struct Link {
     has_heard: bool,
     events: VecDeque<LinkEvent>,
     stats: Stats,
+    /// By what resets are known, once the link is not open any more (RST-4).
+    watch: Option<ResetWatch>,
     state: State,
 }
 
@@ -177,6 +183,7 @@ impl Link {
             has_heard: false,
             events: VecDeque::new(),
             stats: Stats::default(),
+            watch: None,
             state: State::Open(Box::new(open)),
         }
     }
@@ -244,6 +251,18 @@ impl Link {
             .is_some_and(|open| open.check_send(channel, len).is_ok())
     }
 
+    /// By what resets of this link are known after it was given up (RST-4); `None` if one has ended
+    /// it.
+    #[must_use]
+    pub fn reset_watch(&self) -> Option<ResetWatch> {
+        let Some(open) = self.open() else {
+            return self.watch.clone();
+        };
+        let tokens = open.cids.tokens().collect();
+        let path = self.path;
+        Some(ResetWatch { path, tokens })
+    }
+
     /// What has happened so far, in numbers.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
@@ -270,9 +289,16 @@ impl Link {
             return Err(DropReason::Closed);
         }
         let len = datagram.len();
+        let tail = datagram.last_chunk().copied();
         let newest = self.opener.largest();
         let opened = match self.opener.open(datagram, self.local_cid_len) {
             Ok(opened) => opened,
+            Err(_) if tail.is_some_and(|tail| self.is_reset(path, &tail)) => {
+                crate::sometimes!(LinkReset);
+                self.state = State::Closed;
+                self.events.push_back(LinkEvent::Reset);
+                return Ok(());
+            }
             Err(error) => return Err(self.refuse(error, now)),
         };
         self.stats.packets_received += 1;
@@ -338,12 +364,12 @@ impl Link {
     }
 
     /// Gives the peer one more connection id under which this side can be reached, as long as the
-    /// one of the handshake (CID-1). It is told when something else is sent. Says whether the link
+    /// one of the handshake (CID-1), and the token of that id, which for a node's is zeros. It is told when something else is sent. Says whether the link
     /// took it: at most [`CIDS_SPARE_MAX`] are in store. [`LinkEvent::CidRetired`] says when the
     /// peer is done with one, and that there is room for another.
-    pub fn issue_cid(&mut self, cid: Cid) -> bool {
+    pub fn issue_cid(&mut self, cid: Cid, token: ResetToken) -> bool {
         match &mut self.state {
-            State::Open(open) => open.cids.issue(cid),
+            State::Open(open) => open.cids.issue(cid, token),
             State::Closing(_) | State::Closed => false,
         }
     }
@@ -368,6 +394,7 @@ impl Link {
     /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
+        self.watch = self.reset_watch();
         let State::Open(open) = &mut self.state else {
             return;
         };
@@ -443,6 +470,14 @@ impl Link {
         }
     }
 
+    /// Whether a datagram from `path` that ends in `tail`, and does not open, says that the broker
+    /// has no such link any more (RST-4).
+    fn is_reset(&self, path: Path, tail: &[u8; RESET_TOKEN_LEN]) -> bool {
+        self.open()
+            .filter(|open| open.side == Side::Node && path == self.path)
+            .is_some_and(|open| open.cids.tokens().any(|token| is_token(tail, &token)))
+    }
+
     /// Counts a datagram that did not open; too many forgeries end the keys' life (KEY-4).
     fn refuse(&mut self, error: OpenError, now: Timestamp) -> DropReason {
         let reason = DropReason::from(error);
@@ -458,6 +493,7 @@ impl Link {
     /// Ends the link without a word to the peer.
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
+            self.watch = self.reset_watch();
             self.report_end(by_peer, code, reason);
         }
         self.state = State::Closed;

@@ -20,6 +20,7 @@ use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
+use crate::bug;
 use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
@@ -106,7 +107,7 @@ impl Open {
             flight: FlightMeter::default(),
             grease: Grease::new(rng),
             paths: Paths::new(config.path),
-            cids: Cids::new(config.local_cid),
+            cids: Cids::new(config.local_cid, config.reset_token.unwrap_or_default()),
             path_response: None,
             moved_at: now,
             probes_due: 0,
@@ -209,6 +210,9 @@ impl Open {
         }
         let mut is_eliciting = false;
         let mut moved_to = None;
+        if bug!(NoPathCheck) {
+            moved_to = self.paths.follow();
+        }
         for frame in decode_frames(opened.payload) {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();
@@ -276,9 +280,13 @@ impl Open {
                 let channel = in_range(channel)?;
                 self.senders.on_channel_credit(channel, limit);
             }
-            Frame::NewCid { sequence, cid } => {
+            Frame::NewCid {
+                sequence,
+                cid,
+                token,
+            } => {
                 let len = envelope.remote_cid_len();
-                self.cids.on_new(sequence, cid, len)?;
+                self.cids.on_new(sequence, cid, token, len)?;
             }
             Frame::RetireCid { sequence } => {
                 let retired = self.cids.on_retired(sequence)?;

@@ -115,9 +115,13 @@ impl Paths {
             return None;
         }
         crate::sometimes!(PathProved);
-        self.candidate = None;
-        self.current = path;
-        Some(path)
+        self.follow()
+    }
+
+    /// Makes the candidate the path in use, if there is one.
+    pub(super) fn follow(&mut self) -> Option<Path> {
+        self.current = self.candidate.take()?.path;
+        Some(self.current)
     }
 
     /// Forgets a candidate that has not answered in time: nothing has changed (PTH-5).

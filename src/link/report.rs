@@ -24,6 +24,8 @@ pub enum LinkEvent {
         /// The connection id.
         cid: Cid,
     },
+    /// The broker has nothing left of this link, which has ended: the last event (RST-4).
+    Reset,
     /// The link has ended: the last event.
     Closed {
         /// Whether the peer said so.

@@ -34,7 +34,7 @@ use super::mac1;
 use super::resolver::Primitives;
 use crate::rng::Seed;
 use crate::wire::{
-    Accept, BrokerCid, Finish, Handshake, Hello, MAC1_LEN, NodeCid, Reader, VERSION,
+    Accept, BrokerCid, Finish, Handshake, Hello, MAC1_LEN, NodeCid, Reader, ResetToken, VERSION,
 };
 
 /// The suite byte of `25519_AESGCM_SHA256` with AES-256-GCM packets (SEC-1).
@@ -105,15 +105,15 @@ impl Pattern {
 pub struct BrokerPayload {
     /// The connection id toward the broker.
     pub cid: BrokerCid,
-    /// Reserved for stateless resets; secret.
-    pub reset_token: [u8; 16],
+    /// What ends a reset of the link under that id (RST-1).
+    pub reset_token: ResetToken,
     /// The broker's log.
     pub log_id: [u8; 16],
 }
 
 impl BrokerPayload {
     fn encode(&self) -> Vec<u8> {
-        [&self.cid[..], &self.reset_token, &self.log_id].concat()
+        [&self.cid[..], &self.reset_token.0, &self.log_id].concat()
     }
 
     fn decode(payload: &[u8]) -> Result<Self, HandshakeError> {
@@ -121,7 +121,7 @@ impl BrokerPayload {
         let mut decode = || {
             let decoded = Self {
                 cid: reader.array()?,
-                reset_token: reader.array()?,
+                reset_token: ResetToken(reader.array()?),
                 log_id: reader.array()?,
             };
             reader.finish().map(|()| decoded)

@@ -12,6 +12,8 @@
 //! 3. **Packets.** A [`Sealer`] and an [`Opener`] turn frames into datagrams and back. Every bit of
 //!    a datagram is authenticated, each opens at most once, and one that does not open changes
 //!    nothing.
+//! 4. **Resets.** A [`ResetSecret`] makes the token by which a node knows that the broker, and nobody
+//!    else, has no such link any more.
 //!
 //! Nothing here has a clock or a source of randomness of its own: each handshake and each key comes
 //! from a seed that the caller supplies, and must never supply twice. Which keys are trusted, how
@@ -22,6 +24,7 @@ mod keys;
 mod mac1;
 mod packet;
 mod replay;
+mod reset;
 mod resolver;
 
 pub use handshake::{
@@ -34,6 +37,7 @@ pub use keys::{
 };
 pub use packet::{FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer};
 pub use replay::{REPLAY_WINDOW, ReplayWindow};
+pub use reset::{RESET_LEN_MAX, RESET_LEN_MIN, ResetSecret, encode_reset, is_token};
 
 #[cfg(test)]
 mod vectors;

@@ -6,4 +6,5 @@
 //!
 //! [`sqlite`] opens such files, and sorts what can go wrong by who has to do something about it.
 
+pub mod journal;
 pub mod sqlite;

@@ -61,6 +61,20 @@ impl fmt::Debug for Cid {
     }
 }
 
+/// The bytes of a reset token (RST-1).
+pub const RESET_TOKEN_LEN: usize = 16;
+
+/// What ends a stateless reset of a link that uses some connection id (RST-1); secret. A node's ids
+/// have none, which is sent as zeros.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct ResetToken(pub [u8; RESET_TOKEN_LEN]);
+
+impl fmt::Debug for ResetToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResetToken(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,12 @@ pub const fn is_data(first_byte: u8) -> bool {
     first_byte & Flags::CLASS != 0
 }
 
+/// This byte as the first one of a datagram of the data class.
+#[must_use]
+pub const fn as_data(byte: u8) -> u8 {
+    byte | Flags::CLASS
+}
+
 /// The first byte of a data-class datagram, without header protection: `1 E E R R R P P`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(pub u8);

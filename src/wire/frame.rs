@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes};
 
-use super::{Ack, Cid, DecodeError, Reader, put_sized, put_varint, varint_len};
+use super::{Ack, Cid, DecodeError, Reader, ResetToken, put_sized, put_varint, varint_len};
 
 /// The most bytes of a message (LIM-2, FRM-4).
 pub const MESSAGE_MAX: usize = 65_536;
@@ -75,6 +75,8 @@ pub enum Frame {
         sequence: u64,
         /// The connection id; not empty.
         cid: Cid,
+        /// What ends a reset of a link that uses it (RST-1); zeros from a node.
+        token: ResetToken,
     },
     /// A connection id of the receiver is not used any more (CID-2).
     RetireCid {
@@ -143,11 +145,16 @@ impl Frame {
                 put_varint(out, *channel);
                 put_varint(out, *limit);
             }
-            Self::NewCid { sequence, cid } => {
+            Self::NewCid {
+                sequence,
+                cid,
+                token,
+            } => {
                 assert!(!cid.as_bytes().is_empty(), "an empty connection id");
                 out.push(NEW_CID);
                 put_varint(out, *sequence);
                 put_sized(out, cid.as_bytes());
+                out.extend_from_slice(&token.0);
             }
             Self::RetireCid { sequence } => {
                 out.push(RETIRE_CID);
@@ -199,6 +206,7 @@ impl Frame {
             NEW_CID => Self::NewCid {
                 sequence: reader.varint()?,
                 cid: Cid::decode(reader.sized()?)?,
+                token: ResetToken(reader.array()?),
             },
             RETIRE_CID => Self::RetireCid {
                 sequence: reader.varint()?,

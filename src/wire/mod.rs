@@ -43,10 +43,10 @@ mod handshake;
 pub mod roundtrip;
 
 pub use ack::{ACK_RANGES_MAX, Ack, AckRanges};
-pub use cid::Cid;
+pub use cid::{Cid, RESET_TOKEN_LEN, ResetToken};
 pub use codec::{Reader, VARINT_MAX, put_sized, put_varint, varint_len};
 pub use data::{
-    DataHeader, Flags, NUMBER_LEN_MAX, SAMPLE_OFFSET, TAG_LEN, is_data, pad_for_sample,
+    DataHeader, Flags, NUMBER_LEN_MAX, SAMPLE_OFFSET, TAG_LEN, as_data, is_data, pad_for_sample,
     restore_number,
 };
 pub use frame::{

@@ -11,7 +11,9 @@ mod liveness;
 mod no_broken_rules;
 mod no_noise;
 mod no_phantom;
+mod no_waste;
 mod one_total_order;
+mod strangers_get_little;
 
 use tertulia::time::Timestamp;
 
@@ -54,6 +56,8 @@ impl Default for Checkers {
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),
             Box::new(no_noise::NoNoise::default()),
+            Box::new(no_waste::NoWaste),
+            Box::new(strangers_get_little::StrangersGetLittle::default()),
         ])
     }
 }

@@ -80,10 +80,10 @@ fn may_go(room: &RoomName, name: &str, timed_out: bool, history: &History) -> Re
     if !timed_out && !history.leaving.contains(&(account, room.clone())) {
         return Err(format!("{name} is said to leave {}", room.as_str()));
     }
-    let heard = history.heard.get(&account).copied().unwrap_or_default();
-    let silent = history.now.saturating_since(heard);
+    let silent = history.given_up.get(&(account, room.clone())).copied();
+    let silent = silent.unwrap_or_default();
     if timed_out && silent < history.grace {
-        return Err(format!("{name} times out, but was heard {silent:?} ago"));
+        return Err(format!("{name} times out, but was heard {silent:?} before"));
     }
     Ok(())
 }

@@ -1,26 +1,26 @@
-//! The people's host: a driver for each client, and somebody who types and reads.
+//! The people's host: somebody for each client who types and reads, and whose node dies and starts
+//! again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, ClientEvent, JournalEntry, JournalRequest};
-use tertulia::driver::{Driver, Ends, Immediate, NodeCommand};
+use tertulia::chat::RoomName;
+use tertulia::client::{ClientEvent, JoinOptions};
+use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
-use tertulia::secure::NodeIdentity;
+use tertulia::secure::{NodeIdentity, PublicKey};
 use tertulia::time::Timestamp;
-use tertulia::transmit::Path;
 use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::{SimSocket, State, WIRE_PORT, bind, clock, now};
-use crate::history::{Life, Observation, Typed};
-use crate::plan::Plan;
+use super::program::Program;
+use super::{State, now, sleep_until};
+use crate::history::{Life, Observation};
+use crate::plan::{Fault, Plan};
 use crate::world::{AFTERWARDS, LIVENESS_BOUND, room_name, seed_of};
 
 /// How often somebody looks whether everything is settled.
@@ -28,19 +28,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs all clients until everything is settled, or should be.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
-    let mut people = Vec::new();
     let identities = (0..plan.topology.clients.len()).map(|client| {
         let mut rng = SeededRng::new(seed_of(plan.seed, "identity", client as u64));
         NodeIdentity::generate(&mut rng)
     });
     let identities: Vec<NodeIdentity> = identities.collect();
-    let keys = identities
-        .iter()
-        .map(|identity| (identity.account(), identity.device()));
+    let keys = identities.iter().map(|id| (id.account(), id.device()));
     state.lock().record.history.keys = keys.collect();
+    let mut people = Vec::new();
     for (client, identity) in identities.into_iter().enumerate() {
-        let person = Person::start(client, identity, &plan, state.clone()).await?;
-        people.push(tokio::spawn(person.run()));
+        // Who is in no room is not there at all: shrinking leaves people out like that.
+        if !plan.topology.clients[client].is_empty() {
+            let person = Person::new(client, identity, &plan, state.clone());
+            people.push(tokio::spawn(person.run()));
+        }
     }
     for person in people {
         person.await?;
@@ -48,129 +49,108 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// What the journal's entries are compared with, and what they tell.
-#[derive(Default)]
-struct Journal {
-    /// What was typed and is not journaled yet.
-    typing: VecDeque<Bytes>,
+/// Something that somebody does, or that befalls a node.
+enum Deed {
+    Start,
+    Die,
+    Say(RoomName, Bytes),
+    /// The system tells of a new network (PTH-6).
+    HearOfNewAddress,
+    /// Out of a room, to come back at some time.
+    Leave(RoomName, Timestamp),
+    /// Into it again, in the life in which it was left.
+    JoinAgain(Life, RoomName),
+}
+
+/// What lasts for longer than a program.
+pub(super) struct Person {
+    pub(super) client: usize,
+    pub(super) identity: NodeIdentity,
+    /// The broker's key, once known (SEC-9).
+    pub(super) known: Option<PublicKey>,
+    /// How often the program was started.
+    pub(super) lives: usize,
+    /// The last time of typing.
+    pub(super) last_ms: Arc<Mutex<u64>>,
     /// How many lines were typed, by room.
-    typed: BTreeMap<RoomName, usize>,
-    /// Of which history each received line is, until it is shown.
-    received: BTreeMap<RoomName, VecDeque<LogId>>,
-}
-
-impl Journal {
-    fn handle(&mut self, entry: &JournalEntry, life: Life, state: &State) {
-        match entry {
-            JournalEntry::Waiting {
-                handle,
-                room,
-                publication,
-            } => {
-                let key = (life, *handle);
-                if state.lock().record.history.handles.contains_key(&key) {
-                    return;
-                }
-                let index = self.typed.entry(room.clone()).or_default();
-                *index += 1;
-                state.observe(Observation::Typed(Typed {
-                    life,
-                    room: room.clone(),
-                    handle: *handle,
-                    typed_at_ms: publication.typed_at_ms,
-                    body: self.typing.pop_front().unwrap_or_default(),
-                    index: *index - 1,
-                }));
-            }
-            JournalEntry::Received { room, log, .. } => {
-                self.received
-                    .entry(room.clone())
-                    .or_default()
-                    .push_back(*log);
-            }
-            JournalEntry::Settled { .. } => {}
-        }
-    }
-}
-
-struct Person {
-    life: Life,
-    identity: NodeIdentity,
-    ends: Ends<Client>,
-    journal: Arc<Mutex<Journal>>,
-    /// When to say what, where.
-    script: VecDeque<(Timestamp, RoomName, Bytes)>,
-    plan: Plan,
-    state: State,
+    pub(super) typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
+    pub(super) plan: Plan,
+    pub(super) state: State,
+    program: Option<Program>,
+    deeds: BTreeMap<(Timestamp, u64), Deed>,
+    next_deed: u64,
+    /// The rooms that it is leaving or has left, and when it is to join them again.
+    away: BTreeMap<RoomName, Timestamp>,
 }
 
 impl Person {
-    async fn start(
-        client: usize,
-        identity: NodeIdentity,
-        plan: &Plan,
-        state: State,
-    ) -> Result<Self, Box<dyn Error>> {
-        let life = Life { client, life: 0 };
-        let wire = SocketAddr::new(turmoil::lookup("wire"), WIRE_PORT + client as u16);
-        let config = ClientConfig {
-            paths: vec![Path::new(wire)],
-            name: Name::new(&format!("node{client}"))?,
-            known: None,
-        };
-        let seed = seed_of(plan.seed, "client", client as u64 * 1000);
-        let journal = Arc::new(Mutex::new(Journal::default()));
-        let (of_journal, of_state) = (journal.clone(), state.clone());
-        let store = Immediate::new(move |request: JournalRequest| {
-            let mut journal = of_journal.lock().unwrap_or_else(PoisonError::into_inner);
-            journal.handle(&request.entry, life, &of_state);
-            request.id
-        });
-        let clock = clock();
-        let machine = Client::new(config, seed, clock.now());
-        let sockets = vec![SimSocket(bind(0).await?)];
-        let (driver, ends) = Driver::new(machine, sockets, store, clock);
-        tokio::spawn(driver.run());
-        let rooms: Vec<RoomName> = plan.topology.clients[client]
-            .iter()
-            .map(|room| room_name(*room))
-            .collect();
-        state.observe(Observation::Born(life));
-        state
-            .lock()
-            .record
-            .history
-            .alive
-            .insert(client, (life, rooms.clone()));
-        for room in rooms {
-            let history = plan.topology.history;
-            ends.commands
-                .send(NodeCommand::Join { room, history })
-                .await?;
-        }
-        Ok(Self {
-            life,
+    fn new(client: usize, identity: NodeIdentity, plan: &Plan, state: State) -> Self {
+        let mut person = Self {
+            client,
             identity,
-            ends,
-            journal,
-            script: plan.script(client),
+            known: None,
+            lives: 0,
+            last_ms: Arc::default(),
+            typed: Arc::default(),
             plan: plan.clone(),
             state,
-        })
+            program: None,
+            deeds: BTreeMap::new(),
+            next_deed: 0,
+            away: BTreeMap::new(),
+        };
+        person.intend(Timestamp::ZERO, Deed::Start);
+        for (at, room, text) in plan.script(client) {
+            person.intend(at, Deed::Say(room, text));
+        }
+        for absence in plan.absences.iter().filter(|a| a.client == client) {
+            let at = Timestamp::from_millis(absence.at_ms);
+            let back_at = Timestamp::from_millis(absence.at_ms + absence.for_ms);
+            person.intend(at, Deed::Leave(room_name(absence.room), back_at));
+        }
+        let own = plan
+            .faults
+            .iter()
+            .filter(|(_, f)| f.client() == Some(client));
+        for (at_ms, fault) in own {
+            let at = Timestamp::from_millis(*at_ms);
+            match fault {
+                Fault::Die { back_after_ms, .. } => {
+                    person.intend(at, Deed::Die);
+                    if let Some(after) = back_after_ms {
+                        person.intend(at + Duration::from_millis(*after), Deed::Start);
+                    }
+                }
+                Fault::Rebind {
+                    announced: true, ..
+                } => person.intend(at, Deed::HearOfNewAddress),
+                _ => {}
+            }
+        }
+        person
+    }
+
+    fn intend(&mut self, at: Timestamp, deed: Deed) {
+        self.deeds.insert((at, self.next_deed), deed);
+        self.next_deed += 1;
     }
 
     async fn run(mut self) {
         let bound = Timestamp::from_millis(self.plan.heals_at_ms()) + LIVENESS_BOUND;
         let mut ends_at = None;
         while ends_at.is_none_or(|at| now() < at) {
-            let say_at = self.script.front().map(|(at, ..)| *at);
+            let deed_at = self.deeds.first_key_value().map(|((at, _), _)| *at);
             select! {
                 biased;
-                event = self.ends.events.recv() => match event {
+                event = next_event(&mut self.program) => match event {
                     Some(event) => self.on_event(event).await,
-                    None => return,
+                    None => self.program = None,
                 },
-                () = until(say_at) => self.say().await,
+                () = sleep_until(deed_at) => {
+                    if let Some((_, deed)) = self.deeds.pop_first() {
+                        self.act(deed).await;
+                    }
+                }
                 () = sleep(LOOK_EVERY) => {}
             }
             if ends_at.is_none() {
@@ -184,55 +164,112 @@ impl Person {
         }
     }
 
-    async fn say(&mut self) {
-        let Some((_, room, text)) = self.script.pop_front() else {
+    async fn act(&mut self, deed: Deed) {
+        match deed {
+            Deed::Start if self.program.is_none() => match Program::start(self).await {
+                Ok(program) => self.program = Some(program),
+                Err(error) => self.state.violate("no_panic", error.to_string()),
+            },
+            Deed::Start => {}
+            Deed::Die => {
+                if let Some(program) = self.program.take() {
+                    self.away.clear();
+                    let life = program.life;
+                    program.kill().await;
+                    self.state.observe(Observation::Died(life));
+                }
+            }
+            Deed::Say(room, text) => self.say(room, text).await,
+            Deed::HearOfNewAddress => self.command(NodeCommand::AddressChange).await,
+            Deed::Leave(room, back_at) => {
+                let Some(program) = &self.program else {
+                    return;
+                };
+                let life = program.life;
+                if self.away.contains_key(&room) {
+                    return;
+                }
+                self.away.insert(room.clone(), back_at);
+                self.state.lock().away.insert((life, room.clone()));
+                self.state.observe(Observation::Leaving(life, room.clone()));
+                self.command(NodeCommand::LeaveRoom { room }).await;
+            }
+            Deed::JoinAgain(life, room) => {
+                if self.program.as_ref().map(|program| program.life) == Some(life) {
+                    self.away.remove(&room);
+                    self.state.lock().away.remove(&(life, room.clone()));
+                    let history = self.plan.topology.history;
+                    self.command(NodeCommand::Join(JoinOptions {
+                        history,
+                        ..room.into()
+                    }))
+                    .await;
+                }
+            }
+        }
+    }
+
+    /// Tells the program, if it runs. One that has ended says so by an event.
+    async fn command(&self, command: NodeCommand) {
+        if let Some(program) = &self.program {
+            let _ = program.ends.commands.send(command).await;
+        }
+    }
+
+    async fn say(&mut self, room: RoomName, text: Bytes) {
+        let Some(program) = &self.program else {
             return;
         };
-        {
-            let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-            journal.typing.push_back(text.clone());
-        }
+        program.journal().typing.push_back(text.clone());
         let (reply, answer) = oneshot::channel();
-        let command = NodeCommand::Publish { room, text, reply };
-        // A driver that has ended has said so by an event.
-        if self.ends.commands.send(command).await.is_ok() {
-            let _ = answer.await;
+        self.command(NodeCommand::Publish { room, text, reply })
+            .await;
+        // Not taken: a room that was left, or an outbox that is full.
+        if !matches!(answer.await, Ok(Ok(_)))
+            && let Some(program) = &self.program
+        {
+            program.journal().typing.pop_back();
         }
     }
 
     async fn on_event(&mut self, event: ClientEvent) {
-        let life = self.life;
+        let Some(program) = &self.program else {
+            return;
+        };
+        let life = program.life;
         let observation = match event {
-            ClientEvent::FirstContact(_) => {
+            ClientEvent::FirstContact(key) => {
+                self.known = Some(key);
                 let identity = Box::new(self.identity.clone());
-                let _ = self
-                    .ends
-                    .commands
-                    .send(NodeCommand::SetIdentity(identity))
-                    .await;
+                self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            ClientEvent::Online
-            | ClientEvent::Offline
-            | ClientEvent::JoinRefused { .. }
-            | ClientEvent::RoomLeft { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. } => return,
+            // Nobody asks who is there in these plans.
+            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return,
+            ClientEvent::Online => Observation::Online(life),
+            ClientEvent::Offline => Observation::Offline(life),
+            ClientEvent::RoomLeft { room } => {
+                if let Some(back_at) = self.away.get(&room).copied() {
+                    self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
+                }
+                Observation::RoomLeft(life, room)
+            }
+            ClientEvent::JoinRefused { room, code, .. } => {
+                let said = format!("{life:?} is not let into {}: {code}", room.as_str());
+                self.state.violate("no_broken_rules", said);
+                return;
+            }
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::Fork { room } => Observation::Fork(life, room),
-            ClientEvent::Line { room, line } => {
-                let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-                let log = journal
+            ClientEvent::Line { room, line, .. } => {
+                let received = program
+                    .journal()
                     .received
                     .get_mut(&room)
                     .and_then(VecDeque::pop_front);
-                let Some(log) = log else {
-                    drop(journal);
+                let Some(log) = received else {
                     let said = format!("line {} is shown and not journaled", line.seq);
-                    self.state
-                        .lock()
-                        .record
-                        .violate("one_total_order", said, now());
+                    self.state.violate("one_total_order", said);
                     return;
                 };
                 Observation::Shown {
@@ -242,24 +279,28 @@ impl Person {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }
             ClientEvent::NotStored { handle, room, .. } => {
                 Observation::NotStored(life, room, handle)
             }
-            ClientEvent::Ended(reason) => Observation::Ended(life, reason),
+            ClientEvent::Ended(reason) => {
+                self.program = None;
+                Observation::Ended(life, reason)
+            }
         };
         self.state.observe(observation);
     }
 }
 
-async fn until(at: Option<Timestamp>) {
-    match at {
-        Some(at) => sleep(at.saturating_since(now())).await,
+/// What the program tells; `None` if it has ended. For ever if none runs.
+async fn next_event(program: &mut Option<Program>) -> Option<ClientEvent> {
+    match program {
+        Some(program) => program.ends.events.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tertulia::time::Timestamp;
 use tertulia::wire::DATAGRAM_MAX;
 use tokio::select;
 use turmoil::net::UdpSocket;
 
-use super::{BROKER_PORT, State, WIRE_PORT, bind, now};
+use super::{BROKER_PORT, State, WIRE_PORT, bind, now, sleep_until};
 use crate::fate::Direction;
 use crate::plan::{Fault, Plan};
 use crate::record::Trace;
+use crate::world::is_strangers;
 
 /// Relays until the run is over.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
@@ -30,6 +30,14 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
+/// On which way out of the relay something is.
+#[derive(Clone, Copy)]
+enum Hop {
+    ToBroker,
+    ToBrokerFromCopier,
+    ToNode,
+}
+
 /// One client's way.
 struct Relay {
     client: usize,
@@ -37,11 +45,13 @@ struct Relay {
     inner: UdpSocket,
     /// Toward the broker, which takes it for the client.
     outer: UdpSocket,
+    /// Somebody's who copies what the client sends.
+    copier: UdpSocket,
     /// The client's address, once heard.
     node: Option<SocketAddr>,
     broker: SocketAddr,
     /// What is under way, by the time of its arrival.
-    under_way: BTreeMap<(Timestamp, u64), (Direction, Vec<u8>)>,
+    under_way: BTreeMap<(Timestamp, u64), (Hop, Vec<u8>)>,
     next: u64,
     /// The faults that begin and end, in order.
     faults: VecDeque<(Timestamp, Fault, bool)>,
@@ -59,10 +69,18 @@ impl Relay {
             }
         }
         faults.sort_by_key(|(at, _, _)| *at);
+        let copier = bind(0).await?;
+        let address = seen_from_outside(&copier)?;
+        {
+            let mut shared = state.lock();
+            shared.senders.insert(address, client);
+            shared.strangers.insert(address);
+        }
         Ok(Self {
             client,
             inner: bind(WIRE_PORT + client as u16).await?,
-            outer: bind(0).await?,
+            outer: bind_outer(client, &state).await?,
+            copier,
             node: None,
             broker,
             under_way: BTreeMap::new(),
@@ -110,8 +128,13 @@ impl Relay {
                 .net
                 .send(self.client, direction, self.broker, datagram, now());
             for (at, datagram) in arrivals {
+                let hop = match direction {
+                    Direction::Up if is_strangers(datagram.from) => Hop::ToBrokerFromCopier,
+                    Direction::Up => Hop::ToBroker,
+                    Direction::Down => Hop::ToNode,
+                };
                 self.under_way
-                    .insert((at, self.next), (direction, datagram.bytes));
+                    .insert((at, self.next), (hop, datagram.bytes));
                 self.next += 1;
             }
         }
@@ -122,12 +145,13 @@ impl Relay {
         while let Some(entry) = self.under_way.first_entry()
             && entry.key().0 <= now()
         {
-            let (direction, bytes) = entry.remove();
+            let (hop, bytes) = entry.remove();
             // Sending fails for nobody but a peer that is gone.
-            let _ = match (direction, self.node) {
-                (Direction::Up, _) => self.outer.try_send_to(&bytes, self.broker),
-                (Direction::Down, Some(node)) => self.inner.try_send_to(&bytes, node),
-                (Direction::Down, None) => continue,
+            let _ = match (hop, self.node) {
+                (Hop::ToBroker, _) => self.outer.try_send_to(&bytes, self.broker),
+                (Hop::ToBrokerFromCopier, _) => self.copier.try_send_to(&bytes, self.broker),
+                (Hop::ToNode, Some(node)) => self.inner.try_send_to(&bytes, node),
+                (Hop::ToNode, None) => continue,
             };
         }
     }
@@ -143,16 +167,23 @@ impl Relay {
                 _ => false,
             };
             if moves {
-                self.outer = bind(0).await?;
+                self.outer = bind_outer(self.client, &self.state).await?;
             }
         }
         Ok(())
     }
 }
 
-async fn sleep_until(at: Option<Timestamp>) {
-    match at {
-        Some(at) => tokio::time::sleep(at.saturating_since(now()).max(Duration::ZERO)).await,
-        None => std::future::pending().await,
-    }
+/// The address of one of the wire's sockets, as the broker sees it.
+fn seen_from_outside(socket: &UdpSocket) -> io::Result<SocketAddr> {
+    let port = socket.local_addr()?.port();
+    Ok(SocketAddr::new(turmoil::lookup("wire"), port))
+}
+
+/// A socket toward the broker, known to be a client's.
+async fn bind_outer(client: usize, state: &State) -> io::Result<UdpSocket> {
+    let socket = bind(0).await?;
+    let address = seen_from_outside(&socket)?;
+    state.lock().senders.insert(address, client);
+    Ok(socket)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tertulia::chat::Name;
-use tertulia::client::{Client, ClientConfig};
+use tertulia::client::{Client, ClientConfig, JournalState};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
@@ -79,6 +79,7 @@ impl World {
                 paths: vec![Path::new(broker_address())],
                 name: Name::new("stranger").expect("a valid name"),
                 known: None,
+                restored: JournalState::default(),
             };
             let seed = seed_of(self.plan.seed, "stranger", number);
             let mut stranger = Client::new(config, seed, self.now);

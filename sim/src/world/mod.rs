@@ -19,12 +19,12 @@ use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, BrokerEvent};
 use tertulia::chat::{LogId, RoomName};
 use tertulia::rng::{Seed, SeededRng};
-use tertulia::secure::BrokerIdentity;
+use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
-pub use net::{Captured, Datagram, Fates, Net, broker_address};
+pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running};
 pub use store::SimStore;
 
@@ -130,9 +130,8 @@ impl World {
         let keys = nodes
             .iter()
             .map(|n| (n.identity.account(), n.identity.device()));
-        let mut record = Record::default();
+        let mut record = Record::new(&plan);
         record.history.keys = keys.collect();
-        record.history.grace = Duration::from_millis(plan.grace_ms);
         let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
         let mut world = Self {
             record,
@@ -378,6 +377,9 @@ impl World {
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             self.trace_event(Trace::Arrive, BROKER, &bytes);
+            if is_strangers(from) {
+                self.observe(Observation::FromStranger(from, bytes.len()));
+            }
             let dropped = self.dropped();
             self.broker.handle_datagram(Path::new(from), data, self.now);
             if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {
@@ -447,6 +449,8 @@ fn start_broker(
     let log = LogId(rng.bytes());
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
+        // One for all lives of the broker (RST-1).
+        reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
     };
     let seed = seed_of(plan.seed, "broker", life);
     let mut broker = Broker::new(config, identity.clone(), log, seed);

@@ -1,6 +1,6 @@
 //! The adversarial network: real bytes, and a fate for each datagram.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tertulia::time::Timestamp;
 
@@ -29,6 +29,12 @@ fn racer_address(client: usize) -> SocketAddr {
 pub(super) fn stranger_address(number: u64) -> SocketAddr {
     let [.., high, low] = number.to_be_bytes();
     ([10, 3, high, low], 9_999).into()
+}
+
+/// Whether an address is a stranger's or a copier's: nobody there can ever prove to be a node.
+#[must_use]
+pub fn is_strangers(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V4(ip) if matches!(ip.octets(), [10, 2 | 3, ..]))
 }
 
 /// A datagram under way.

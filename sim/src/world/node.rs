@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest};
+use tertulia::client::{
+    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
+};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
 use tertulia::time::Timestamp;
@@ -83,11 +85,16 @@ impl Node {
             paths: vec![Path::new(broker_address())],
             name: self.name.clone(),
             known: self.known.map(|key| (key, self.identity.clone())),
+            restored: JournalState::default(),
         };
         let number = (self.client * 1000 + life.life) as u64;
         let mut client = Client::new(config, seed_of(seed, "client", number), now);
         for room in &self.rooms {
-            client.join(room, self.history, now);
+            let options = JoinOptions {
+                history: self.history,
+                ..room.clone().into()
+            };
+            client.join(options, now);
         }
         self.running = Some(Running {
             life,

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tertulia::broker::BrokerEvent;
+use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::client::{Client, ClientEvent};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
+use tertulia::wire::is_data;
 
-use super::{Event, World};
+use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::record::Trace;
@@ -21,6 +22,7 @@ impl World {
             out.clear();
         }
         while let Some(request) = self.broker.poll_storage() {
+            self.note_giving_up(&request.op);
             let at = self.store.submit(request, self.now);
             self.schedule(at, Event::Stored(self.broker_life));
         }
@@ -41,6 +43,17 @@ impl World {
             }
             self.broker_events.push((self.now, event));
         }
+    }
+
+    /// PRS-1: whether somebody was silent for the grace is judged when the store is asked.
+    fn note_giving_up(&mut self, op: &StorageOp) {
+        let StorageOp::Absent { room, account, .. } = op else {
+            return;
+        };
+        let history = &mut self.record.history;
+        let heard = history.heard.get(account).copied().unwrap_or_default();
+        let silent = self.now.saturating_since(heard);
+        history.given_up.insert((*account, room.clone()), silent);
     }
 
     /// Does something with a client that lives, and drains it.
@@ -103,6 +116,10 @@ impl World {
                     None => {
                         self.net.fates.sent += 1;
                         self.net.fates.astray += 1;
+                        if is_strangers(to) {
+                            let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+                            self.observe(Observation::ToStranger(to, datagram.len(), is_of_a_link));
+                        }
                         continue;
                     }
                 },
@@ -152,7 +169,7 @@ impl World {
                 running.shown.remove(&room);
                 Observation::Fork(life, room)
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 let log = running
                     .received
                     .get_mut(&room)
@@ -167,9 +184,9 @@ impl World {
                     line,
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
-                Observation::Noticed(life, room, event, name.as_str().to_owned())
-            }
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }

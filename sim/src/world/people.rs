@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::RoomName;
+use tertulia::client::JoinOptions;
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 
@@ -74,7 +75,11 @@ impl World {
         };
         if running.life == life {
             running.away.remove(room);
-            self.with_client(life.client, |client, now| client.join(room, history, now));
+            let options = JoinOptions {
+                history,
+                ..room.clone().into()
+            };
+            self.with_client(life.client, |client, now| client.join(options, now));
         }
     }
 

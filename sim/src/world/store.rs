@@ -57,10 +57,15 @@ impl SimStore {
         toggle(&mut self.failing, permille, on);
     }
 
+    /// How long a request takes now.
+    #[must_use]
+    pub fn takes(&self) -> Duration {
+        self.latency + self.slow.iter().sum::<Duration>()
+    }
+
     /// Takes a request, and says when it will be done.
     pub fn submit(&mut self, request: StorageRequest, now: Timestamp) -> Timestamp {
-        let slow: Duration = self.slow.iter().sum();
-        self.busy_until = self.busy_until.max(now + self.latency + slow);
+        self.busy_until = self.busy_until.max(now + self.takes());
         self.queue.push_back(request);
         self.busy_until
     }

@@ -32,7 +32,11 @@ impl Hosted {
         };
         let ip = host.parse().map_err(|error| cannot(&error))?;
         let listen = [SocketAddr::new(ip, port)];
-        let bound = Broker::bind_as(identity, BrokerConfig::default(), listen).await;
+        let config = BrokerConfig {
+            reset_secret: Some(broker::reset_secret(&data_dir)?),
+            ..BrokerConfig::default()
+        };
+        let bound = Broker::bind_as(identity, config, listen).await;
         let broker = bound.map_err(|error| cannot(&error))?;
         let address = broker.addresses()[0];
         let note = format!(

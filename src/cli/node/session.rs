@@ -19,7 +19,9 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{Client, ClientConfig, ClientEvent, EndReason, PublishError};
+use crate::client::{
+    Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState, PublishError,
+};
 use crate::driver::{
     Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
 };
@@ -122,12 +124,17 @@ impl<'a> Session<'a> {
             paths,
             name: name.clone(),
             known,
+            restored: JournalState::default(),
         };
         let mut client = Client::new(config, rng.fork(), clock.now());
         let rooms = args.rooms();
         for room in &rooms {
             // There are not too many: the arguments were checked.
-            client.join(room, args.history, clock.now());
+            let options = JoinOptions {
+                history: args.history,
+                ..room.clone().into()
+            };
+            client.join(options, clock.now());
         }
         let (driver, ends) = Driver::new(client, sockets, memory_journal(), clock);
         Ok(Self {
@@ -269,8 +276,11 @@ impl<'a> Session<'a> {
                 self.rooms.retain(|other| *other != room);
                 self.rooms.insert(0, room.clone());
                 if !was_in {
-                    let history = self.args.history;
-                    self.command(NodeCommand::Join { room, history }).await;
+                    let options = JoinOptions {
+                        history: self.args.history,
+                        ..room.into()
+                    };
+                    self.command(NodeCommand::Join(options)).await;
                 }
                 self.say_where().await;
             }
@@ -381,12 +391,14 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
-            ClientEvent::Line { room, line } => {
+            ClientEvent::Line { room, line, .. } => {
                 if let Some(text) = words::line(self.further(&room), &line) {
                     self.terminal.screen.line(text).await;
                 }
             }
-            ClientEvent::Notice { room, event, name } => {
+            ClientEvent::Notice {
+                room, event, name, ..
+            } => {
                 // One's own Left may or may not come before the end: it is never shown.
                 let is_own_left = event == NoticeEvent::Left && name == *self.name;
                 if !(is_own_left && self.leaving.is_some()) {
@@ -524,6 +536,9 @@ impl<'a> Session<'a> {
             EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
+            }
+            EndReason::Retired { .. } => {
+                refused(format!("the device of {} is given up", self.name))
             }
             EndReason::Version { spoken } => {
                 let message = format!(

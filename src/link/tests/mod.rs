@@ -61,6 +61,7 @@ fn config(side: Side, seed: u8) -> LinkConfig {
         side,
         local_cid: Cid::new(local_cid).unwrap(),
         remote_cid: Cid::new(remote_cid).unwrap(),
+        reset_token: None,
         path: path_to(other(side)),
         secrets: LinkSecrets { send, receive },
         seed: [seed; 32],
@@ -111,6 +112,7 @@ struct End {
     ended: Option<(bool, CloseCode, String)>,
     silences: u32,
     retired: Vec<Cid>,
+    resets: u32,
     /// Every datagram sent: when, and how long.
     sent: Vec<(Timestamp, usize)>,
     /// The same, byte for byte.
@@ -155,6 +157,7 @@ impl Pair {
             ended: None,
             silences: 0,
             retired: Vec::new(),
+            resets: 0,
             sent: Vec::new(),
             raw: Vec::new(),
             trains: Vec::new(),
@@ -324,6 +327,7 @@ impl Pair {
                 LinkEvent::Message { channel, data } => end.messages.push((now, channel, data)),
                 LinkEvent::Silent => end.silences += 1,
                 LinkEvent::CidRetired { cid } => end.retired.push(cid),
+                LinkEvent::Reset => end.resets += 1,
                 LinkEvent::Closed {
                     by_peer,
                     code,

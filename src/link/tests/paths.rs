@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::decode_frames;
+use crate::wire::{ResetToken, decode_frames};
+
+const NO_TOKEN: ResetToken = ResetToken([0; 16]);
 
 fn elsewhere(port: u16) -> Path {
     Path::new(([198, 51, 100, 7], port).into())
@@ -13,8 +15,12 @@ fn elsewhere(port: u16) -> Path {
 fn pair_with_spares(network: Network, seed: u64) -> Pair {
     let mut pair = Pair::new(FINE, seed);
     for index in 1..=2_u8 {
-        assert!(pair.broker.link.issue_cid(Cid::from([index; 8])));
-        assert!(pair.node.link.issue_cid(Cid::new(&[index, index]).unwrap()));
+        assert!(pair.broker.link.issue_cid(Cid::from([index; 8]), NO_TOKEN));
+        assert!(
+            pair.node
+                .link
+                .issue_cid(Cid::new(&[index, index]).unwrap(), NO_TOKEN)
+        );
     }
     for _ in 0..20 {
         pair.send(Side::Node, 1, b"warm");
@@ -116,9 +122,9 @@ fn a_node_that_roams_is_not_recognized_by_its_connection_ids() {
             assert_eq!(core::mem::take(&mut pair.end(side).retired).len(), 1);
         }
         let next = fresh[usize::from(round)];
-        assert!(pair.broker.link.issue_cid(Cid::from(next)));
+        assert!(pair.broker.link.issue_cid(Cid::from(next), NO_TOKEN));
         let next = Cid::new(&next[..2]).unwrap();
-        assert!(pair.node.link.issue_cid(next));
+        assert!(pair.node.link.issue_cid(next, NO_TOKEN));
         pair.send(Side::Node, 1, b"still me");
         pair.send(Side::Broker, 1, b"so you say");
         pair.run_until_quiet(SECOND * 5);
@@ -284,6 +290,7 @@ fn frames_about_paths_and_ids_that_break_the_rules_close_the_link() {
     let new = |sequence, len: usize| Frame::NewCid {
         sequence,
         cid: Cid::new(&[sequence as u8; 8][..len]).unwrap(),
+        token: NO_TOKEN,
     };
     let cases: [(Side, Vec<Frame>, Option<&str>); 8] = [
         (Side::Node, vec![new(1, 8), new(2, 8), new(2, 8)], None),
@@ -401,7 +408,7 @@ proptest! {
                     spare += 1;
                     let fresh = [spare; 8];
                     let fresh = Cid::new(&fresh[..old.as_bytes().len()]).unwrap();
-                    prop_assert!(pair.end(side).link.issue_cid(fresh));
+                    prop_assert!(pair.end(side).link.issue_cid(fresh, NO_TOKEN));
                 }
             }
         }

@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::rng::SeededRng;
 use crate::secure::vectors::vector;
-use crate::wire::{HELLO_MIN, PROTOCOL_ID};
+use crate::wire::{HELLO_MIN, PROTOCOL_ID, ResetToken};
 
 const NODE_SEED: Seed = [4; 32];
 const BROKER_SEED: Seed = [5; 32];
 const PAYLOAD: BrokerPayload = BrokerPayload {
     cid: [6; 8],
-    reset_token: [7; 16],
+    reset_token: ResetToken([7; 16]),
     log_id: [8; 16],
 };
 

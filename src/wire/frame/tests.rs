@@ -1,7 +1,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::wire::{ACK_RANGES_MAX, AckRanges, VARINT_MAX, roundtrip::check};
+use crate::wire::{ACK_RANGES_MAX, AckRanges, RESET_TOKEN_LEN, VARINT_MAX, roundtrip::check};
 
 fn encode(frame: &Frame) -> Vec<u8> {
     let mut out = Vec::new();
@@ -68,8 +68,9 @@ fn frames_look_as_the_specification_says() {
             Frame::NewCid {
                 sequence: 2,
                 cid: Cid::from(*b"brokerid"),
+                token: ResetToken(*b"sixteen byte key"),
             },
-            b"\x09\x02\x08brokerid",
+            b"\x09\x02\x08brokeridsixteen byte key",
         ),
         (Frame::RetireCid { sequence: 100 }, b"\x0a\x40\x64"),
         (Frame::PathChallenge(*b"question"), b"\x0bquestion"),
@@ -185,6 +186,7 @@ fn a_fresh_connection_id_has_1_to_8_bytes() {
     for len in 0..=9 {
         let mut bytes = vec![NEW_CID, 1];
         put_sized(&mut bytes, &[7; 9][..len]);
+        bytes.extend([8; RESET_TOKEN_LEN]);
         assert_eq!(decode(&bytes).is_ok(), (1..=8).contains(&len), "{len}");
     }
 }
@@ -200,7 +202,12 @@ fn pad_ack_and_close_elicit_no_acks_and_all_else_does() {
         (&[FRAG, 0, 0, 2, 0, 1, 0], true),
         (&[CREDIT_LINK, 0], true),
         (&[CREDIT_CHANNEL, 0, 0], true),
-        (&[NEW_CID, 0, 1, 0], true),
+        (
+            &[
+                NEW_CID, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+            ],
+            true,
+        ),
         (&[RETIRE_CID, 0], true),
         (&[PATH_CHALLENGE, 0, 0, 0, 0, 0, 0, 0, 0], true),
         (&[PATH_RESPONSE, 0, 0, 0, 0, 0, 0, 0, 0], true),
@@ -277,10 +284,13 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 data,
             }
         }),
-        (any_number(), vec(any::<u8>(), 1..=8)).prop_map(|(sequence, cid)| Frame::NewCid {
-            sequence,
-            cid: Cid::new(&cid).unwrap(),
-        }),
+        (any_number(), vec(any::<u8>(), 1..=8), any::<[u8; 16]>()).prop_map(
+            |(sequence, cid, token)| Frame::NewCid {
+                sequence,
+                cid: Cid::new(&cid).unwrap(),
+                token: ResetToken(token),
+            }
+        ),
         any_number().prop_map(|limit| Frame::CreditLink { limit }),
         (any_number(), any_number())
             .prop_map(|(channel, limit)| Frame::CreditChannel { channel, limit }),

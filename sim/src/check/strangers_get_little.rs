@@ -1,0 +1,48 @@
+//! Invariant 10, for addresses that have not proved to be a node's: they get at most three times
+//! what came from there (PTH-4), and of a link nothing but the question whether it is there now
+//! (PTH-2, PTH-3).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Checker;
+use crate::history::{History, Observation};
+
+/// How many times what came from an address may go there.
+const AMPLIFICATION_MAX: u64 = 3;
+/// The longest datagram of a link that asks for a proof: flags, connection id, number,
+/// PATH_CHALLENGE, tag.
+const QUESTION_MAX: usize = 1 + 8 + 4 + 9 + 16;
+
+/// Bytes from and to each address that never proves anything: those of strangers and copiers.
+#[derive(Default)]
+pub(super) struct StrangersGetLittle {
+    traffic: BTreeMap<SocketAddr, (u64, u64)>,
+}
+
+impl Checker for StrangersGetLittle {
+    fn name(&self) -> &'static str {
+        "strangers_get_little"
+    }
+
+    fn on(&mut self, observation: &Observation, _: &History) -> Result<(), String> {
+        match *observation {
+            Observation::FromStranger(address, len) => {
+                self.traffic.entry(address).or_default().0 += len as u64;
+                Ok(())
+            }
+            Observation::ToStranger(address, len, is_of_a_link) => {
+                let (heard, sent) = self.traffic.entry(address).or_default();
+                *sent += len as u64;
+                if is_of_a_link && len > QUESTION_MAX {
+                    return Err(format!("{len} bytes of a link go to {address}"));
+                }
+                if *sent > AMPLIFICATION_MAX * *heard {
+                    return Err(format!("{sent} bytes go to {address}, {heard} came"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

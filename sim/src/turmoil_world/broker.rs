@@ -1,0 +1,224 @@
+//! The broker's host: its driver, its disk, and what befalls them.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, StorageCompletion, StorageRequest};
+use tertulia::chat::LogId;
+use tertulia::driver::{BrokerCommand, Driver, Ends, Machine};
+use tertulia::rng::SeededRng;
+use tertulia::secure::{BrokerIdentity, ResetSecret};
+use tertulia::time::Timestamp;
+use tertulia::transmit::{Path, Transmit};
+use tertulia::wire::is_data;
+use tokio::select;
+use tokio::task::JoinHandle;
+
+use super::{BROKER_PORT, Delayed, SimSocket, State, bind, clock, now, sleep_until};
+use crate::history::Observation;
+use crate::plan::{Fault, Plan};
+use crate::world::{SimStore, seed_of};
+
+/// The broker's host. It does not end by itself.
+pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
+    let mut faults = faults_of_the_broker(&plan);
+    let mut process = Process::start(&plan, 0, &state).await?;
+    loop {
+        let next = faults.front().map(|(at, ..)| *at);
+        select! {
+            biased;
+            event = process.ends.events.recv() => match event {
+                Some(event) => state.observe_broker(event),
+                None => return Ok(()),
+            },
+            () = sleep_until(next) => {
+                let Some((_, fault, begins)) = faults.pop_front() else {
+                    continue;
+                };
+                match fault {
+                    Fault::SlowStore { by_ms, .. } => {
+                        process.disk().slow(Duration::from_millis(by_ms), begins);
+                    }
+                    Fault::FailingStore { permille, .. } => process.disk().fail(permille, begins),
+                    Fault::NewLog if begins => {
+                        let life = process.life + 1;
+                        process.kill().await;
+                        process = Process::start(&plan, life, &state).await?;
+                        state.observe(Observation::NewLog);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// When what befalls the broker begins and ends.
+fn faults_of_the_broker(plan: &Plan) -> VecDeque<(Timestamp, Fault, bool)> {
+    let faults = plan.faults.iter().filter(|(_, f)| f.client().is_none());
+    let mut edges: Vec<_> = faults
+        .flat_map(|(at_ms, fault)| {
+            let ends = Timestamp::from_millis(at_ms + fault.lasts_ms());
+            [
+                (Timestamp::from_millis(*at_ms), fault.clone(), true),
+                (ends, fault.clone(), false),
+            ]
+        })
+        .collect();
+    edges.sort_by_key(|(at, ..)| *at);
+    edges.into()
+}
+
+/// A broker's program, while it runs.
+struct Process {
+    life: u64,
+    ends: Ends<Watched>,
+    task: JoinHandle<Watched>,
+    disk: Arc<Mutex<SimStore>>,
+}
+
+impl Process {
+    async fn start(plan: &Plan, life: u64, state: &State) -> Result<Self, Box<dyn Error>> {
+        let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
+        let identity = BrokerIdentity::generate(&mut rng);
+        let log = LogId(SeededRng::new(seed_of(plan.seed, "log", life)).bytes());
+        state.lock().record.history.current = Some(log);
+        let config = BrokerConfig {
+            grace: Duration::from_millis(plan.grace_ms),
+            // One for all lives of the broker (RST-1).
+            reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
+        };
+        let seed = seed_of(plan.seed, "broker", life);
+        let broker = Watched {
+            broker: Broker::new(config, identity, log, seed),
+            state: state.clone(),
+        };
+        let latency = Duration::from_millis(plan.store_ms);
+        let disk = Arc::new(Mutex::new(SimStore::new(log, latency, plan.seed)));
+        let store = store_on(disk.clone(), state.clone());
+        let sockets = vec![SimSocket(bind(BROKER_PORT).await?)];
+        let (driver, ends) = Driver::new(broker, sockets, store, clock(Arc::default()));
+        let task = tokio::spawn(driver.run());
+        Ok(Self {
+            life,
+            ends,
+            task,
+            disk,
+        })
+    }
+
+    fn disk(&self) -> std::sync::MutexGuard<'_, SimStore> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills the program: from here on nothing of it is left but the disk.
+    async fn kill(self) {
+        self.task.abort();
+        // It ends by being cancelled, or a panic that the run reports by itself.
+        let _ = self.task.await;
+    }
+}
+
+fn store_on(
+    disk: Arc<Mutex<SimStore>>,
+    state: State,
+) -> Delayed<StorageRequest, StorageCompletion> {
+    let of_begin = disk.clone();
+    let begin = move |_: &StorageRequest| {
+        let disk = of_begin.lock().unwrap_or_else(PoisonError::into_inner);
+        disk.takes()
+    };
+    let end = move |request| {
+        let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let _at = disk.submit(request, now());
+        let (completion, observations) = disk.complete().expect("a request was submitted");
+        for observation in observations {
+            state.observe(observation);
+        }
+        completion
+    };
+    Delayed::new(begin, end)
+}
+
+/// A broker whose datagrams are watched: who was heard, and what goes to strangers.
+struct Watched {
+    broker: Broker,
+    state: State,
+}
+
+impl Watched {
+    fn dropped(&self) -> u64 {
+        self.broker.drops().iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Machine for Watched {
+    type Command = BrokerCommand;
+    type Event = BrokerEvent;
+    type Request = StorageRequest;
+    type Completion = StorageCompletion;
+
+    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, at: Timestamp) {
+        let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+        self.state.observe_from(path.remote, datagram.len());
+        let dropped = self.dropped();
+        self.broker.handle_datagram(path, datagram, at);
+        if is_of_a_link && self.dropped() == dropped {
+            self.state.note_heard(path.remote);
+        }
+    }
+
+    fn handle_timeout(&mut self, at: Timestamp) {
+        self.broker.handle_timeout(at);
+    }
+
+    fn handle_completion(&mut self, completion: StorageCompletion, at: Timestamp) {
+        self.broker.handle_storage(completion, at);
+    }
+
+    fn set_wall_clock(&mut self, unix_ms: u64, at: Timestamp) {
+        self.broker.set_wall_clock(unix_ms, at);
+    }
+
+    fn handle_command(
+        &mut self,
+        command: BrokerCommand,
+        unix_ms: u64,
+        at: Timestamp,
+    ) -> ControlFlow<()> {
+        self.broker.handle_command(command, unix_ms, at)
+    }
+
+    fn shut_down(&mut self, at: Timestamp) {
+        self.broker.shut_down(at);
+    }
+
+    fn poll_transmit(&mut self, at: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        let begin = out.len();
+        let transmit = self.broker.poll_transmit(at, out)?;
+        for datagram in transmit.datagrams(&out[begin..]) {
+            self.state.observe_to(transmit.path.remote, datagram);
+        }
+        Some(transmit)
+    }
+
+    fn poll_request(&mut self) -> Option<StorageRequest> {
+        self.broker.poll_storage()
+    }
+
+    fn poll_event(&mut self) -> Option<BrokerEvent> {
+        self.broker.poll_event()
+    }
+
+    fn is_last(event: &BrokerEvent) -> bool {
+        Broker::is_last(event)
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        Machine::poll_timeout(&self.broker)
+    }
+}

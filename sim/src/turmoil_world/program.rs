@@ -1,0 +1,156 @@
+//! A node's program: a driver, its socket, and its journal.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tertulia::chat::{LogId, Name, RoomName};
+use tertulia::client::{
+    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
+};
+use tertulia::driver::{Driver, Ends, NodeCommand};
+use tertulia::transmit::Path;
+use tokio::task::JoinHandle;
+
+use super::people::Person;
+use super::{Delayed, SimSocket, State, WIRE_PORT, bind, clock};
+use crate::history::{Life, Observation, Typed};
+use crate::world::{room_name, seed_of};
+
+/// A program that runs.
+pub(super) struct Program {
+    pub(super) life: Life,
+    pub(super) ends: Ends<Client>,
+    task: JoinHandle<Client>,
+    journal: Arc<Mutex<Journal>>,
+}
+
+/// What the journal's entries are compared with, and what they tell.
+pub(super) struct Journal {
+    /// What was typed and is not journaled yet.
+    pub(super) typing: VecDeque<Bytes>,
+    /// How many lines were typed in all lives, by room.
+    typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
+    /// Of which history each received line is, until it is shown.
+    pub(super) received: BTreeMap<RoomName, VecDeque<LogId>>,
+}
+
+impl Program {
+    /// Starts a person's program, and lets it join the rooms of the plan.
+    pub(super) async fn start(person: &mut Person) -> Result<Self, Box<dyn Error>> {
+        let Person {
+            client,
+            ref plan,
+            ref state,
+            ..
+        } = *person;
+        let life = Life {
+            client,
+            life: person.lives,
+        };
+        person.lives += 1;
+        let wire = SocketAddr::new(turmoil::lookup("wire"), WIRE_PORT + client as u16);
+        let config = ClientConfig {
+            paths: vec![Path::new(wire)],
+            name: Name::new(&format!("node{client}"))?,
+            known: person.known.map(|key| (key, person.identity.clone())),
+            restored: JournalState::default(),
+        };
+        let clock = clock(person.last_ms.clone());
+        let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
+        let machine = Client::new(config, seed, clock.now());
+        let journal = Arc::new(Mutex::new(Journal {
+            typing: VecDeque::new(),
+            typed: person.typed.clone(),
+            received: BTreeMap::new(),
+        }));
+        let (of_journal, of_state) = (journal.clone(), state.clone());
+        let takes = Duration::from_millis(plan.journal_ms);
+        let begin = move |request: &JournalRequest| {
+            lock(&of_journal).handle(&request.entry, life, &of_state);
+            takes
+        };
+        let store = Delayed::new(begin, |request: JournalRequest| request.id);
+        let sockets = vec![SimSocket(bind(0).await?)];
+        let (driver, ends) = Driver::new(machine, sockets, store, clock);
+        let task = tokio::spawn(driver.run());
+        let rooms = plan.topology.clients[client].iter();
+        let rooms: Vec<RoomName> = rooms.map(|room| room_name(*room)).collect();
+        state.observe(Observation::Born(life));
+        let alive = (life, rooms.clone());
+        state.lock().record.history.alive.insert(client, alive);
+        for room in rooms {
+            let history = plan.topology.history;
+            ends.commands
+                .send(NodeCommand::Join(JoinOptions {
+                    history,
+                    ..room.into()
+                }))
+                .await?;
+        }
+        Ok(Self {
+            life,
+            ends,
+            task,
+            journal,
+        })
+    }
+
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// Kills it: it has no time to say goodbye.
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        // It ends by being cancelled, or a panic that the run reports by itself.
+        let _ = self.task.await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    fn handle(&mut self, entry: &JournalEntry, life: Life, state: &State) {
+        match entry {
+            JournalEntry::Waiting {
+                handle,
+                room,
+                publication,
+                ..
+            } => {
+                let key = (life, *handle);
+                if state.lock().record.history.handles.contains_key(&key) {
+                    return;
+                }
+                let mut typed = lock(&self.typed);
+                let index = typed.entry(room.clone()).or_default();
+                *index += 1;
+                state.observe(Observation::Typed(Typed {
+                    life,
+                    room: room.clone(),
+                    handle: *handle,
+                    typed_at_ms: publication.typed_at_ms,
+                    body: self.typing.pop_front().unwrap_or_default(),
+                    index: *index - 1,
+                }));
+            }
+            JournalEntry::Received { room, log, .. } => {
+                self.received
+                    .entry(room.clone())
+                    .or_default()
+                    .push_back(*log);
+            }
+            JournalEntry::Settled { .. }
+            | JournalEntry::Entered { .. }
+            | JournalEntry::Numbered { .. }
+            | JournalEntry::Noticed { .. }
+            | JournalEntry::Left { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What programs beside the node leave in its journal, and find there: lines to be sent, their
+//! outcomes, cursors of readers (JRN-6, JRN-7).
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::file::{JournalFile, note_outcome, room_id, room_name};
+use crate::chat::{Kind, LogId, Recorded, Refusal, RoomName};
+use crate::store::sqlite::Result;
+
+/// A line in the spool: kept, and not numbered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spooled {
+    /// Its name there.
+    pub id: u64,
+    /// For which room.
+    pub room: RoomName,
+    /// When it was typed, in milliseconds of Unix time.
+    pub typed_at_ms: u64,
+    /// The text.
+    pub text: Bytes,
+}
+
+/// What became of a line in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of which history its room is, if it was entered.
+    pub log: Option<LogId>,
+    /// The line's number there, or why it has none.
+    pub recorded: Recorded,
+}
+
+impl JournalFile {
+    /// Keeps `texts` for `room`, all or none of them, and returns their names (JRN-6).
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub fn spool(
+        &mut self,
+        room: &RoomName,
+        texts: &[Bytes],
+        typed_at_ms: u64,
+    ) -> Result<Vec<u64>> {
+        let tx = self.begin()?;
+        let room = room_id(&tx, room)?;
+        let mut ids = Vec::with_capacity(texts.len());
+        for text in texts {
+            tx.prepare_cached(
+                "INSERT INTO outbox (room, typed_at, kind, body, is_spooled) \
+                 VALUES (?1, ?2, ?3, ?4, 1)",
+            )?
+            .execute(params![
+                room,
+                typed_at_ms.cast_signed(),
+                Kind::Message.code(),
+                &text[..]
+            ])?;
+            ids.push(tx.last_insert_rowid().cast_unsigned());
+        }
+        tx.commit()?;
+        Ok(ids)
+    }
+
+    /// What is spooled after the one called `after`, at most `max` of it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or holds what it cannot hold.
+    pub fn spooled_after(&self, after: u64, max: usize) -> Result<Vec<Spooled>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT outbox.id, name, typed_at, body FROM outbox JOIN rooms ON rooms.id = room \
+             WHERE handle IS NULL AND outbox.id > ?1 ORDER BY outbox.id LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![after.cast_signed(), max as i64])?;
+        let mut spooled = Vec::new();
+        while let Some(row) = rows.next()? {
+            spooled.push(Spooled {
+                id: row.get::<_, i64>("id")?.cast_unsigned(),
+                room: room_name(row, "name")?,
+                typed_at_ms: row.get::<_, i64>("typed_at")?.cast_unsigned(),
+                text: Bytes::from(row.get::<_, Vec<u8>>("body")?),
+            });
+        }
+        Ok(spooled)
+    }
+
+    /// What became of the line called `id`; `None` as long as nothing did.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn outcome(&self, id: u64) -> Result<Option<Outcome>> {
+        let found = self
+            .connection
+            .prepare_cached("SELECT log, seq, refusal FROM outcomes WHERE id = ?1")?
+            .query_row([id.cast_signed()], |row| {
+                let (log, seq) = (
+                    row.get::<_, Option<[u8; 16]>>(0)?,
+                    row.get::<_, Option<i64>>(1)?,
+                );
+                let refusal: Option<i64> = row.get(2)?;
+                let recorded = match seq {
+                    Some(seq) => Recorded::Stored(seq.cast_unsigned()),
+                    None => {
+                        let code = refusal.unwrap_or(0).cast_unsigned();
+                        Recorded::Refused(Refusal::from_code(code))
+                    }
+                };
+                let log = log.map(LogId);
+                Ok(Outcome { log, recorded })
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// The line called `id` will never be sent, for this reason.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn refuse(&mut self, id: u64, code: Refusal) -> Result<()> {
+        let tx = self.begin()?;
+        let room: Option<i64> = tx
+            .query_row(
+                "DELETE FROM outbox WHERE id = ?1 AND handle IS NULL RETURNING room",
+                [id.cast_signed()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        if let Some(room) = room {
+            note_outcome(&tx, id.cast_signed(), room, Recorded::Refused(code))?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// How many lines are kept and have no outcome.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn kept(&self) -> Result<usize> {
+        let count: i64 = self
+            .connection
+            .query_row("SELECT count(*) FROM outbox", (), |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    // ---- readers
+
+    /// How far the reader called `name` has come in `room`: the item that it had last (JRN-7).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn cursor(&self, name: &str, room: &RoomName) -> Result<Option<u64>> {
+        let item: Option<i64> = self
+            .connection
+            .query_row(
+                "SELECT item FROM cursors JOIN rooms ON rooms.id = room \
+                 WHERE cursors.name = ?1 AND folded = ?2",
+                [name, room.folded()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(item.map(i64::cast_unsigned))
+    }
+
+    /// The reader called `name` has had everything in `room` up to `item`. A cursor never goes
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn move_cursor(&mut self, name: &str, room: &RoomName, item: u64) -> Result<()> {
+        let tx = self.begin()?;
+        let room = room_id(&tx, room)?;
+        tx.execute(
+            "INSERT INTO cursors (name, room, item) VALUES (?1, ?2, ?3) \
+             ON CONFLICT DO UPDATE SET item = max(item, excluded.item)",
+            params![name, room, item.cast_signed()],
+        )?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The newest item of `room`; 0 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn newest(&self, room: &RoomName) -> Result<u64> {
+        let item: i64 = self.connection.query_row(
+            "SELECT coalesce(max(items.id), 0) FROM items JOIN rooms ON rooms.id = room \
+             WHERE folded = ?1",
+            [room.folded()],
+            |row| row.get(0),
+        )?;
+        Ok(item.cast_unsigned())
+    }
+
+    /// Somebody reads `room` beside the node, and says so at `now_ms`, in milliseconds of Unix
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn want(&mut self, room: &RoomName, now_ms: u64) -> Result<()> {
+        let tx = self.begin()?;
+        let room = room_id(&tx, room)?;
+        tx.execute(
+            "INSERT OR REPLACE INTO wanted (room, at) VALUES (?1, ?2)",
+            params![room, now_ms.cast_signed()],
+        )?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The rooms that somebody said to read at `since_ms` or later.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or holds what it cannot hold.
+    pub fn wanted(&self, since_ms: u64) -> Result<Vec<RoomName>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT name FROM wanted JOIN rooms ON rooms.id = room WHERE at >= ?1 ORDER BY at",
+        )?;
+        let mut rows = statement.query([since_ms.cast_signed()])?;
+        let mut rooms = Vec::new();
+        while let Some(row) = rows.next()? {
+            rooms.push(room_name(row, "name")?);
+        }
+        Ok(rooms)
+    }
+
+    /// A number that is another one whenever another process has changed the file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn data_version(&self) -> Result<i64> {
+        Ok(self
+            .connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))?)
+    }
+}

@@ -1,0 +1,77 @@
+//! What a node's journal looks like in SQLite.
+
+use crate::store::sqlite::Schema;
+
+/// A node's journal.
+pub(super) const SCHEMA: Schema = Schema {
+    what: "a node's journal",
+    application_id: 0x7465_726e,
+    migrations: &[FIRST],
+};
+
+/// Numbers above 2^63 are kept as the negative number with the same bits.
+const FIRST: &str = "
+-- Whose journal it is.
+CREATE TABLE owner (device BLOB NOT NULL) STRICT;
+
+-- Where the node stands in each room (JRN-1). `shown` is the last item that was printed.
+CREATE TABLE rooms (
+    id INTEGER PRIMARY KEY,
+    folded TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    log BLOB, seq INTEGER, stored_at INTEGER, hash BLOB,
+    presence INTEGER NOT NULL DEFAULT 0,
+    is_numbered INTEGER NOT NULL DEFAULT 0,
+    last_n INTEGER NOT NULL DEFAULT 0,
+    confirmed_n INTEGER NOT NULL DEFAULT 0,
+    confirmed_digest BLOB NOT NULL DEFAULT (zeroblob(32)),
+    shown INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What has no outcome yet. Without a handle and a number it is spooled (JRN-6).
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    room INTEGER NOT NULL REFERENCES rooms,
+    handle INTEGER UNIQUE,
+    n INTEGER,
+    typed_at INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    is_spooled INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outbox_by_room ON outbox (room, handle);
+
+-- The outcome of what was spooled: the line, or why there is none.
+CREATE TABLE outcomes (
+    id INTEGER PRIMARY KEY,
+    room INTEGER NOT NULL,
+    log BLOB,
+    seq INTEGER,
+    refusal INTEGER
+) STRICT;
+
+-- What was received, in the order in which it is shown: lines, and notices (number above 0).
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    room INTEGER NOT NULL REFERENCES rooms,
+    log BLOB,
+    seq INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    account BLOB, device BLOB, author INTEGER, name TEXT NOT NULL,
+    n INTEGER, typed_at INTEGER, stored_at INTEGER, body BLOB
+) STRICT;
+CREATE INDEX items_by_room ON items (room, id);
+CREATE INDEX items_by_place ON items (room, seq, number);
+
+-- How far readers with a name have come (JRN-7).
+CREATE TABLE cursors (
+    name TEXT NOT NULL,
+    room INTEGER NOT NULL REFERENCES rooms,
+    item INTEGER NOT NULL,
+    PRIMARY KEY (name, room)
+) STRICT, WITHOUT ROWID;
+
+-- The rooms that somebody beside the node reads, and when that was said last.
+CREATE TABLE wanted (room INTEGER PRIMARY KEY REFERENCES rooms, at INTEGER NOT NULL) STRICT;
+";
