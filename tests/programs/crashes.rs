@@ -5,13 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{ChildStdin, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -19,6 +15,7 @@ use tertulia::rng::SeededRng;
 
 use crate::support::process::{Broker, Process};
 use crate::support::transcript::finished_lines;
+use crate::support::typist::Typist;
 use crate::support::{PATIENCE, Scene, Stopwatch};
 
 /// Who talks and listens.
@@ -36,38 +33,6 @@ fn crashes() -> usize {
     asked.map_or(CRASHES, |asked| {
         asked.parse().expect("CHAT_CRASHES is a number")
     })
-}
-
-/// Somebody who types for all talkers in turn, until told to stop.
-struct Typist {
-    is_done: Arc<AtomicBool>,
-    thread: JoinHandle<usize>,
-}
-
-impl Typist {
-    fn start(mut inputs: Vec<ChildStdin>) -> Self {
-        let is_done = Arc::new(AtomicBool::new(false));
-        let watched = Arc::clone(&is_done);
-        let thread = thread::spawn(move || {
-            let mut rounds = 0;
-            while !watched.load(Ordering::Relaxed) {
-                rounds += 1;
-                for input in &mut inputs {
-                    writeln!(input, "line {rounds}").expect("the node takes input");
-                    // The rate of the stream: nothing waits for this.
-                    thread::sleep(PACE);
-                }
-            }
-            rounds
-        });
-        Self { is_done, thread }
-    }
-
-    /// How many lines each has typed.
-    fn stop(self) -> usize {
-        self.is_done.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the typist types")
-    }
 }
 
 /// Checks that `lines` are all that the talkers have typed, each once, in the order of their
@@ -234,7 +199,7 @@ fn crash_again_and_again(scene: &Scene, mut crash: Crash) {
     let before = traveller.finish().exited_with(0);
     assert!(!before.stdout.contains("line"), "{before:#?}");
 
-    let typist = Typist::start(talkers.iter_mut().map(Process::take_input).collect());
+    let typist = Typist::start(talkers.iter_mut().map(Process::take_input).collect(), PACE);
     let mut rng = SeededRng::new([100; 32]);
     let mut times = Vec::new();
     for _ in 0..crashes() {
@@ -254,7 +219,7 @@ fn crash_again_and_again(scene: &Scene, mut crash: Crash) {
         );
         times.push(started.elapsed());
     }
-    let typed = typist.stop();
+    let typed = typist.stop().len();
     let traveller = scene.join(address, TRAVELLER);
 
     let total = TALKERS.len() * typed;

@@ -14,6 +14,7 @@ mod hosting;
 mod input;
 mod keys;
 mod leaving;
+mod pauses;
 mod presence;
 mod restart;
 mod roaming;

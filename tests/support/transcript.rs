@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that came out of one stream, read by a thread of its own.
 #[derive(Clone)]
@@ -18,8 +18,8 @@ struct Shared {
 
 struct State {
     bytes: Vec<u8>,
-    /// How many line feeds there are among them.
-    lines: usize,
+    /// When each line came to its end.
+    lines: Vec<Instant>,
     is_ended: bool,
 }
 
@@ -46,7 +46,7 @@ impl Transcript {
     pub(crate) fn ended() -> Self {
         let state = State {
             bytes: Vec::new(),
-            lines: 0,
+            lines: Vec::new(),
             is_ended: true,
         };
         Self {
@@ -96,18 +96,23 @@ impl Transcript {
 
     /// How many finished lines there are so far.
     pub(crate) fn lines(&self) -> usize {
-        self.lock().lines
+        self.lock().lines.len()
+    }
+
+    /// When each finished line came to its end.
+    pub(crate) fn line_times(&self) -> Vec<Instant> {
+        self.lock().lines.clone()
     }
 
     /// Waits until there are so many finished lines; whether there are.
     pub(crate) fn wait_for_lines(&self, patience: Duration, lines: usize) -> bool {
-        let short = |state: &mut State| state.lines < lines && !state.is_ended;
+        let short = |state: &mut State| state.lines.len() < lines && !state.is_ended;
         let state = self.lock();
         let waited = self
             .shared
             .changed
             .wait_timeout_while(state, patience, short);
-        waited.expect("no reader panics").0.lines >= lines
+        waited.expect("no reader panics").0.lines.len() >= lines
     }
 
     /// Waits for the end of the stream; whether it came.
@@ -119,7 +124,9 @@ impl Transcript {
 
 impl State {
     fn push(&mut self, bytes: &[u8]) {
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let now = super::now();
+        self.lines.extend(std::iter::repeat_n(now, lines));
         self.bytes.extend_from_slice(bytes);
     }
 }
