@@ -137,6 +137,11 @@ impl Pump {
         self.in_flight.clear();
     }
 
+    /// The network loses all that is on its way.
+    pub(crate) fn lose_all(&mut self) {
+        self.in_flight.clear();
+    }
+
     /// Hands a datagram to a node as if it came from `path`.
     pub(crate) fn inject_to(&mut self, node: usize, path: Path, datagram: &[u8]) {
         let client = &mut self.nodes[node].client;

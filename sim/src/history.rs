@@ -141,7 +141,8 @@ pub struct History {
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
     pub grace: Duration,
-    /// Whether the network brings everything once, undamaged and in order.
+    /// Whether the network is known to bring everything once, undamaged and in order, and `met`
+    /// to be about this run alone.
     pub is_network_perfect: bool,
     /// How often each situation was met, once all is over.
     pub met: [u64; Situation::COUNT],

@@ -47,7 +47,6 @@ impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
-        record.history.is_network_perfect = plan.has_perfect_network();
         record
     }
 

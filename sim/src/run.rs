@@ -53,6 +53,7 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
     let mut at = Timestamp::ZERO;
     let watched = watched(|| {
         let mut world = World::new(plan.clone());
+        world.record.history.is_network_perfect = plan.has_perfect_network();
         if is_traced {
             world.record.print();
         }

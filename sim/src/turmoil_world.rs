@@ -154,8 +154,10 @@ impl State {
 
 impl Shared {
     fn new(plan: &Plan) -> Self {
+        let mut record = Record::new(plan);
+        record.history.is_network_perfect = plan.has_perfect_network();
         Self {
-            record: Record::new(plan),
+            record,
             net: Net::new(plan),
             shown: BTreeMap::new(),
             waiting: BTreeSet::new(),

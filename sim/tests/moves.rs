@@ -25,7 +25,9 @@ fn moving(seed: u64) -> Plan {
 fn a_node_that_moves_seldom_loses_contact() {
     let counts = for_each_seed(0..SEEDS, |seed| {
         let mut world = World::new(moving(seed));
-        world.run().expect("no rule is broken");
+        world
+            .run()
+            .unwrap_or_else(|violation| panic!("seed {seed}: {violation:?}"));
         let count = |is: fn(&Observation) -> bool| {
             let all = world.record.observations.iter();
             all.filter(|(_, o)| is(o)).count()

@@ -40,7 +40,8 @@ pub(super) struct HalfOpen {
     pub(super) stage: Stage,
     accept: Bytes,
     key: HelloKey,
-    since: Timestamp,
+    /// When the first ACCEPT was due.
+    pub(super) since: Timestamp,
 }
 
 /// The bounded table of half-open handshakes, by the connection id that each was given.

@@ -176,10 +176,12 @@ impl Broker {
         let HalfOpenStage::AwaitData(unconfirmed) = entry.stage else {
             return;
         };
-        let Unconfirmed { link, peer } = *unconfirmed;
+        let Unconfirmed { mut link, peer } = *unconfirmed;
+        link.hint_rtt(now.saturating_since(entry.since), now);
         let id = self.next_link;
         self.next_link += 1;
         self.routes.insert(cid, id);
+        self.accounts.insert((peer.account, id));
         self.sessions.insert(
             id,
             Session {

@@ -221,6 +221,8 @@ pub struct Broker {
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
+    /// The links of each account.
+    accounts: BTreeSet<(AccountKey, LinkId)>,
     rooms: BTreeMap<RoomName, Room>,
     /// In how many rooms each account that is present is present.
     people: BTreeMap<AccountKey, usize>,
@@ -267,6 +269,7 @@ impl Broker {
             next_link: 0,
             routes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            accounts: BTreeSet::new(),
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),
             people_told: 0,

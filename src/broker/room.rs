@@ -134,8 +134,9 @@ impl Broker {
         };
         // A session that has not come into the room yet is a sign of life all the same.
         let sessions = self
-            .sessions
-            .values()
+            .accounts
+            .range((account, LinkId::MIN)..=(account, LinkId::MAX))
+            .filter_map(|(_, link)| self.sessions.get(link))
             .filter(|session| session.is_of(account) && !session.is_quiet());
         let heard = sessions.map(|session| session.link.last_heard()).max();
         match heard.map(|heard| heard + self.config.grace) {

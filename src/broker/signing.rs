@@ -195,6 +195,7 @@ impl Broker {
         for cid in &session.cids {
             self.routes.remove(cid);
         }
+        self.accounts.remove(&(session.account, id));
         if let Some(row) = session.remembered {
             self.links.forget(row.cid);
         }

@@ -159,6 +159,24 @@ pub enum StorageOp {
     },
 }
 
+impl StorageOp {
+    /// The room that it is about, if it is about one.
+    #[must_use]
+    pub const fn room(&self) -> Option<&RoomName> {
+        match self {
+            Self::Open | Self::Register { .. } | Self::Links { .. } => None,
+            Self::Enter { room, .. }
+            | Self::Leave { room, .. }
+            | Self::Absent { room, .. }
+            | Self::Append { room, .. }
+            | Self::Read { room, .. }
+            | Self::History { room, .. }
+            | Self::Report { room, .. }
+            | Self::Members { room } => Some(room),
+        }
+    }
+}
+
 /// The store's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageCompletion {

@@ -26,6 +26,8 @@ const NODE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A handshake that waits for its ACCEPT.
 pub(super) struct Shaking {
     initiator: Initiator,
+    /// When its first HELLO was due.
+    since: Timestamp,
     schedule: Schedule,
     probe: Probe,
     version: Option<VersionReply>,
@@ -47,6 +49,8 @@ pub(super) struct Choosing {
     finisher: Box<Finisher>,
     cid: NodeCid,
     path: Path,
+    /// A round trip takes no longer (RTT-1).
+    rtt: Duration,
 }
 
 impl Shaking {
@@ -66,6 +70,7 @@ impl Shaking {
         let probe = Probe::NotBefore(probe_at);
         Self {
             initiator,
+            since: now,
             schedule: Schedule::new(now),
             probe,
             version: None,
@@ -168,8 +173,16 @@ impl Client {
         if watch.is_none() {
             return Err(Dropped::UnknownLink);
         }
+        self.forget_earlier_hellos(now);
         self.restart_schedule(now);
         Ok(())
+    }
+
+    /// A broker that has just said that it is back has answered nothing that was sent before.
+    fn forget_earlier_hellos(&mut self, now: Timestamp) {
+        if let State::Shaking(shaking) = &mut self.state {
+            shaking.since = now;
+        }
     }
 
     /// Handshake datagrams. The error is why one is dropped.
@@ -215,8 +228,11 @@ impl Client {
             return Err(Dropped::Unexpected);
         }
         let cid = accept.cid;
+        let rtt = now.saturating_since(shaking.since);
         match shaking.initiator.handle_accept(accept)? {
-            Accepted::Established(established) => self.go_up(path, cid, established, None, now),
+            Accepted::Established(established) => {
+                self.go_up(path, cid, established, rtt, None, now);
+            }
             Accepted::FirstContact(finisher) => {
                 // SEC-9: the owner remembers the key, and then says who we are.
                 self.events
@@ -225,6 +241,7 @@ impl Client {
                     finisher,
                     cid,
                     path,
+                    rtt,
                 }));
             }
         }
@@ -262,6 +279,7 @@ impl Client {
             finisher,
             cid,
             path,
+            rtt,
         } = choosing;
         let broker = finisher.broker_key();
         let (finish, established) = finisher.finish(&identity);
@@ -271,7 +289,7 @@ impl Client {
             schedule: Schedule::new(now),
             path,
         };
-        self.go_up(path, cid, established, Some(finishing), now);
+        self.go_up(path, cid, established, rtt, Some(finishing), now);
         self.repeat_finish(now);
     }
 
@@ -281,6 +299,7 @@ impl Client {
         path: Path,
         cid: NodeCid,
         established: Established,
+        rtt: Duration,
         finishing: Option<Finishing>,
         now: Timestamp,
     ) {
@@ -297,6 +316,7 @@ impl Client {
             suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
         };
         let mut link = Link::new(config, now);
+        link.hint_rtt(rtt, now);
         for _ in 0..CIDS_SPARE_MAX {
             link.issue_cid(fresh_cid(&mut self.rng).into(), ResetToken::default());
         }

@@ -123,7 +123,8 @@ struct Delivery {
 ///
 /// *Input*: [`handle_datagram`](Self::handle_datagram), [`handle_timeout`](Self::handle_timeout),
 /// [`handle_journaled`](Self::handle_journaled).
-/// *Commands*: [`handle_address_change`](Self::handle_address_change), [`join`](Self::join), [`publish`](Self::publish),
+/// *Commands*: [`handle_address_change`](Self::handle_address_change),
+/// [`handle_resume`](Self::handle_resume), [`join`](Self::join), [`publish`](Self::publish),
 /// [`set_identity`](Self::set_identity), [`leave`](Self::leave), [`abandon`](Self::abandon).
 /// *Output*: after any input or command, drain [`poll_transmit`](Self::poll_transmit), then
 /// [`poll_journal`](Self::poll_journal), then [`poll_event`](Self::poll_event); then sleep until
@@ -433,6 +434,20 @@ impl Client {
             State::Shaking(_) => self.restart_schedule(now),
             State::Up(up) => {
                 up.link.handle_address_change(now);
+                up.restart_schedule(now);
+            }
+            State::Choosing(_) | State::Ended => {}
+        }
+        self.go_on(now);
+    }
+
+    /// This machine has slept for a while that its clock does not show: whether the broker is still
+    /// there is asked at once, and backing off begins anew (LIF-6, SEC-5).
+    pub fn handle_resume(&mut self, now: Timestamp) {
+        match &mut self.state {
+            State::Shaking(_) => self.restart_schedule(now),
+            State::Up(up) => {
+                up.link.handle_resume(now);
                 up.restart_schedule(now);
             }
             State::Choosing(_) | State::Ended => {}

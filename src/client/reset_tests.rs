@@ -111,6 +111,49 @@ fn a_node_that_has_given_up_is_woken_by_the_brokers_return() {
     }
 }
 
+/// RTT-1, PROBE-1: the first words on a link are lost; how long a round trip takes is known from the
+/// handshake.
+#[test]
+fn a_first_flight_that_is_lost_is_repeated_after_three_round_trips() {
+    let mut pump = Pump::new();
+    let identity = NodeIdentity::generate(&mut pump.rng);
+    let key = pump.broker.public_key();
+    let node = pump.add_known("ada", identity, Some(key));
+    pump.run_ms(RTT_MS);
+    pump.lose_all();
+    pump.run_ms(3 * RTT_MS + RTT_MS + 10);
+    assert!(pump.nodes[node].client.is_online());
+}
+
+/// LIF-5: the line is taken and acknowledged, and the answer goes to where the node is no longer.
+#[test]
+fn an_answer_that_went_astray_is_asked_for() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.run_ms(2_000);
+    pump.store_stalled = true;
+    pump.say(0, "heard?");
+    pump.run_ms(3 * RTT_MS);
+    pump.nodes[0].seen_at = Path::new(([10, 0, 0, 99], 99).into());
+    pump.resume_store();
+    pump.run_ms(1_000);
+    assert_eq!(pump.heard(0), ["ada: heard?"]);
+    assert_eq!(offline(&pump, 0), 0);
+}
+
+/// LIF-6, SEC-5: what the node's machine knows of itself ends the waiting.
+#[test]
+fn a_node_that_was_suspended_tries_at_once() {
+    let mut pump = Pump::with(&["ada"]);
+    pump.nodes[0].connected = false;
+    pump.say(0, "for later");
+    pump.run_ms(300_000);
+    assert_eq!(offline(&pump, 0), 1);
+    pump.nodes[0].connected = true;
+    pump.nodes[0].client.handle_resume(pump.now);
+    pump.run_ms(4 * RTT_MS + 10);
+    assert_eq!(pump.heard(0), ["ada: for later"]);
+}
+
 /// The broker's reset for a connection id, as the pump's brokers make it.
 fn reset_of(cid: &BrokerCid) -> Vec<u8> {
     let token = ResetSecret::new([4; 32]).token(cid);

@@ -358,6 +358,11 @@ impl Room {
         }
     }
 
+    /// Whether the broker owes this room an answer (LIF-5).
+    pub(super) fn is_expecting(&self) -> bool {
+        matches!(self.seat, Seat::Asked(_)) || !self.unanswered.is_empty()
+    }
+
     /// Publication `n` was answered, in whatever way.
     pub(super) fn on_answer(&mut self, n: u64) {
         let _round = self.take_unanswered(|sent| sent == n);

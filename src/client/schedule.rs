@@ -5,16 +5,19 @@ use std::time::Duration;
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
 
-/// Offsets of the first repetitions, in ms.
-const FIRST: [u64; 5] = [0, 200, 400, 700, 1000];
+/// How far repetitions are apart at first, and for how long.
+const DENSE: Duration = Duration::from_millis(50);
+const DENSE_FOR: Duration = Duration::from_secs(5);
+/// How far they are apart in the end.
+const SPARSE: Duration = Duration::from_secs(5);
 
 /// The repetitions of one handshake message: dense at first, because at 30 % loss in both
-/// directions every second exchange fails, then ever sparser, because an absent broker need not be
-/// asked ten times a second.
+/// directions every second exchange fails, and because a broker that starts again is back in a
+/// moment; then ever sparser, because an absent one need not be asked ten times a second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     start: Timestamp,
-    sent: usize,
+    interval: Duration,
     next: Timestamp,
 }
 
@@ -23,7 +26,7 @@ impl Schedule {
     pub(super) const fn new(now: Timestamp) -> Self {
         Self {
             start: now,
-            sent: 0,
+            interval: DENSE,
             next: now,
         }
     }
@@ -43,17 +46,11 @@ impl Schedule {
         if now < self.next {
             return false;
         }
-        self.sent += 1;
-        let interval_ms = match FIRST.get(self.sent) {
-            Some(offset) => offset - FIRST[self.sent - 1],
-            None => match now.saturating_since(self.start).as_secs() {
-                0..10 => 500,
-                10..60 => 1_000,
-                _ => 5_000,
-            },
-        };
-        let jittered_us = rng.range(interval_ms * 800, interval_ms * 1_200);
-        self.next = now + Duration::from_micros(jittered_us);
+        if now.saturating_since(self.start) >= DENSE_FOR {
+            self.interval = (self.interval * 3 / 2).min(SPARSE);
+        }
+        let percent = u32::try_from(rng.range(80, 120)).unwrap_or(100);
+        self.next = now + self.interval * percent / 100;
         true
     }
 }
@@ -76,10 +73,9 @@ mod tests {
         }
         let in_span = |from, to| times.iter().filter(|t| (from..to).contains(*t)).count();
         assert_eq!(times[0], 0);
-        assert!((160..=240).contains(&times[1]));
-        assert!((4..=6).contains(&in_span(0, 1_000)));
-        assert!((15..=23).contains(&in_span(1_000, 10_000)));
-        assert!((41..=63).contains(&in_span(10_000, 60_000)));
-        assert!((9..=16).contains(&in_span(60_000, 120_000)));
+        assert!((40..=60).contains(&times[1]));
+        assert!((83..=125).contains(&in_span(0, 5_000)));
+        assert!((8..=14).contains(&in_span(5_000, 20_000)));
+        assert!((16..=26).contains(&in_span(20_000, 120_000)));
     }
 }

@@ -451,6 +451,19 @@ impl Client {
 
     /// Does whatever can be done now: join, publish, say goodbye.
     pub(super) fn go_on(&mut self, now: Timestamp) {
+        self.use_link(now);
+        let State::Up(up) = &mut self.state else {
+            return;
+        };
+        let is_expecting = match up.stage {
+            Stage::SigningIn => up.sign_in_at.is_none(),
+            Stage::SignedIn => self.rooms.values().any(Room::is_expecting),
+            Stage::Leaving => true,
+        };
+        up.link.set_expecting(is_expecting, now);
+    }
+
+    fn use_link(&mut self, now: Timestamp) {
         self.on_link_events(now);
         if self.leaving {
             self.go_on_leaving(now);

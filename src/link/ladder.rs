@@ -63,6 +63,14 @@ impl Ladder {
         self.last = self.last.filter(|last| oldest.is_some_and(|at| at < *last));
     }
 
+    /// What is in flight is counted from now on, if anything is (LIF-6).
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        *self = Self {
+            anchor: self.anchor.map(|_| now),
+            ..Self::default()
+        };
+    }
+
     /// A probe fired.
     pub(super) fn on_fired(&mut self, now: Timestamp) {
         self.fired = self.fired.saturating_add(1);

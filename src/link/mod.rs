@@ -135,7 +135,9 @@ impl LinkConfig {
 ///   [`handle_timeout`](Self::handle_timeout);
 /// - *commands* tell it what to do: [`send`](Self::send), [`close`](Self::close),
 ///   [`issue_cid`](Self::issue_cid), [`rotate_keys`](Self::rotate_keys),
-///   [`handle_address_change`](Self::handle_address_change);
+///   [`handle_address_change`](Self::handle_address_change),
+///   [`handle_resume`](Self::handle_resume), [`set_expecting`](Self::set_expecting),
+///   [`hint_rtt`](Self::hint_rtt);
 /// - *polls* take its output: [`poll_transmit`](Self::poll_transmit),
 ///   [`poll_event`](Self::poll_event), [`poll_timeout`](Self::poll_timeout).
 ///
@@ -388,6 +390,31 @@ impl Link {
     pub fn handle_address_change(&mut self, now: Timestamp) {
         if let State::Open(open) = &mut self.state {
             open.handle_address_change(&mut self.envelope, &mut self.stats, now);
+        }
+    }
+
+    /// The owner waits for something that the peer owes, or does not any more: while it does, a
+    /// PING asks for a sign of life after a few T of silence, because what the peer has said may
+    /// have gone to an address where this side is no longer (LIF-5).
+    pub fn set_expecting(&mut self, is_expecting: bool, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.set_expecting(is_expecting, now);
+        }
+    }
+
+    /// The handshake took `at_most` so long from the first of its datagrams that this side has sent
+    /// to the peer's answer. Counts until there is a sample (RTT-1).
+    pub fn hint_rtt(&mut self, at_most: Duration, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.hint_rtt(at_most, now);
+        }
+    }
+
+    /// This machine has slept for a while that its clock does not show: the link asks at once whether
+    /// the peer is still there, and stops backing off (LIF-6).
+    pub fn handle_resume(&mut self, now: Timestamp) {
+        if let State::Open(open) = &mut self.state {
+            open.handle_resume(now);
         }
     }
 

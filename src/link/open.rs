@@ -30,6 +30,11 @@ use crate::wire::{Ack, Frame, decode_frames};
 /// With fewer events than this waiting, a message may stay in the datagram that it came in.
 const EVENTS_FEW: usize = 16;
 
+/// How many T of hearing nothing an owner bears who waits for an answer (LIF-5).
+const EXPECT_TIMEOUTS: u32 = 3;
+/// And at least so long: a store may take a moment (LIF-5).
+const EXPECT_MIN: Duration = Duration::from_millis(250);
+
 /// What a packet means for the link as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -90,6 +95,8 @@ pub(super) struct Open {
     idle_timeout: Duration,
     keepalive: Duration,
     suspect_after: Option<Duration>,
+    /// Whether the owner waits for something that the peer owes (LIF-5).
+    is_expecting: bool,
 }
 
 impl Open {
@@ -122,6 +129,7 @@ impl Open {
             idle_timeout: config.idle_timeout,
             keepalive: config.keepalive,
             suspect_after: config.suspect_after,
+            is_expecting: false,
         };
         open.rearm(now);
         open
@@ -469,7 +477,36 @@ impl Open {
             Side::Node => self.last_eliciting,
             Side::Broker => self.last_heard.max(self.last_eliciting),
         };
-        Some(since + self.keepalive)
+        let keepalive = since + self.keepalive;
+        if !self.is_expecting {
+            return Some(keepalive);
+        }
+        let patience = (self.probe_timeout() * EXPECT_TIMEOUTS).max(EXPECT_MIN);
+        let last = self.last_heard.max(self.last_eliciting);
+        Some(keepalive.min(last + patience))
+    }
+
+    /// The owner waits for something that the peer owes, or does not any more (LIF-5).
+    pub(super) fn set_expecting(&mut self, is_expecting: bool, now: Timestamp) {
+        if self.is_expecting != is_expecting {
+            self.is_expecting = is_expecting;
+            self.rearm(now);
+        }
+    }
+
+    /// What the handshake has shown of the round trip (RTT-1).
+    pub(super) fn hint_rtt(&mut self, at_most: Duration, now: Timestamp) {
+        self.rtt.hint(at_most);
+        self.rearm(now);
+    }
+
+    /// This machine has slept (LIF-6).
+    pub(super) fn handle_resume(&mut self, now: Timestamp) {
+        self.rtt.forget_variance();
+        self.ladder.restart(now);
+        self.probes_due = 0;
+        self.ping_due = true;
+        self.rearm(now);
     }
 
     /// A channel that the peer may send on (CHN-2).

@@ -62,6 +62,21 @@ impl Rtt {
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
     }
 
+    /// Before any sample: the handshake has shown that a round trip takes no longer than this. It says
+    /// little if it is long, because of several copies any may have been answered (RTT-1).
+    pub(super) fn hint(&mut self, at_most: Duration) {
+        if self.first_sample_at.is_none() && at_most < self.smoothed {
+            self.smoothed = at_most;
+            self.variance = at_most / 2;
+            self.latest = at_most;
+        }
+    }
+
+    /// What made samples vary was long ago (LIF-6).
+    pub(super) fn forget_variance(&mut self) {
+        self.variance = self.variance.min(self.smoothed / 2);
+    }
+
     pub(super) const fn smoothed(&self) -> Duration {
         self.smoothed
     }
@@ -109,6 +124,30 @@ mod tests {
         let rtt = Rtt::new();
         assert_eq!(rtt.smoothed(), MS * 200);
         assert_eq!(rtt.probe_timeout(), MS * 600);
+    }
+
+    /// RTT-1: a handshake that took long says nothing, and a sample says more than any handshake.
+    #[test]
+    fn a_handshake_shortens_the_guess_until_there_is_a_sample() {
+        let mut rtt = Rtt::new();
+        rtt.hint(MS * 300);
+        assert_eq!(rtt.probe_timeout(), MS * 600);
+        rtt.hint(MS * 40);
+        assert_eq!((rtt.smoothed(), rtt.probe_timeout()), (MS * 40, MS * 120));
+        assert_eq!(rtt.first_sample_at(), None);
+        rtt.on_sample(MS * 90, Duration::ZERO, Timestamp::ZERO);
+        rtt.hint(MS);
+        assert_eq!((rtt.smoothed(), rtt.variance), (MS * 90, MS * 45));
+    }
+
+    /// LIF-6.
+    #[test]
+    fn variance_can_be_forgotten_and_the_round_trip_stays() {
+        let mut rtt = after(&[(80, 0), (800, 0)]);
+        let smoothed = rtt.smoothed();
+        assert!(rtt.variance > smoothed);
+        rtt.forget_variance();
+        assert_eq!((rtt.smoothed(), rtt.variance), (smoothed, smoothed / 2));
     }
 
     /// RTT-1: the first sample counts whole, whatever the peer says about its delay.

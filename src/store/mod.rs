@@ -4,7 +4,8 @@
 //! transaction is there whole or not at all, also after a power cut, and the file needs no service
 //! beside it. The library is compiled in.
 //!
-//! [`sqlite`] opens such files, and sorts what can go wrong by who has to do something about it.
+//! [`log`] is the broker's, with the lines of its rooms. [`sqlite`] opens such files, and sorts what can go wrong by who has to do something about it.
 
 pub mod journal;
+pub mod log;
 pub mod sqlite;

@@ -1,18 +1,21 @@
 //! Invariant 10, for addresses that have not proved to be a node's: they get at most three times
 //! what came from there (PTH-4), and of a link nothing but the question whether it is there now
-//! (PTH-2, PTH-3).
+//! (PTH-2, PTH-3), or word that it is no more (RST-2).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+use tertulia::secure::RESET_LEN_MAX;
 
 use super::Checker;
 use crate::history::{History, Observation};
 
 /// How many times what came from an address may go there.
 const AMPLIFICATION_MAX: u64 = 3;
-/// The longest datagram of a link that asks for a proof: flags, connection id, number,
-/// PATH_CHALLENGE, tag.
-const QUESTION_MAX: usize = 1 + 8 + 4 + 9 + 16;
+/// The longest of the data class: a stateless reset (RST-2). A datagram that asks for a proof is
+/// shorter: flags, connection id, number, PATH_CHALLENGE, tag.
+const DATA_LEN_MAX: usize = RESET_LEN_MAX;
+const _: () = assert!(1 + 8 + 4 + 9 + 16 <= DATA_LEN_MAX);
 
 /// Bytes from and to each address that never proves anything: those of strangers and copiers.
 #[derive(Default)]
@@ -34,7 +37,7 @@ impl Checker for StrangersGetLittle {
             Observation::ToStranger(address, len, is_of_a_link) => {
                 let (heard, sent) = self.traffic.entry(address).or_default();
                 *sent += len as u64;
-                if is_of_a_link && len > QUESTION_MAX {
+                if is_of_a_link && len > DATA_LEN_MAX {
                     return Err(format!("{len} bytes of a link go to {address}"));
                 }
                 if *sent > AMPLIFICATION_MAX * *heard {

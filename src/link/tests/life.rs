@@ -17,6 +17,22 @@ fn an_idle_node_pings_every_15_seconds() {
     assert_eq!(pair.broker.sent.len(), 4);
 }
 
+/// LIF-6: a node whose machine wakes up asks at once, and again as if for the first time.
+#[test]
+fn a_node_that_was_suspended_asks_at_once_and_stops_backing_off() {
+    let mut pair = Pair::warmed_up(FINE, 5);
+    pair.muted = Some(Side::Broker);
+    pair.send(Side::Node, 1, b"said before the lid was closed");
+    pair.run_for(SECOND * 4);
+    let (now, before) = (pair.now, pair.node.sent.len());
+    pair.node.link.handle_resume(now);
+    pair.drain(Side::Node);
+    assert_eq!(pair.node.sent.len(), before + 1);
+    pair.run_for(MS * 400);
+    let asked = pair.node.sent.len() - before;
+    assert!(asked >= 4, "{asked} in the first two rounds");
+}
+
 /// LIF-1: a broker that has heard nothing for 25 s asks.
 #[test]
 fn a_broker_pings_after_25_seconds_of_silence() {

@@ -272,16 +272,58 @@ fn a_full_window_does_not_keep_a_node_from_answering() {
 /// LIF-2, PTH-2: at 30 % loss each way a session survives a new address without a new handshake.
 #[test]
 fn a_move_survives_heavy_loss() {
-    let mut silences = 0;
+    let (mut silences, mut took) = (0, Vec::new());
     for seed in 0..200 {
         let mut pair = pair_with_spares(lossy(30), seed);
         pair.node_at = elsewhere(1);
         pair.send(Side::Node, 1, b"here I am");
+        let start = pair.now;
+        while pair.broker.link.path() != elsewhere(1) {
+            pair.run_for(MS * 10);
+        }
+        took.push(pair.now.saturating_since(start).as_millis());
         pair.run_until_quiet(SECOND * 60);
         silences += pair.node.silences;
         assert_eq!(pair.heard(Side::Broker, 1).len(), 1);
     }
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100];
+    let (median, p95) = (at(50), at(95));
+    println!("a move at 30 % loss: median {median} ms, 95 % {p95} ms");
+    assert!(p95 < 1_000, "{p95} ms");
     assert!(silences <= 2, "{silences} of 200");
+}
+
+/// LIF-5, PTH-1: a node that has said everything, and whose answer goes to where it is no longer,
+/// does not wait for its keepalive.
+#[test]
+fn a_node_that_waits_for_an_answer_asks_after_a_few_timeouts() {
+    for is_expecting in [true, false] {
+        let mut pair = pair_with_spares(FINE, 12);
+        pair.run_until_quiet(SECOND * 5);
+        let now = pair.now;
+        pair.node.link.set_expecting(is_expecting, now);
+        pair.node_at = elsewhere(1);
+        pair.send(Side::Broker, 1, b"the answer");
+        pair.run_for(SECOND);
+        assert_eq!(pair.heard(Side::Node, 1).len(), usize::from(is_expecting));
+    }
+}
+
+/// LIF-5: as long as the peer shows that it is there, and at its own pace.
+#[test]
+fn a_node_that_waits_long_asks_now_and_then() {
+    let mut pair = pair_with_spares(FINE, 13);
+    pair.run_until_quiet(SECOND * 5);
+    let (now, before) = (pair.now, pair.node.sent.len());
+    pair.node.link.set_expecting(true, now);
+    pair.run_for(SECOND * 10);
+    let asked = pair.node.sent.len() - before;
+    assert!((15..=40).contains(&asked), "{asked}");
+    let now = pair.now;
+    pair.node.link.set_expecting(false, now);
+    pair.run_for(SECOND * 14);
+    assert_eq!(pair.node.sent.len() - before, asked);
 }
 
 /// CID-1, CID-2, PTH-3, LIF-4: what a hostile peer does with these frames closes the link or nothing.

@@ -1,0 +1,120 @@
+//! The tables of a broker's log (STO-4).
+
+use crate::store::sqlite::Schema;
+
+/// A broker's log.
+pub(super) const SCHEMA: Schema = Schema {
+    what: "a broker's log",
+    application_id: 0x7472_746c, // "trtl"
+    migrations: &[VERSION_1],
+};
+
+/// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
+///
+/// Lines and publications are in the order of their keys, without a row id: they are found by
+/// nothing else, and a room's lines lie beside each other. Nothing is ever deleted from either.
+const VERSION_1: &str = "
+    -- The log id, and whatever else there is one of.
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Who owns which name (SGN-2): the first to ask, for ever. `folded` is what is compared.
+    CREATE TABLE accounts (
+        account BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        folded TEXT NOT NULL UNIQUE
+    ) STRICT, WITHOUT ROWID;
+
+    -- Devices that have published; a short number for each.
+    CREATE TABLE devices (
+        id INTEGER PRIMARY KEY,
+        device BLOB NOT NULL UNIQUE
+    ) STRICT;
+
+    CREATE TABLE rooms (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        folded TEXT NOT NULL UNIQUE,
+        -- The number of the last notice (PRS-3).
+        presence INTEGER NOT NULL DEFAULT 0,
+        -- Whether members may read only from the line on that made them members (RUM-16).
+        since_join INTEGER NOT NULL DEFAULT 0 CHECK (since_join IN (0, 1))
+    ) STRICT;
+
+    -- Whom the author numbers of a room stand for (RUM-6).
+    CREATE TABLE authors (
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        number INTEGER NOT NULL,
+        account BLOB NOT NULL,
+        device BLOB NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (room, number),
+        UNIQUE (room, account, device)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE lines (
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL CHECK (seq > 0),
+        stored_at INTEGER NOT NULL,
+        author INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        typed_at INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        -- The room hash after this line (RUM-3).
+        hash BLOB NOT NULL,
+        PRIMARY KEY (room, seq),
+        FOREIGN KEY (room, author) REFERENCES authors (room, number)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What became of each publication: a line, or a refusal for ever (PUB-2, PUB-4).
+    CREATE TABLE publications (
+        device INTEGER NOT NULL REFERENCES devices (id),
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        n INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        seq INTEGER,
+        refusal INTEGER,
+        PRIMARY KEY (device, room, n),
+        CHECK ((seq IS NULL) != (refusal IS NULL))
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE members (
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        account BLOB NOT NULL,
+        -- The line that made the account a member.
+        joined_seq INTEGER NOT NULL,
+        PRIMARY KEY (room, account)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The last notice about each account (PRS-1); `event` 1 joined, 2 left, 3 timed out.
+    CREATE TABLE presence (
+        room INTEGER NOT NULL,
+        account BLOB NOT NULL,
+        author INTEGER NOT NULL,
+        event INTEGER NOT NULL CHECK (event IN (1, 2, 3)),
+        number INTEGER NOT NULL,
+        after_seq INTEGER NOT NULL,
+        PRIMARY KEY (room, account),
+        FOREIGN KEY (room, author) REFERENCES authors (room, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX presence_by_number ON presence (room, number);
+
+    -- What devices have reported to have (STA-1).
+    CREATE TABLE cursors (
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        account BLOB NOT NULL,
+        device BLOB NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (room, account, device)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Open links, and where they led last.
+    CREATE TABLE links (
+        cid BLOB PRIMARY KEY,
+        remote TEXT NOT NULL,
+        local INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,341 @@
+//! What each request does to the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::ROOMS_CACHED_MAX;
+use super::membership::Entry;
+use super::room::{CachedRoom, Whom};
+use super::rows::{self, Span};
+use crate::broker::{LinkRow, Opened, StorageOp, StorageOutcome};
+use crate::chat::{LogId, Name, Refusal, RoomName};
+use crate::secure::AccountKey;
+use crate::store::sqlite::{Result, StoreError};
+use crate::transmit::Path;
+use crate::wire::BrokerCid;
+
+/// The key of the log id in the table of single values.
+const LOG_ID: &str = "log";
+
+/// The tables, and what is remembered of them between requests.
+#[derive(Debug)]
+pub(super) struct Tables {
+    log: LogId,
+    rooms: BTreeMap<RoomName, CachedRoom>,
+    /// The rooms whose last lines were held to their hash (STO-6).
+    verified: BTreeSet<i64>,
+}
+
+/// The log id, if the file has one already.
+pub(super) fn log_id(connection: &Connection) -> Result<Option<LogId>> {
+    let mut query = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(query
+        .query_row((LOG_ID,), |row| row.get(0))
+        .optional()?
+        .map(LogId))
+}
+
+impl Tables {
+    /// The tables of a file, which is given the log id `fresh` if it has none.
+    pub(super) fn open(connection: &Connection, fresh: LogId) -> Result<Self> {
+        let log = match log_id(connection)? {
+            Some(log) => log,
+            None => {
+                let insert = "INSERT INTO meta (key, value) VALUES (?1, ?2)";
+                connection.execute(insert, (LOG_ID, fresh.0))?;
+                fresh
+            }
+        };
+        Ok(Self {
+            log,
+            rooms: BTreeMap::new(),
+            verified: BTreeSet::new(),
+        })
+    }
+
+    pub(super) const fn log_id(&self) -> LogId {
+        self.log
+    }
+
+    /// Forgets what was remembered: the transaction in which it was so was rolled back.
+    pub(super) fn forget(&mut self) {
+        self.rooms.clear();
+    }
+
+    /// Keeps what is remembered within its bound.
+    pub(super) fn trim(&mut self) {
+        let weight: usize = self.rooms.values().map(CachedRoom::weight).sum();
+        if weight > ROOMS_CACHED_MAX {
+            self.rooms.clear();
+        }
+    }
+
+    /// Does what is asked, within the transaction of `connection`.
+    pub(super) fn apply(
+        &mut self,
+        connection: &Connection,
+        op: StorageOp,
+    ) -> Result<StorageOutcome> {
+        match op {
+            StorageOp::Open => open(connection),
+            StorageOp::Register { account, name, .. } => register(connection, account, name),
+            StorageOp::Links { remember, forget } => links(connection, &remember, &forget),
+            entering @ StorageOp::Enter { .. } => self.enter(connection, entering),
+            StorageOp::Append {
+                room,
+                account,
+                device,
+                name,
+                publication,
+                refuse,
+                now_ms,
+            } => {
+                let whom = Whom {
+                    account,
+                    device,
+                    name,
+                };
+                let room = self.room_or_new(connection, &room)?;
+                room.publish(connection, &whom, publication, refuse, now_ms)
+            }
+            leaving @ (StorageOp::Leave { .. } | StorageOp::Absent { .. }) => {
+                self.leave(connection, leaving)
+            }
+            StorageOp::Report {
+                room,
+                account,
+                device,
+                seq,
+            } => {
+                if let Some(room) = self.room(connection, &room)? {
+                    room.report(connection, account, device, seq)?;
+                }
+                Ok(StorageOutcome::Reported)
+            }
+            reading => self.read(connection, reading),
+        }
+    }
+
+    fn enter(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {
+        let StorageOp::Enter {
+            room,
+            account,
+            device,
+            name,
+            start,
+            history,
+            seen,
+            presence,
+            now_ms,
+        } = op
+        else {
+            return Ok(StorageOutcome::Failed);
+        };
+        let whom = Whom {
+            account,
+            device,
+            name,
+        };
+        let entry = Entry {
+            log: self.log,
+            start,
+            history,
+            seen,
+            presence,
+            now_ms,
+        };
+        let room = self.room_or_new(connection, &room)?;
+        let entered = room.enter(connection, &whom, &entry)?;
+        Ok(StorageOutcome::Entered(Box::new(entered)))
+    }
+
+    fn leave(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {
+        match op {
+            StorageOp::Leave {
+                room,
+                account,
+                device,
+                name,
+                presence,
+                now_ms,
+            } => {
+                let whom = Whom {
+                    account,
+                    device,
+                    name,
+                };
+                let departed = match self.room(connection, &room)? {
+                    Some(room) => room.leave(connection, &whom, presence, now_ms)?,
+                    None => None,
+                };
+                Ok(StorageOutcome::Departed(departed.map(Box::new)))
+            }
+            StorageOp::Absent {
+                room,
+                account,
+                event,
+                presence,
+            } => {
+                let row = match self.room(connection, &room)? {
+                    Some(room) => room.absent(connection, account, event, presence)?,
+                    None => None,
+                };
+                Ok(StorageOutcome::Absented(row.map(Box::new)))
+            }
+            _ => Ok(StorageOutcome::Failed),
+        }
+    }
+
+    fn read(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {
+        match op {
+            StorageOp::Read {
+                room,
+                from,
+                lines_max,
+                bytes_max,
+            } => {
+                let span = Span {
+                    from,
+                    before: u64::MAX,
+                    lines_max,
+                    bytes_max,
+                };
+                let lines = match self.room(connection, &room)? {
+                    Some(room) => rows::read(connection, &room.row, span)?,
+                    None => Vec::new(),
+                };
+                Ok(StorageOutcome::Lines(lines))
+            }
+            StorageOp::History {
+                room,
+                account,
+                from,
+                before,
+                lines_max,
+                bytes_max,
+            } => {
+                let Some(room) = self.room(connection, &room)? else {
+                    let lines = Vec::new();
+                    return Ok(StorageOutcome::Past { first: 1, lines });
+                };
+                let first = room.first_allowed(connection, account)?;
+                let span = Span {
+                    from: from.max(first),
+                    before,
+                    lines_max,
+                    bytes_max,
+                };
+                let lines = rows::read(connection, &room.row, span)?;
+                Ok(StorageOutcome::Past { first, lines })
+            }
+            StorageOp::Members { room } => {
+                let members = match self.room(connection, &room)? {
+                    Some(room) => room.members(connection)?,
+                    None => Vec::new(),
+                };
+                Ok(StorageOutcome::Members(members))
+            }
+            _ => Ok(StorageOutcome::Failed),
+        }
+    }
+
+    // ---- rooms
+
+    /// The room called `name`, if there is one.
+    fn room(
+        &mut self,
+        connection: &Connection,
+        name: &RoomName,
+    ) -> Result<Option<&mut CachedRoom>> {
+        if !self.rooms.contains_key(name) {
+            let Some(row) = rows::find_room(connection, name)? else {
+                return Ok(None);
+            };
+            let room = CachedRoom::load(connection, row)?;
+            if !self.verified.contains(&room.row.row) {
+                room.verify(connection)?;
+                self.verified.insert(room.row.row);
+            }
+            self.rooms.insert(name.clone(), room);
+        }
+        Ok(self.rooms.get_mut(name))
+    }
+
+    fn room_or_new(&mut self, connection: &Connection, name: &RoomName) -> Result<&mut CachedRoom> {
+        if self.room(connection, name)?.is_none() {
+            let room = CachedRoom::create(connection, name)?;
+            self.rooms.insert(name.clone(), room);
+        }
+        let missing = || StoreError::damaged(format!("the room {name} is not where it was put"));
+        self.rooms.get_mut(name).ok_or_else(missing)
+    }
+}
+
+/// What was so when the broker ended.
+fn open(connection: &Connection) -> Result<StorageOutcome> {
+    let mut presence = Vec::new();
+    for room in rows::all_rooms(connection)? {
+        let present = "p.event = ?2 ORDER BY p.account";
+        presence.extend(rows::notices(connection, &room, present, &1)?);
+    }
+    let mut query =
+        connection.prepare_cached("SELECT cid, remote, local FROM links ORDER BY cid")?;
+    let mut rows = query.query(())?;
+    let mut links = Vec::new();
+    while let Some(row) = rows.next()? {
+        let remote: String = row.get(1)?;
+        let no_address = |_| StoreError::damaged(format!("{remote:?} is no address"));
+        links.push(LinkRow {
+            cid: row.get(0)?,
+            path: Path {
+                remote: remote.parse().map_err(no_address)?,
+                local: row.get(2)?,
+            },
+        });
+    }
+    Ok(StorageOutcome::Opened(Box::new(Opened { presence, links })))
+}
+
+/// SGN-2: the first account to ask for a name owns it, and keeps it.
+fn register(connection: &Connection, account: AccountKey, name: Name) -> Result<StorageOutcome> {
+    let mut query = connection.prepare_cached("SELECT name FROM accounts WHERE account = ?1")?;
+    let own = query
+        .query_row((account.as_bytes(),), |row| row.get::<_, String>(0))
+        .optional()?;
+    if let Some(own) = own {
+        let own = rows::person(&own)?;
+        return Ok(if own == name {
+            StorageOutcome::Registered(own)
+        } else {
+            StorageOutcome::NotRegistered(Refusal::NameFixed)
+        });
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO accounts (account, name, folded) VALUES (?1, ?2, ?3)
+         ON CONFLICT (folded) DO NOTHING",
+    )?;
+    let inserted = insert.execute((account.as_bytes(), name.as_str(), name.folded()))?;
+    Ok(if inserted == 1 {
+        StorageOutcome::Registered(name)
+    } else {
+        StorageOutcome::NotRegistered(Refusal::NameTaken)
+    })
+}
+
+fn links(
+    connection: &Connection,
+    remember: &[LinkRow],
+    forget: &[BrokerCid],
+) -> Result<StorageOutcome> {
+    let mut replace = connection
+        .prepare_cached("INSERT OR REPLACE INTO links (cid, remote, local) VALUES (?1, ?2, ?3)")?;
+    for LinkRow { cid, path } in remember {
+        replace.execute((cid, path.remote.to_string(), path.local))?;
+    }
+    let mut delete = connection.prepare_cached("DELETE FROM links WHERE cid = ?1")?;
+    for cid in forget {
+        delete.execute((cid,))?;
+    }
+    Ok(StorageOutcome::Remembered)
+}

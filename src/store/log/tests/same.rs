@@ -1,0 +1,268 @@
+//! The two stores answer the same.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::broker::{Entered, LinkRow, MemoryStore};
+use crate::chat::{LineBase, NoticeEvent, Refusal, Resume};
+use crate::transmit;
+
+/// What a step does, in numbers that mean something only when it is done.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Asks for all of these before any answer is taken.
+    Ask(Vec<Ask>),
+    /// Closes the file and opens it again.
+    Reopen,
+}
+
+#[derive(Clone, Debug)]
+struct Ask {
+    what: u8,
+    who: u8,
+    /// Whether it is from the account's second device.
+    second: bool,
+    room: u8,
+    a: u64,
+    b: u64,
+    now_ms: u64,
+}
+
+fn asks() -> impl Strategy<Value = Ask> {
+    let small = 0..12_u64;
+    (
+        0..24_u8,
+        0..4_u8,
+        proptest::bool::weighted(0.2),
+        0..3_u8,
+        small.clone(),
+        small,
+        0..300_u64,
+    )
+        .prop_map(|(what, who, second, room, a, b, now_ms)| Ask {
+            what,
+            who,
+            second,
+            room,
+            a,
+            b,
+            now_ms,
+        })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ask = proptest::collection::vec(asks(), 1..24).prop_map(Step::Ask);
+    let step = prop_oneof![8 => ask, 1 => Just(Step::Reopen)];
+    proptest::collection::vec(step, 1..16)
+}
+
+/// What was learned from answers, for later questions to be about.
+#[derive(Default)]
+struct Known {
+    bases: Vec<LineBase>,
+    last_n: std::collections::BTreeMap<(DeviceKey, RoomName), u64>,
+}
+
+impl Known {
+    fn learn(&mut self, op: &StorageOp, outcome: &StorageOutcome) {
+        if let StorageOutcome::Entered(entered) = outcome {
+            let Entered { base, .. } = **entered;
+            self.bases.push(base);
+        }
+        if let StorageOp::Append {
+            room,
+            device,
+            publication,
+            ..
+        } = op
+        {
+            let key = (*device, room.clone());
+            self.last_n.insert(key, publication.n);
+        }
+    }
+
+    fn op(&self, ask: &Ask) -> StorageOp {
+        // Names that differ only in case are one room.
+        let room = room(["lobby", "Lobby", "den"][usize::from(ask.room)]);
+        let (account, mut device, name) = who(ask.who);
+        if ask.second {
+            device = DeviceKey([ask.who + 200; 32]);
+        }
+        let now_ms = ask.now_ms;
+        match ask.what {
+            0 => StorageOp::Open,
+            1 if ask.a == 0 => register(50, ask.who),
+            1 => register(ask.who, ask.who ^ u8::from(ask.second)),
+            2..=5 => StorageOp::Enter {
+                room,
+                account,
+                device,
+                name,
+                start: self.start(ask),
+                history: ask.a,
+                seen: ask.b * 50,
+                presence: (ask.a > 3).then_some(now_ms),
+                now_ms,
+            },
+            6 => StorageOp::Leave {
+                room,
+                account,
+                device,
+                name,
+                presence: now_ms,
+                now_ms,
+            },
+            7 => StorageOp::Absent {
+                room,
+                account,
+                event: [NoticeEvent::Left, NoticeEvent::TimedOut][usize::from(ask.second)],
+                presence: now_ms,
+            },
+            8..=15 => {
+                let last = self.last_n.get(&(device, room.clone())).copied();
+                let body = ["text", "other", "history=since-join", "history=all"];
+                StorageOp::Append {
+                    publication: Publication {
+                        // Mostly the next one; sometimes one that is known, or too far ahead.
+                        n: (last.unwrap_or(0) + 1 + u64::from(ask.b == 1))
+                            .saturating_sub(ask.a / 9),
+                        typed_at_ms: 55,
+                        kind: [Kind::Message, Kind::Policy, Kind::Other(70)][(ask.b % 3) as usize],
+                        body: body[(ask.a % 4) as usize].into(),
+                    },
+                    refuse: (ask.b == 11).then_some(Refusal::BadText),
+                    room,
+                    account,
+                    device,
+                    name,
+                    now_ms,
+                }
+            }
+            16..=18 => StorageOp::Read {
+                room,
+                from: ask.a,
+                lines_max: 4 * ask.b as usize,
+                bytes_max: ask.now_ms as usize,
+            },
+            19 => StorageOp::History {
+                room,
+                account,
+                from: ask.a,
+                before: ask.a + ask.b,
+                lines_max: 5,
+                bytes_max: ask.now_ms as usize,
+            },
+            20 | 21 => StorageOp::Report {
+                room,
+                account,
+                device,
+                seq: ask.a,
+            },
+            22 => StorageOp::Members { room },
+            _ => self.links(ask),
+        }
+    }
+
+    fn start(&self, ask: &Ask) -> Start {
+        let base = self
+            .bases
+            .get((ask.b * 7 + ask.a) as usize % self.bases.len().max(1));
+        match (ask.b % 6, base) {
+            (0, _) | (_, None) => Start::Tail,
+            (1, _) => Start::Line(ask.a),
+            (2, Some(base)) => Start::After(Resume {
+                log: LogId([8; 16]),
+                base: *base,
+            }),
+            (3, Some(base)) => Start::After(Resume {
+                log: LOG,
+                base: LineBase {
+                    stored_at_ms: ask.now_ms,
+                    ..*base
+                },
+            }),
+            (_, Some(base)) => Start::After(Resume {
+                log: LOG,
+                base: *base,
+            }),
+        }
+    }
+
+    fn links(&self, ask: &Ask) -> StorageOp {
+        let row = |id: u64, remote: &str| LinkRow {
+            cid: [id as u8; 8],
+            path: transmit::Path {
+                remote: remote.parse().unwrap(),
+                local: ask.who.into(),
+            },
+        };
+        StorageOp::Links {
+            remember: vec![row(ask.a, "192.0.2.1:7"), row(ask.b, "[2001:db8::1]:9")],
+            forget: vec![[ask.who; 8]],
+        }
+    }
+}
+
+fn register(account: u8, name: u8) -> StorageOp {
+    let (account, device, _) = who(account);
+    StorageOp::Register {
+        account,
+        device,
+        name: who(name).2,
+    }
+}
+
+fn agree(steps: &[Step]) {
+    let disk = Disk::new();
+    let (mut store, mut running) = disk.open();
+    let mut reference = MemoryStore::new(LOG);
+    let mut known = Known::default();
+    // Nobody enters without a name.
+    for byte in 0..4 {
+        let id = byte.into();
+        let op = register(byte, byte);
+        let expected = reference.handle(StorageRequest { id, op: op.clone() });
+        assert_eq!(disk.ask_one(&mut store, op), expected.outcome);
+    }
+    for step in steps {
+        let Step::Ask(asks) = step else {
+            disk.close(store, running);
+            (store, running) = disk.open();
+            continue;
+        };
+        let mut ops = Vec::new();
+        let mut expected = Vec::new();
+        for (id, ask) in (0..).zip(asks) {
+            let op = known.op(ask);
+            let request = StorageRequest { id, op: op.clone() };
+            let completion = reference.handle(request);
+            known.learn(&op, &completion.outcome);
+            ops.push(op);
+            expected.push(completion);
+        }
+        let mut answers = disk.ask(&mut store, ops.clone());
+        for name in ["lobby", "den"] {
+            let name = room(name);
+            let of_room = answers.iter().map(|answer| answer.id as usize);
+            let of_room = of_room.filter(|id| ops[*id].room() == Some(&name));
+            assert!(of_room.is_sorted(), "{name}: {answers:?}");
+        }
+        answers.sort_by_key(|answer| answer.id);
+        for (op, (answer, expected)) in ops.iter().zip(answers.iter().zip(&expected)) {
+            assert_eq!(answer, expected, "{op:?}");
+        }
+    }
+    disk.close(store, running);
+    let report = check(&disk.path()).unwrap();
+    assert_eq!(report.faults, [""; 0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// BRK-5, STO-4: whatever is asked, in whatever company, also after the file was opened again.
+    #[test]
+    fn the_file_answers_as_the_reference_does(steps in steps()) {
+        agree(&steps);
+    }
+}
