@@ -13,9 +13,10 @@
 //! | [`link`] | one encrypted connection: acks, loss recovery, channels | names, rooms, handshakes |
 //! | [`chat`] | lines, publications, names, and their rules | links, storage |
 //! | [`broker`], [`client`] | the two ends as machines | sockets, clocks, disks, tasks |
-//! | `driver` | sockets, clocks and files around the machines | what a datagram means |
+//! | `driver` | sockets and clocks around the machines | what a datagram means |
+//! | `store` | files that outlive a process | links, presence, who waits for it |
 //!
-//! All but the last are pure: time is an argument ([`time::Timestamp`]), randomness a seed
+//! All but the last two are pure: time is an argument ([`time::Timestamp`]), randomness a seed
 //! ([`rng`]), storage a request and a completion. Without default features nothing else is left,
 //! and that still builds: a simulation runs the very code that people run.
 //!
@@ -68,6 +69,8 @@ pub mod time;
 pub mod transmit;
 pub mod wire;
 
+#[cfg(feature = "sqlite")]
+pub use handle::StartError;
 #[cfg(feature = "driver")]
 pub use handle::{
     Broker, ConnectError, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,

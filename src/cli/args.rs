@@ -40,11 +40,15 @@ pub(super) enum LogFormat {
 /// It orders what is said in each room, and sees to it that everybody there gets every line, once
 /// and in the same order.
 ///
-/// In this version lines are kept in memory only: they last as long as the broker runs. Its key
-/// is kept in the data directory, so that nodes know it again.
+/// Lines, names and the broker's key are kept in the data directory. A line that was confirmed is
+/// on the disk.
 #[derive(Debug, Parser)]
 #[command(name = "chat-broker", version = VERSION, max_term_width = 80)]
 pub(super) struct BrokerArgs {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(super) task: Option<BrokerTask>,
+
     /// Address and port to listen on, IPv4 or IPv6; repeatable. Port 0 takes a free one
     #[arg(
         long,
@@ -55,13 +59,17 @@ pub(super) struct BrokerArgs {
     #[arg(default_value = "127.0.0.1:20001")]
     pub(super) listen: Vec<SocketAddr>,
 
-    /// Where the broker's key is kept [default: tertulia/broker in the user's data directory]
-    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    /// Where lines and the key are kept [default: tertulia/broker in the user's data directory]
+    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR", global = true)]
     pub(super) data_dir: Option<PathBuf>,
 
-    /// Keep lines in memory only; the one way there is in this version
+    /// Keep no lines: they last as long as the broker runs
     #[arg(long, env = "CHAT_MEMORY", value_parser = FalseyValueParser::new())]
     pub(super) memory: bool,
+
+    /// Keep nothing at all: with --memory, a new key at each start
+    #[arg(long, env = "CHAT_EPHEMERAL_KEY", value_parser = FalseyValueParser::new())]
+    pub(super) ephemeral_key: bool,
 
     /// Who may enter [default: open on loopback; must be given to listen elsewhere]
     #[arg(long, value_enum, env = "CHAT_ACCESS")]
@@ -78,12 +86,34 @@ pub(super) struct BrokerArgs {
     pub(super) grace: Duration,
 
     /// Log warnings and errors only
-    #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new(), global = true)]
     pub(super) quiet: bool,
 
     /// How the log on stderr is written
-    #[arg(long, value_enum, env = "CHAT_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        value_enum,
+        env = "CHAT_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
     pub(super) log_format: LogFormat,
+}
+
+/// What a broker's data directory is for besides serving. All of it can be done while a broker uses
+/// the directory.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum BrokerTask {
+    /// Check everything that is stored
+    Doctor,
+    /// Write what is stored to stdout: a JSON object for each line
+    Export {
+        /// Only this room
+        #[arg(long, value_parser = room)]
+        room: Option<RoomName>,
+    },
+    /// Say how much is stored
+    Status,
 }
 
 /// Chat, line by line.
@@ -109,8 +139,9 @@ pub(super) struct NodeArgs {
 
     /// Host the chat too, in this process, at the broker's address
     ///
-    /// One command, a working chat: others on this machine join with `chat-node`. It lasts as long
-    /// as this program runs; to let others in from elsewhere, run chat-broker.
+    /// One command, a working chat: others on this machine join with `chat-node`. It is there for
+    /// as long as this program runs, and goes on where it ended; to let others in from elsewhere,
+    /// run chat-broker.
     #[arg(long, env = "CHAT_HOST", value_parser = FalseyValueParser::new())]
     pub(super) host: bool,
 
@@ -230,8 +261,13 @@ fn code(error: &clap::Error) -> Code {
     }
 }
 
-/// BRK-6.
+/// BRK-6, BRK-7.
 fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> {
+    if args.ephemeral_key && !args.memory {
+        return Err("--ephemeral-key is for --memory: \
+             nodes must know the broker again that keeps their lines"
+            .to_owned());
+    }
     let public = args.listen.iter().find(|addr| !addr.ip().is_loopback());
     match (args.access, public) {
         (Some(Access::Invite), _) => Err("invites do not exist yet in this version: \
@@ -306,6 +342,29 @@ mod tests {
             broker(&["--listen", public, "--access", "open"]).unwrap();
         }
         assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
+    }
+
+    /// CLI-12.
+    #[test]
+    fn global_flags_stand_before_and_after_a_task() {
+        for args in [
+            ["--data-dir", "x", "export", "--room", "den"],
+            ["export", "--room", "den", "--data-dir", "x"],
+        ] {
+            let args = broker(&args).unwrap();
+            assert_eq!(args.data_dir, Some("x".into()));
+            let Some(BrokerTask::Export { room: Some(room) }) = args.task else {
+                panic!("{args:?}");
+            };
+            assert_eq!(room.as_str(), "den");
+        }
+    }
+
+    /// BRK-7.
+    #[test]
+    fn only_a_broker_that_keeps_nothing_has_a_key_that_nobody_knows_again() {
+        broker(&["--memory", "--ephemeral-key"]).unwrap();
+        assert_eq!(broker(&["--ephemeral-key"]).unwrap_err(), Code::Usage);
     }
 
     /// CLI-6.

@@ -1,78 +1,231 @@
 //! The program `chat-broker` (CLI-9).
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::select;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::BrokerArgs;
 use super::exit::{Code, Failure};
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, keyfile, logging};
-use crate::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore};
+use super::{VERSION, files, inspect, keyfile, logging};
+use crate::broker::{
+    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageRequest,
+};
 use crate::chat::{LogId, visible};
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
+use crate::driver::{BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, ResetSecret};
+use crate::store;
+use crate::store::log::{Running, SqliteStore};
 
 /// How often the counters of dropped datagrams are logged, if they changed (BRK-4).
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs a broker until it is told to end.
+/// Does what `args` say: mostly, runs a broker until it is told to end.
 pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
+    let Some(task) = args.task else {
+        return serve(args).await;
+    };
+    logging::start("warn", args.log_format, io::stderr);
+    inspect::run(&task, &files::find_data_dir(args.data_dir, "broker")?)
+}
+
+async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     let status = Status::new();
     let level = if args.quiet { "warn" } else { "info" };
     logging::start(level, args.log_format, status.clone());
     let mut signals = Signals::new().map_err(system_failure)?;
 
-    let data_dir = files::data_dir(args.data_dir, "broker")?;
-    let _lock = lock(&data_dir)?;
-    let identity = identity(&data_dir)?;
+    let mut rng = SeededRng::new(system_seed().map_err(system_failure)?);
+    let data = Data::open(&args, &mut rng)?;
     let sockets = bind(&args.listen).await?;
-
     let listening: Vec<String> = sockets
         .iter()
         .map(|socket| Ok(socket.local_addr()?.to_string()))
         .collect::<io::Result<_>>()
         .map_err(system_failure)?;
     status.line(&format!(
-        "chat-broker {VERSION}  listening on {}  key {}  store memory",
+        "chat-broker {VERSION}  listening on {}  key {}  store {}",
         listening.join(", "),
-        identity.public().fingerprint(),
+        data.identity.public().fingerprint(),
+        data.kept,
     ));
-    if !args.memory {
-        tracing::info!("lines are kept in memory only in this version: they end with this process");
-    }
     status.people(0);
 
-    let mut rng = SeededRng::new(system_seed().map_err(system_failure)?);
+    let Data {
+        identity,
+        reset_secret,
+        kept,
+        _lock,
+    } = data;
     let config = BrokerConfig {
         grace: args.grace,
-        reset_secret: Some(reset_secret(&data_dir)?),
+        reset_secret,
     };
-    let log = LogId(rng.bytes());
+    let log = kept.log_id();
     let broker = Broker::new(config, identity, log, rng.fork());
-    let store = memory_store(MemoryStore::new(log));
-    let (driver, mut ends) = Driver::new(broker, sockets, store, Clock::system());
-    let task = tokio::spawn(driver.run());
-
-    serve(&mut ends, &status, &mut signals).await;
-    let broker = match task.await {
-        Ok(broker) => broker,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    let (mut driving, mut log_file) = match kept {
+        Kept::InMemory(log) => {
+            let store = memory_store(MemoryStore::new(log));
+            (Driving::start(broker, sockets, store), None)
+        }
+        Kept::OnDisk(file, store) => {
+            let driving = Driving::start(broker, sockets, *store);
+            (driving, Some(file))
+        }
     };
+    tokio::select! {
+        biased;
+        // Nothing that was not confirmed is answered, and nobody is told good-bye: for the nodes
+        // it is a broker that was killed (STO-8).
+        failure = LogFile::failure(&mut log_file) => return Err(failure),
+        () = driving.watch(&status, &mut signals) => {}
+    }
+    let broker = driving.end().await;
+    if let Some(file) = log_file {
+        file.closed().await?;
+    }
     status.end();
     log_drops(broker.drops());
     tracing::info!("the broker has shut down");
     Ok(Code::Done)
+}
+
+/// What outlives the broker, as far as anything does.
+struct Data {
+    identity: BrokerIdentity,
+    reset_secret: Option<ResetSecret>,
+    kept: Kept,
+    /// On the directory; dies with the process.
+    _lock: Option<File>,
+}
+
+/// Where the lines are.
+enum Kept {
+    InMemory(LogId),
+    OnDisk(LogFile, Box<SqliteStore>),
+}
+
+/// A log on the disk that is in use.
+pub(super) struct LogFile {
+    path: PathBuf,
+    running: Running,
+}
+
+impl Data {
+    fn open(args: &BrokerArgs, rng: &mut SeededRng) -> Result<Self, Failure> {
+        let fresh = LogId(rng.bytes());
+        if args.ephemeral_key {
+            return Ok(Self {
+                identity: BrokerIdentity::generate(rng),
+                reset_secret: None,
+                kept: Kept::InMemory(fresh),
+                _lock: None,
+            });
+        }
+        let dir = files::data_dir(args.data_dir.clone(), "broker")?;
+        let lock = lock(&dir)?;
+        let identity = identity(&dir)?;
+        let reset_secret = Some(reset_secret(&dir)?);
+        let kept = if args.memory {
+            Kept::InMemory(fresh)
+        } else {
+            let (file, store) = LogFile::open(&dir, fresh)?;
+            Kept::OnDisk(file, Box::new(store))
+        };
+        Ok(Self {
+            identity,
+            reset_secret,
+            kept,
+            _lock: Some(lock),
+        })
+    }
+}
+
+impl Kept {
+    const fn log_id(&self) -> LogId {
+        match self {
+            Self::InMemory(log) => *log,
+            Self::OnDisk(_, store) => store.log_id(),
+        }
+    }
+}
+
+/// As the banner has it (CLI-9).
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InMemory(_) => f.write_str("memory"),
+            Self::OnDisk(file, _) => file.path.display().fmt(f),
+        }
+    }
+}
+
+impl LogFile {
+    /// Opens the log in `dir`, or makes one that is called `fresh`.
+    fn open(dir: &Path, fresh: LogId) -> Result<(Self, SqliteStore), Failure> {
+        let path = log_path(dir);
+        let opened = SqliteStore::open(&path, fresh);
+        let (store, running) = opened.map_err(|error| Failure::log(&path, &error))?;
+        Ok((Self { path, running }, store))
+    }
+
+    /// Waits until it fails; for ever if there is none, or it ends in an orderly way.
+    async fn failure(file: &mut Option<Self>) -> Failure {
+        if let Some(file) = file
+            && let Err(error) = file.running.ended().await
+        {
+            return Failure::log(&file.path, &error);
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until it is closed, when nobody can ask anything of it any more.
+    async fn closed(mut self) -> Result<(), Failure> {
+        let ended = self.running.ended().await;
+        ended.map_err(|error| Failure::log(&self.path, &error))
+    }
+}
+
+/// Where the log of the broker with this data directory is.
+pub(super) fn log_path(dir: &Path) -> PathBuf {
+    dir.join(store::log::FILE_NAME)
+}
+
+/// A broker's task, and how to talk to it.
+struct Driving {
+    ends: Ends<Broker>,
+    task: JoinHandle<Broker>,
+}
+
+impl Driving {
+    fn start<T>(broker: Broker, sockets: Vec<UdpSocket>, store: T) -> Self
+    where
+        T: Store<Request = StorageRequest, Completion = StorageCompletion>,
+    {
+        let (driver, ends) = Driver::new(broker, sockets, store, Clock::system());
+        let task = tokio::spawn(driver.run());
+        Self { ends, task }
+    }
+
+    /// The broker, when its task is done.
+    async fn end(self) -> Broker {
+        match self.task.await {
+            Ok(broker) => broker,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
 }
 
 /// One broker at a time uses a data directory.
@@ -116,29 +269,32 @@ fn system_failure(error: io::Error) -> Failure {
     Failure::new(Code::Unavailable, message)
 }
 
-/// Tells what happens, until the driver is done. The first signal makes it shut down.
-async fn serve(ends: &mut Ends<Broker>, status: &Status, signals: &mut Signals) {
-    let mut ticks = interval(DROPS_LOGGED_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut logged = Drops::default();
-    loop {
-        select! {
-            biased;
-            () = signals.next() => {
-                // If the driver is gone it has shut down.
-                let _ = ends.commands.send(BrokerCommand::ShutDown).await;
-            }
-            _ = ticks.tick() => {
-                let (reply, answer) = oneshot::channel();
-                let asked = ends.commands.send(BrokerCommand::Drops(reply)).await;
-                if asked.is_ok() && let Ok(drops) = answer.await && drops != logged {
-                    log_drops(&drops);
-                    logged = drops;
+impl Driving {
+    /// Tells what happens, until the driver is done. The first signal makes it shut down.
+    async fn watch(&mut self, status: &Status, signals: &mut Signals) {
+        let ends = &mut self.ends;
+        let mut ticks = interval(DROPS_LOGGED_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut logged = Drops::default();
+        loop {
+            select! {
+                biased;
+                () = signals.next() => {
+                    // If the driver is gone it has shut down.
+                    let _ = ends.commands.send(BrokerCommand::ShutDown).await;
                 }
-            }
-            event = ends.events.recv() => match event {
-                Some(event) => tell(&event, status),
-                None => return,
+                _ = ticks.tick() => {
+                    let (reply, answer) = oneshot::channel();
+                    let asked = ends.commands.send(BrokerCommand::Drops(reply)).await;
+                    if asked.is_ok() && let Ok(drops) = answer.await && drops != logged {
+                        log_drops(&drops);
+                        logged = drops;
+                    }
+                }
+                event = ends.events.recv() => match event {
+                    Some(event) => tell(&event, status),
+                    None => return,
+                }
             }
         }
     }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::store::sqlite::{Blame, StoreError};
+
 /// Exit codes; those from 64 on have the meaning that `sysexits.h` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -18,7 +20,7 @@ pub(super) enum Code {
     Unavailable = 69,
     /// The data directory is unusable or in use.
     Directory = 73,
-    /// The disk is full or broken.
+    /// The disk is full or broken, or what it holds is damaged.
     Disk = 74,
     /// Lines were not confirmed by the broker.
     Unconfirmed = 75,
@@ -57,6 +59,23 @@ impl Failure {
             _ => Code::Directory,
         };
         Self::new(code, format!("cannot use {}: {error}", path.display()))
+    }
+
+    /// A broker's log that cannot be used (STO-3), and what to do about it.
+    pub(super) fn log(path: &Path, error: &StoreError) -> Self {
+        let code = match error.blame {
+            Blame::Full | Blame::Damaged | Blame::Io => Code::Disk,
+            Blame::ReadOnly | Blame::InUse | Blame::Newer => Code::Directory,
+        };
+        let mut message = format!("cannot use {}: {error}", path.display());
+        if error.blame == Blame::Damaged {
+            let dir = path.parent().unwrap_or(path).display();
+            message += &format!(
+                "\n  chat-broker doctor --data-dir '{dir}'  tells more; bring that directory back \
+                 from a backup,\n  or move log.db* out of it to begin a new log"
+            );
+        }
+        Self::new(code, message)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod demo;
 mod exit;
 mod files;
 mod input;
+mod inspect;
 mod keyfile;
 mod known_hosts;
 mod logging;

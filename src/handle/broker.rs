@@ -2,24 +2,47 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(feature = "sqlite")]
+use std::path::Path;
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::broker::{Broker as Machine, BrokerConfig, MemoryStore};
+use crate::broker::{
+    Broker as Machine, BrokerConfig, MemoryStore, StorageCompletion, StorageRequest,
+};
 use crate::chat::LogId;
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, memory_store, system_seed};
+use crate::driver::{BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, PublicKey};
+#[cfg(feature = "sqlite")]
+use crate::store::log::{Running, SqliteStore};
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::StoreError;
 
-/// A broker that runs for as long as this handle is held. It keeps its lines in memory.
+/// A broker that runs for as long as this handle is held. It keeps its lines in memory, or with the
+/// feature `sqlite` in a file.
 #[derive(Debug)]
 pub struct Broker {
     key: PublicKey,
     addresses: Vec<SocketAddr>,
     commands: tokio::sync::mpsc::Sender<BrokerCommand>,
     task: JoinHandle<Drops>,
+    #[cfg(feature = "sqlite")]
+    log: Option<Running>,
+}
+
+/// Why a broker that keeps its lines in a file does not start.
+#[cfg(feature = "sqlite")]
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on, or the system has no randomness.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// The file cannot be used.
+    #[error(transparent)]
+    Log(#[from] StoreError),
 }
 
 impl Broker {
@@ -43,19 +66,45 @@ impl Broker {
         config: BrokerConfig,
         listen: impl IntoIterator<Item = SocketAddr>,
     ) -> io::Result<Self> {
-        let mut sockets = Vec::new();
-        for address in listen {
-            sockets.push(UdpSocket::bind(address).await?);
-        }
+        let sockets = bind(listen).await?;
+        let mut rng = SeededRng::new(system_seed()?);
+        let log = LogId(rng.bytes());
+        let machine = Machine::new(config, identity, log, rng.fork());
+        Self::start(machine, sockets, memory_store(MemoryStore::new(log)))
+    }
+
+    /// A broker with this key that keeps its lines, and all else that it has to remember, in the
+    /// file at `path`. One process at a time may do so; that is the caller's to see to.
+    ///
+    /// # Errors
+    ///
+    /// If an address cannot be listened on, the system has no randomness, or the file cannot be
+    /// used.
+    #[cfg(feature = "sqlite")]
+    pub async fn bind_on_disk(
+        identity: BrokerIdentity,
+        config: BrokerConfig,
+        path: &Path,
+        listen: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<Self, StartError> {
+        let sockets = bind(listen).await?;
+        let mut rng = SeededRng::new(system_seed()?);
+        let (store, running) = SqliteStore::open(path, LogId(rng.bytes()))?;
+        let machine = Machine::new(config, identity, store.log_id(), rng.fork());
+        let mut broker = Self::start(machine, sockets, store)?;
+        broker.log = Some(running);
+        Ok(broker)
+    }
+
+    fn start<T>(machine: Machine, sockets: Vec<UdpSocket>, store: T) -> io::Result<Self>
+    where
+        T: Store<Request = StorageRequest, Completion = StorageCompletion>,
+    {
         let addresses = sockets
             .iter()
             .map(UdpSocket::local_addr)
             .collect::<io::Result<_>>()?;
-        let mut rng = SeededRng::new(system_seed()?);
-        let log = LogId(rng.bytes());
-        let key = identity.public();
-        let machine = Machine::new(config, identity, log, rng.fork());
-        let store = memory_store(MemoryStore::new(log));
+        let key = machine.public_key();
         let (driver, ends) = Driver::new(machine, sockets, store, Clock::system());
         let Ends { commands, events } = ends;
         // Nobody listens; a driver whose events nobody takes would wait.
@@ -66,6 +115,8 @@ impl Broker {
             addresses,
             commands,
             task,
+            #[cfg(feature = "sqlite")]
+            log: None,
         })
     }
 
@@ -81,7 +132,21 @@ impl Broker {
         &self.addresses
     }
 
-    /// Closes every link in an orderly way, and tells which datagrams were dropped meanwhile.
+    /// Waits until the file with the lines fails; for ever if it does not, or there is none. A
+    /// broker whose file has failed confirms nothing any more, and should be dropped. Can be
+    /// cancelled without loss.
+    #[cfg(feature = "sqlite")]
+    pub async fn log_failure(&mut self) -> StoreError {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.ended().await
+        {
+            return error;
+        }
+        std::future::pending().await
+    }
+
+    /// Closes every link in an orderly way, and the file with the lines if there is one, and tells
+    /// which datagrams were dropped meanwhile.
     ///
     /// # Panics
     ///
@@ -89,9 +154,24 @@ impl Broker {
     pub async fn shut_down(self) -> Drops {
         // If the task is gone it has shut down.
         let _ = self.commands.send(BrokerCommand::ShutDown).await;
-        match self.task.await {
+        let drops = match self.task.await {
             Ok(drops) => drops,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        #[cfg(feature = "sqlite")]
+        if let Some(mut log) = self.log
+            && let Err(error) = log.ended().await
+        {
+            tracing::warn!(%error, "the file with the lines was not closed");
         }
+        drops
     }
+}
+
+async fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Vec<UdpSocket>> {
+    let mut sockets = Vec::new();
+    for address in listen {
+        sockets.push(UdpSocket::bind(address).await?);
+    }
+    Ok(sockets)
 }

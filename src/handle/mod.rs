@@ -29,6 +29,8 @@ mod broker;
 mod node;
 
 pub use broker::Broker;
+#[cfg(feature = "sqlite")]
+pub use broker::StartError;
 pub use node::{
     ConnectError, Ended, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
 };

@@ -10,6 +10,7 @@ mod bad_network;
 mod conversation;
 mod crashes;
 mod demonstration;
+mod durability;
 mod hosting;
 mod input;
 mod keys;

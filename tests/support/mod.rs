@@ -84,7 +84,7 @@ impl Scene {
 /// A program to be run in a scene.
 #[derive(Clone)]
 pub(crate) struct Program {
-    path: &'static str,
+    path: PathBuf,
     what: String,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -94,7 +94,7 @@ pub(crate) struct Program {
 impl Program {
     fn new(path: &'static str, what: &str, scene: &Scene) -> Self {
         Self {
-            path,
+            path: path.into(),
             what: what.to_owned(),
             arguments: Vec::new(),
             environment: vec![
@@ -131,6 +131,18 @@ impl Program {
     /// One more variable of its environment, which is otherwise almost empty.
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same, run by `wrapper`, whose last words make it become the program that its remaining
+    /// arguments name.
+    pub(crate) fn run_by(mut self, wrapper: &[&str]) -> Self {
+        let (path, arguments) = wrapper.split_first().expect("it has a name");
+        let program = std::mem::replace(&mut self.path, path.into());
+        let own = std::mem::take(&mut self.arguments);
+        self.arguments = arguments.iter().map(OsString::from).collect();
+        self.arguments.push(program.into());
+        self.arguments.extend(own);
         self
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Finished {
 
 impl Program {
     fn command(&self) -> Command {
-        let mut command = Command::new(self.path);
+        let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
             .env_clear()
@@ -222,6 +222,10 @@ impl Process {
         let pid = Pid::from_child(&self.child);
         // Only a program that has ended cannot be signalled, and it needs none.
         let _ = kill_process(pid, signal);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it as the system does when it must: without a word.

@@ -28,7 +28,7 @@ impl Program {
         let pair = native_pty_system()
             .openpty(size)
             .expect("a pseudo-terminal");
-        let mut command = CommandBuilder::new(self.path);
+        let mut command = CommandBuilder::new(&self.path);
         command.args(&self.arguments);
         command.env_clear();
         command.env("TERM", "xterm");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::broker::BrokerConfig;
 use crate::cli::address::HostPort;
@@ -9,17 +10,18 @@ use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::{broker, files};
-use crate::handle::Broker;
+use crate::handle::{Broker, StartError};
 
-/// The broker, and the lock on its data directory.
+/// The broker, its log, and the lock on its data directory.
 pub(super) struct Hosted {
     broker: Broker,
+    log: PathBuf,
     _lock: File,
 }
 
 impl Hosted {
-    /// Starts a broker at the address that `args` name, under the key that `chat-broker` has on
-    /// this machine (below `--data-dir`, if that is given), and points `args` to it.
+    /// Starts a broker at the address that `args` name, with the key and the log that `chat-broker`
+    /// has on this machine (below `--data-dir`, if that is given), and points `args` to it.
     pub(super) async fn start(args: &mut NodeArgs, screen: &Screen) -> Result<Self, Failure> {
         let own_dir = args.data_dir.as_ref().map(|dir| dir.join("broker"));
         let data_dir = files::data_dir(own_dir, "broker")?;
@@ -32,12 +34,16 @@ impl Hosted {
         };
         let ip = host.parse().map_err(|error| cannot(&error))?;
         let listen = [SocketAddr::new(ip, port)];
+        let log = broker::log_path(&data_dir);
         let config = BrokerConfig {
             reset_secret: Some(broker::reset_secret(&data_dir)?),
             ..BrokerConfig::default()
         };
-        let bound = Broker::bind_as(identity, config, listen).await;
-        let broker = bound.map_err(|error| cannot(&error))?;
+        let bound = Broker::bind_on_disk(identity, config, &log, listen).await;
+        let broker = bound.map_err(|error| match error {
+            StartError::System(error) => cannot(&error),
+            StartError::Log(error) => Failure::log(&log, &error),
+        })?;
         let address = broker.addresses()[0];
         let note = format!(
             "hosting on {address}, key {}; others here join with: chat-node --broker {address}",
@@ -50,8 +56,17 @@ impl Hosted {
         });
         Ok(Self {
             broker,
+            log,
             _lock: lock,
         })
+    }
+
+    /// Waits until the broker can store nothing any more (STO-8).
+    pub(super) async fn failure(hosted: Option<&mut Self>) -> Failure {
+        match hosted {
+            Some(hosted) => Failure::log(&hosted.log, &hosted.broker.log_failure().await),
+            None => std::future::pending().await,
+        }
     }
 
     /// Closes all links in an orderly way.

@@ -71,12 +71,16 @@ pub(super) async fn run(mut args: NodeArgs) -> Result<Code, Failure> {
         signals,
         lines_taken: 0,
     };
-    let hosted = if args.host {
+    let mut hosted = if args.host {
         Some(Hosted::start(&mut args, &terminal.screen).await?)
     } else {
         None
     };
-    let outcome = chat(&args, &mut terminal).await;
+    let outcome = select! {
+        biased;
+        failure = Hosted::failure(hosted.as_mut()) => Err(failure),
+        outcome = chat(&args, &mut terminal) => outcome,
+    };
     if let Some(hosted) = hosted {
         hosted.end().await;
     }

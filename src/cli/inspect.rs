@@ -1,0 +1,157 @@
+//! Looking at what a broker has stored: `doctor`, `export`, `status` (CLI-12).
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::args::BrokerTask;
+use super::broker::log_path;
+use super::exit::{Code, Failure};
+use crate::broker::StoredLine;
+use crate::chat::{Kind, LogId, RoomName, visible};
+use crate::store::log::{self, LogView};
+use crate::store::sqlite::StoreError;
+
+/// Why there is no more output.
+enum Stop {
+    /// The log cannot be read.
+    Log(StoreError),
+    /// Stdout cannot be written to.
+    Output(io::Error),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Does `task` with the log in `dir`, which a broker may be using.
+pub(super) fn run(task: &BrokerTask, dir: &Path) -> Result<Code, Failure> {
+    let path = log_path(dir);
+    if !path.exists() {
+        let message = format!("no broker has stored anything in {}", dir.display());
+        return Err(Failure::new(Code::Directory, message));
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = match task {
+        BrokerTask::Doctor => doctor(&path, &mut out),
+        BrokerTask::Export { room } => export(&path, room.as_ref(), &mut out),
+        BrokerTask::Status => status(&path, &mut out),
+    };
+    match done.and_then(|code| Ok(out.flush().map(|()| code)?)) {
+        Ok(code) => Ok(code),
+        Err(Stop::Log(error)) => {
+            // What was found before is worth having.
+            let _ = out.flush();
+            Err(Failure::log(&path, &error))
+        }
+        // Whoever read it has read enough.
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Code::Done),
+        Err(Stop::Output(error)) => Err(Failure::file(Path::new("stdout"), &error)),
+    }
+}
+
+/// STO-10.
+fn doctor(path: &Path, out: &mut impl Write) -> Result<Code, Stop> {
+    let report = log::check(path)?;
+    for fault in &report.faults {
+        writeln!(out, "{}", visible(fault))?;
+    }
+    let (rooms, lines, faults) = (report.rooms, report.lines, report.faults.len());
+    writeln!(out, "log {} in {}", report.log, path.display())?;
+    writeln!(
+        out,
+        "{lines} lines in {rooms} rooms checked, {faults} faults"
+    )?;
+    Ok(if faults == 0 { Code::Done } else { Code::Disk })
+}
+
+fn export(path: &Path, only: Option<&RoomName>, out: &mut impl Write) -> Result<Code, Stop> {
+    let log = LogView::open(path)?;
+    for room in log.rooms()? {
+        if only.is_none_or(|only| room.name == *only) {
+            let line = |stored| write_line(log.log_id(), &room.name, stored, out);
+            log.each_line(&room.name, line)?;
+        }
+    }
+    Ok(Code::Done)
+}
+
+fn write_line(
+    log: LogId,
+    room: &RoomName,
+    stored: StoredLine,
+    out: &mut impl Write,
+) -> Result<(), Stop> {
+    let line = stored.line;
+    let kind = match line.kind {
+        Kind::Message => "message".into(),
+        Kind::Joined => "joined".into(),
+        Kind::Left => "left".into(),
+        Kind::Removed => "removed".into(),
+        Kind::Policy => "policy".into(),
+        Kind::Other(code) => format!("kind-{code}"),
+    };
+    let object = json!({
+        "type": kind,
+        "log": log.to_string(),
+        "room": room.as_str(),
+        "seq": line.seq,
+        "from": line.name.as_str(),
+        "text": line.text(),
+        "stored_at_ms": line.stored_at_ms,
+        "typed_at_ms": line.typed_at_ms,
+        "n": line.n,
+        "account": line.account.to_string(),
+        "device": line.device.to_string(),
+    });
+    Ok(writeln!(out, "{object}")?)
+}
+
+fn status(path: &Path, out: &mut impl Write) -> Result<Code, Stop> {
+    let log = LogView::open(path)?;
+    let rooms = log.rooms()?;
+    let lines: u64 = rooms.iter().map(|room| room.lines).sum();
+    let size = |suffix: &str| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    };
+    writeln!(out, "log {} in {}", log.log_id(), path.display())?;
+    writeln!(
+        out,
+        "{lines} lines in {} rooms, {} names, {} bytes on disk",
+        rooms.len(),
+        log.accounts()?,
+        size("") + size("-wal"),
+    )?;
+    for room in rooms {
+        let last = room.last_stored_at_ms.map_or_else(String::new, |ms| {
+            let at = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+            at.map_or_else(String::new, |at| {
+                format!(
+                    ", the last one at {}",
+                    humantime::format_rfc3339_seconds(at)
+                )
+            })
+        });
+        writeln!(
+            out,
+            "{}: {} lines, {} bytes of text, {} members{last}",
+            visible(room.name.as_str()),
+            room.lines,
+            room.bytes,
+            room.members,
+        )?;
+    }
+    Ok(Code::Done)
+}
