@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         node.leave().await?;
         return Ok(());
     }
-    let broker = Broker::bind(["127.0.0.1:0".parse()?]).await?;
+    let broker = Broker::bind(["127.0.0.1:0".parse()?])?;
     let address = broker.addresses()[0].to_string();
     let mut bot = Node::connect("bot", &address).await?;
     let answering = tokio::spawn(answer(bot.join("lobby").await?));

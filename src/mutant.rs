@@ -29,11 +29,17 @@ pub enum Mutant {
     NoPathCheck,
     /// A broker does not notice that an account which it expects back has come (PRS-1).
     ForgetReturn,
+    /// A store answers one request before it has made durable what the last one wrote (BRK-1).
+    AnswerBeforeSync,
+    /// A store that is opened again lacks the last line that it had (DLV-6).
+    LoseTail,
+    /// A store that is opened again no longer knows which publications it holds (PUB-2).
+    ForgetPublications,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -43,6 +49,9 @@ impl Mutant {
         Self::DropSecondDatagram,
         Self::NoPathCheck,
         Self::ForgetReturn,
+        Self::AnswerBeforeSync,
+        Self::LoseTail,
+        Self::ForgetPublications,
     ];
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Pump {
     pub(crate) store: MemoryStore,
     /// While set, the store does not answer.
     pub(crate) store_stalled: bool,
+    /// How much the store was asked.
+    pub(crate) asked: u64,
     pub(crate) stalled: Vec<StorageRequest>,
     pub(crate) broker_events: Vec<BrokerEvent>,
     pub(crate) nodes: Vec<Node>,
@@ -91,6 +93,7 @@ impl Pump {
             broker_secret,
             store: MemoryStore::new(log),
             store_stalled: false,
+            asked: 0,
             stalled: Vec::new(),
             broker_events: Vec::new(),
             nodes: Vec::new(),
@@ -342,6 +345,7 @@ impl Pump {
             }
             while let Some(request) = self.broker.poll_storage() {
                 busy = true;
+                self.asked += 1;
                 if self.store_stalled {
                     self.stalled.push(request);
                 } else {

@@ -46,6 +46,10 @@ pub enum Situation {
     HalfOpenMadeRoom,
     /// A message had to wait for credit (CRD-2).
     CreditBlocked,
+    /// A broker was killed while its store had something to do (DLV-6).
+    KilledWhileStoring,
+    /// A node started from a journal in which something waited (JRN-1).
+    OutboxRestored,
     /// A node was told that its link is gone (RST-4).
     LinkReset,
 }
@@ -55,7 +59,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -75,6 +79,8 @@ impl Situation {
         Self::FeedEvicted,
         Self::HalfOpenMadeRoom,
         Self::CreditBlocked,
+        Self::KilledWhileStoring,
+        Self::OutboxRestored,
         Self::LinkReset,
     ];
 }

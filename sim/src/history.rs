@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::{Line, LogId, NoticeEvent, RoomName};
+use tertulia::broker::StorageOp;
+use tertulia::chat::{Line, LineBase, LogId, NoticeEvent, RoomName};
 use tertulia::client::EndReason;
 use tertulia::secure::{AccountKey, DeviceKey};
 use tertulia::situation::Situation;
@@ -107,6 +108,19 @@ pub enum Observation {
     NotStored(Life, RoomName, u64),
     /// The node stops by itself.
     Ended(Life, EndReason),
+    /// A node starts from its journal, which says after which line it goes on in a room.
+    Resumed(Life, RoomName, LineBase),
+    /// And what was typed then, when, and waits.
+    Restored(Life, RoomName, u64, u64),
+    /// The broker starts again from its store.
+    Recovered {
+        /// With which history.
+        log: LogId,
+        /// All its lines.
+        lines: Vec<(RoomName, Vec<Line>)>,
+        /// Who is present where.
+        present: Vec<(RoomName, String)>,
+    },
     /// The broker starts with a new log.
     NewLog,
     /// The broker gets so many bytes from an address that will never prove itself.
@@ -182,6 +196,15 @@ impl History {
         self.bases.get(&key).copied()
     }
 
+    /// The broker asks its store to record that somebody has gone: for how long was nothing heard?
+    pub fn note_giving_up(&mut self, op: &StorageOp, now: Timestamp) {
+        if let StorageOp::Absent { room, account, .. } = op {
+            let heard = self.heard.get(account).copied().unwrap_or_default();
+            let silent = now.saturating_since(heard);
+            self.given_up.insert((*account, room.clone()), silent);
+        }
+    }
+
     /// Takes note of an observation.
     pub fn note(&mut self, observation: &Observation) {
         match observation {
@@ -193,6 +216,10 @@ impl History {
                     (typed.room.clone(), typed.typed_at_ms),
                 );
                 self.typed.insert(key, typed.clone());
+            }
+            Observation::Restored(life, room, handle, typed_at_ms) => {
+                let key = (*life, *handle);
+                self.handles.insert(key, (room.clone(), *typed_at_ms));
             }
             Observation::Appended { log, room, line } => {
                 let lines = self.logs.entry((*log, room.clone())).or_default();

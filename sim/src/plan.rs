@@ -4,6 +4,8 @@
 //! or not, half of the time, because a run that always has everything hides what happens when one
 //! thing is missing.
 
+mod draw;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -13,6 +15,9 @@ use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
 use crate::world::room_name;
+use draw::{
+    draw_absences, draw_faults, draw_kills, draw_moves, draw_rates, draw_topology, draw_workload,
+};
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +180,21 @@ pub enum Fault {
         /// When a new node with the same keys starts, if ever.
         back_after_ms: Option<u64>,
     },
+    /// The node is killed, and starts again from its journal.
+    Kill {
+        /// Which one.
+        client: usize,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
+    /// The broker is killed, and starts again from its store. Of what the store was asked and has
+    /// not answered, a part is done, from the oldest on; the rest is lost.
+    Crash {
+        /// How much is done, in thousandths.
+        commits_permille: u64,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
     /// The store takes longer.
     SlowStore {
         /// Than usual by this much.
@@ -208,8 +228,10 @@ impl Fault {
             | Self::NewAddress { client, .. }
             | Self::Rebind { client, .. }
             | Self::Racer { client, .. }
-            | Self::Die { client, .. } => Some(client),
-            Self::SlowStore { .. }
+            | Self::Die { client, .. }
+            | Self::Kill { client, .. } => Some(client),
+            Self::Crash { .. }
+            | Self::SlowStore { .. }
             | Self::FailingStore { .. }
             | Self::NewLog
             | Self::Strangers { .. } => None,
@@ -226,6 +248,7 @@ impl Fault {
             | Self::SlowStore { for_ms, .. }
             | Self::FailingStore { for_ms, .. } => for_ms,
             Self::NewAddress { dead_ms, .. } => dead_ms,
+            Self::Kill { back_after_ms, .. } | Self::Crash { back_after_ms, .. } => back_after_ms,
             Self::Die { back_after_ms, .. } => match back_after_ms {
                 Some(after) => after,
                 None => 0,
@@ -270,6 +293,11 @@ impl Plan {
         // Dice of their own: these classes came later, and do not move what the others draw.
         let mut more = Dice::new(mix(seed, 0x90b1));
         faults.extend(draw_moves(&mut more, topology.clients.len(), span_ms));
+        faults.extend(draw_kills(
+            &mut Dice::new(mix(seed, 0x6b11)),
+            topology.clients.len(),
+            span_ms,
+        ));
         faults.sort_by_key(|(at, _)| *at);
         let absences = draw_absences(&mut more, &topology, span_ms);
         Self {
@@ -351,165 +379,6 @@ const fn is_of_the_store(fault: &Fault) -> bool {
     matches!(fault, Fault::SlowStore { .. } | Fault::FailingStore { .. })
 }
 
-fn draw_topology(dice: &mut Dice) -> Topology {
-    let (clients, rooms) = (dice.range(2, 6), dice.range(1, 3));
-    let clients = (0..clients).map(|_| {
-        let mut joined: Vec<usize> = (0..rooms as usize).filter(|_| dice.chance(700)).collect();
-        if joined.is_empty() {
-            joined.push(0);
-        }
-        joined
-    });
-    Topology {
-        clients: clients.collect(),
-        history: [0, 0, 5, 1000][dice.range(0, 3) as usize],
-    }
-}
-
-fn draw_workload(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Talk> {
-    let mut talks = Vec::new();
-    for (client, rooms) in topology.clients.iter().enumerate() {
-        for &room in rooms {
-            let len = match dice.range(0, 9) {
-                0 => dice.range(1_500, 16_000),
-                1..3 => dice.range(120, 1_500),
-                _ => dice.range(24, 120),
-            };
-            // What is said is to take seconds at the worst rates, not minutes.
-            let lines = match len {
-                ..=120 => dice.range(20, 50),
-                121..=1_500 => dice.range(5, 15),
-                _ => dice.range(1, 3),
-            };
-            let from_ms = dice.range(0, span_ms / 4);
-            // Some people type, some paste.
-            let every_ms = if dice.chance(800) {
-                (span_ms - from_ms) / lines
-            } else {
-                dice.range(0, 5)
-            };
-            talks.push(Talk {
-                client,
-                room,
-                from_ms,
-                every_ms,
-                lines,
-                len: len as usize,
-                is_monotonous: dice.chance(150),
-            });
-        }
-    }
-    talks
-}
-
-/// Each class in half of the plans; of those that are in, the rate is drawn.
-fn draw_rates(dice: &mut Dice) -> Rates {
-    let mut on = |low, high| {
-        let value = dice.range(low, high);
-        if dice.chance(500) { value } else { 0 }
-    };
-    Rates {
-        loss_permille: on(10, 300),
-        jitter_ms: on(5, 150),
-        duplicate_permille: on(10, 200),
-        duplicate_later_ms: on(10, 8_000),
-        corrupt_permille: on(5, 50),
-        truncate_permille: on(5, 50),
-        latency_ms: dice.range(1, 150),
-    }
-}
-
-fn draw_faults(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
-    let last = clients as u64 - 1;
-    let mut faults = Vec::new();
-    for class in 0..6 {
-        if dice.chance(500) {
-            continue;
-        }
-        for _ in 0..dice.range(1, 3) {
-            let client = dice.range(0, last) as usize;
-            let for_ms = dice.range(200, 15_000);
-            let fault = match class {
-                0 => Fault::Cut {
-                    client,
-                    way: [Way::Up, Way::Down, Way::Both][dice.range(0, 2) as usize],
-                    for_ms,
-                },
-                1 => Fault::Burst {
-                    client,
-                    loss_permille: dice.range(500, 950),
-                    for_ms,
-                },
-                2 => Fault::NewAddress {
-                    client,
-                    dead_ms: dice.range(0, 12_000),
-                },
-                3 => Fault::Die {
-                    client,
-                    back_after_ms: dice.chance(700).then_some(for_ms),
-                },
-                4 => Fault::SlowStore {
-                    by_ms: dice.range(10, 2_000),
-                    for_ms,
-                },
-                _ => Fault::FailingStore {
-                    permille: dice.range(50, 900),
-                    for_ms,
-                },
-            };
-            faults.push((dice.range(0, span_ms), fault));
-        }
-    }
-    if dice.chance(200) {
-        faults.push((dice.range(0, span_ms), Fault::NewLog));
-    }
-    faults.sort_by_key(|(at, _)| *at);
-    faults
-}
-
-/// Changes of address, and copies that come first (PTH-1).
-fn draw_moves(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
-    let last = clients as u64 - 1;
-    let mut moves = Vec::new();
-    for class in 0..2 {
-        if dice.chance(500) {
-            continue;
-        }
-        for _ in 0..dice.range(1, 3) {
-            let client = dice.range(0, last) as usize;
-            let fault = match class {
-                0 => Fault::Rebind {
-                    client,
-                    announced: dice.chance(500),
-                },
-                _ => Fault::Racer {
-                    client,
-                    for_ms: dice.range(200, 15_000),
-                },
-            };
-            moves.push((dice.range(0, span_ms), fault));
-        }
-    }
-    moves
-}
-
-fn draw_absences(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Absence> {
-    if dice.chance(500) {
-        return Vec::new();
-    }
-    let absence = |_| {
-        let client = dice.range(0, topology.clients.len() as u64 - 1) as usize;
-        let rooms = &topology.clients[client];
-        Absence {
-            client,
-            room: rooms[dice.range(0, rooms.len() as u64 - 1) as usize],
-            at_ms: dice.range(0, span_ms),
-            for_ms: dice.range(0, 10_000),
-        }
-    };
-    (0..3).map(absence).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -546,6 +415,8 @@ mod tests {
             share(&|p| !p.absences.is_empty()),
             fault(|f| matches!(f, Fault::Die { .. })),
             fault(|f| matches!(f, Fault::SlowStore { .. })),
+            fault(|f| matches!(f, Fault::Kill { .. })),
+            fault(|f| matches!(f, Fault::Crash { .. })),
             fault(|f| matches!(f, Fault::FailingStore { .. })),
         ] {
             assert!((430..570).contains(&count), "{count}");

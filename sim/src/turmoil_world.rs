@@ -23,7 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tertulia::broker::BrokerEvent;
+use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::chat::RoomName;
 use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
@@ -124,6 +124,12 @@ impl State {
         }
     }
 
+    /// PRS-1: whether somebody was silent for the grace is judged when the store is asked.
+    fn note_giving_up(&self, op: &StorageOp) {
+        let mut shared = self.lock();
+        shared.record.history.note_giving_up(op, now());
+    }
+
     /// The broker gets a datagram.
     fn observe_from(&self, address: SocketAddr, len: usize) {
         let mut shared = self.lock();
@@ -184,6 +190,12 @@ impl Shared {
             } => {
                 self.lines_shown += 1;
                 self.shown.insert((life.client, room.clone()), line.seq);
+            }
+            Observation::Resumed(life, room, cursor) => {
+                self.shown.insert((life.client, room.clone()), cursor.seq);
+            }
+            Observation::Restored(life, _, handle, _) => {
+                self.waiting.insert((*life, *handle));
             }
             Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
                 self.shown.remove(&(life.client, room.clone()));

@@ -26,6 +26,9 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         // Whoever copies packets gets what is said to their sender.
         Mutant::NoPathCheck => "strangers_get_little",
         Mutant::ForgetReturn => "no_noise",
+        Mutant::AnswerBeforeSync => "one_total_order",
+        Mutant::LoseTail => "durability",
+        Mutant::ForgetPublications => "exactly_once_in_the_log",
     }
 }
 

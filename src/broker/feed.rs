@@ -92,6 +92,11 @@ impl Feed {
         }
     }
 
+    /// The room's last line.
+    pub(super) const fn tail_seq(&self) -> u64 {
+        self.tail_seq
+    }
+
     /// Whether a member that needs line `seq` next finds it, and all after it, here.
     pub(super) const fn covers(&self, seq: u64) -> bool {
         seq >= self.covers_from

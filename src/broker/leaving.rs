@@ -1,5 +1,7 @@
 //! Leaving a room for good, and asking who is there (RUM-12, RUM-13, SGN-6).
 
+use std::collections::BTreeMap;
+
 use super::seating::Broken;
 use super::session::SeatStage;
 use super::storage::StorageOp;
@@ -82,8 +84,10 @@ impl Broker {
             };
             let last_heard = session.link.last_heard();
             let mut is_quiet = false;
+            let mut watched = BTreeMap::new();
             if let Some(seat) = session.seats.get_mut(&channel) {
                 is_quiet = seat.is_quiet;
+                watched = core::mem::take(&mut seat.watched);
                 seat.is_leaving = true;
                 seat.stage = SeatStage::Closed;
                 seat.reply(&RoomFromBroker::Left);
@@ -91,6 +95,7 @@ impl Broker {
             if let Some(room) = self.rooms.get_mut(name) {
                 room.readers.remove(&(link, channel));
             }
+            self.stop_watching(name, account, (link, channel), watched.into_keys());
             if !is_quiet {
                 self.give_up_seat(name, account, false, last_heard, now);
             }

@@ -17,16 +17,20 @@
 mod feed;
 mod half_open;
 mod handshake;
+mod history;
 mod leaving;
 mod links;
 mod memory;
 mod resets;
+mod roll;
 mod room;
 mod seating;
 mod sending;
 mod session;
 mod signing;
+mod states;
 mod storage;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -35,8 +39,11 @@ use bytes::{Bytes, BytesMut};
 
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
+pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use memory::MemoryStore;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
+pub use sending::LAG_AFTER;
+pub use states::WATCHES_MAX;
 pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
@@ -55,6 +62,7 @@ use links::{LinkMemory, Recalls};
 use resets::Resets;
 use room::Room;
 use session::Session;
+use turns::Turns;
 
 /// The most links of a broker (LIM-3).
 pub const LINKS_MAX: usize = 65_536;
@@ -184,6 +192,32 @@ enum Pending {
         event: NoticeEvent,
     },
     Open,
+    Report {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+        account: AccountKey,
+        seq: u64,
+    },
+    Members {
+        room: RoomName,
+    },
+    History {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
+}
+
+/// What the store is asked again for a seat.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    /// The lines that follow.
+    Place,
+    /// Earlier ones.
+    Page,
+    /// To remember a report.
+    Report,
 }
 
 /// Whether the store has told yet what was so before.
@@ -229,18 +263,20 @@ pub struct Broker {
     people_told: usize,
     graces: BTreeSet<(Timestamp, RoomName, AccountKey)>,
     /// Links whose turn to send has come.
-    ready: VecDeque<LinkId>,
-    is_ready: BTreeSet<LinkId>,
+    turns: Turns,
     /// Links whose read the store had no room for; they ask again when it has (LIM-7).
     starved: BTreeSet<LinkId>,
-    /// Seats whose read has failed, by when it is repeated (BRK-5).
-    read_again: BTreeSet<(Timestamp, LinkId, u8)>,
+    /// Seats for which the store could not do something, by when it is asked again (BRK-5).
+    read_again: BTreeSet<(Timestamp, LinkId, u8, Again)>,
+    /// Rooms whose members the store could not list, by when it is asked again (BRK-5).
+    roll_again: BTreeSet<(Timestamp, RoomName)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
+    received: u64,
     drops: Drops,
 }
 
@@ -274,16 +310,17 @@ impl Broker {
             people: BTreeMap::new(),
             people_told: 0,
             graces: BTreeSet::new(),
-            ready: VecDeque::new(),
-            is_ready: BTreeSet::new(),
+            turns: Turns::default(),
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
+            roll_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
             next_request: 0,
             events: VecDeque::new(),
+            received: 0,
             drops: Drops::default(),
         };
         broker.ask(StorageOp::Open, Pending::Open);
@@ -302,6 +339,12 @@ impl Broker {
     #[must_use]
     pub fn people(&self) -> usize {
         self.people.len()
+    }
+
+    /// How many datagrams were received (BRK-4).
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
     }
 
     /// How many datagrams were dropped, by reason (BRK-4).
@@ -331,6 +374,7 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        self.received += 1;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
@@ -346,6 +390,7 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.half_open.expire(now);
         self.repeat_reads(now);
+        self.repeat_rolls(now);
         self.repeat_opening(now);
         self.send_recalls(now);
         self.tell_links(now);
@@ -415,8 +460,7 @@ impl Broker {
                 segment_size: None,
             });
         }
-        while let Some(id) = self.ready.pop_front() {
-            self.is_ready.remove(&id);
+        while let Some(id) = self.turns.next() {
             self.pump(id, now);
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -456,8 +500,10 @@ impl Broker {
             .map(|(at, link)| (*at, Reason::Link(*link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
-        let read_again = self.read_again.first();
-        let read_again = read_again.map(|(at, ..)| (*at, Reason::ReadAgain));
+        let read_again = self.read_again.first().map(|(at, ..)| *at);
+        let roll_again = self.roll_again.first().map(|(at, _)| *at);
+        let read_again = read_again.into_iter().chain(roll_again).min();
+        let read_again = read_again.map(|at| (at, Reason::ReadAgain));
         let links = self.links_due().map(|at| (at, Reason::Links));
         let recall = self.recalls.due().map(|at| (at, Reason::Recall));
         let opening = match self.opening {
@@ -478,9 +524,8 @@ impl Broker {
 
     /// Gives the link a turn to send.
     fn mark_ready(&mut self, id: LinkId) {
-        if self.is_ready.insert(id) {
-            self.ready.push_back(id);
-        }
+        let is_late = self.sessions.get(&id).is_some_and(Session::is_behind);
+        self.turns.add(id, is_late);
     }
 
     /// Puts the link's current deadline into the timer table.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::feed::Feed;
+use super::roll::Told;
 use super::seating::ASK_AGAIN_AFTER;
+use super::session::Session;
+use super::states::Roster;
 use super::storage::{Opened, PresenceRow, StorageOp, StorageOutcome, StoredLine};
 use super::{Broker, BrokerEvent, LinkId, Pending};
 use crate::bug;
@@ -21,6 +24,8 @@ pub(super) struct Room {
     pub(super) present: BTreeMap<AccountKey, Presence>,
     /// From how many sessions each account sits here, or is coming in; quiet ones apart.
     seats: BTreeMap<AccountKey, usize>,
+    /// Who is to have the lines, once somebody wants to know (STA-3).
+    pub(super) roster: Roster,
     /// Storage requests under way: as long as there are any, the room stays.
     pub(super) asking: usize,
 }
@@ -40,6 +45,7 @@ impl Room {
             readers: BTreeSet::new(),
             present: BTreeMap::new(),
             seats: BTreeMap::new(),
+            roster: Roster::Unasked,
             asking: 0,
         }
     }
@@ -192,8 +198,8 @@ impl Broker {
         };
         if self.ask(op, pending).is_none() {
             self.expect_back_by(now + ASK_AGAIN_AFTER, event, name, account);
-        } else if let Some(room) = self.rooms.get_mut(name) {
-            room.asking += 1;
+        } else {
+            self.note_asking(name);
         }
     }
 
@@ -227,6 +233,10 @@ impl Broker {
             room: name.clone(),
         });
         self.announce(&row);
+        self.change_roll(&name, |roll| {
+            roll.on_came(account, row.after_seq);
+            Told::new()
+        });
         let room = self.rooms.get(&name);
         if room.is_some_and(|room| !room.seats.contains_key(&account)) {
             // The session that asked is gone again.
@@ -273,6 +283,10 @@ impl Broker {
             timed_out,
         });
         self.announce(&row);
+        self.change_roll(&name, |roll| {
+            roll.on_gone(account, row.after_seq);
+            Told::new()
+        });
         self.forget_if_unused(&name);
     }
 
@@ -291,9 +305,15 @@ impl Broker {
             return;
         };
         for &(link, _) in &room.readers {
-            if self.is_ready.insert(link) {
-                self.ready.push_back(link);
-            }
+            let is_late = self.sessions.get(&link).is_some_and(Session::is_behind);
+            self.turns.add(link, is_late);
+        }
+    }
+
+    /// A storage request that concerns the room is under way.
+    pub(super) fn note_asking(&mut self, name: &RoomName) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.asking += 1;
         }
     }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::feed::Feed;
+use super::history::read_page_again;
+use super::roll::Told;
 use super::room::Room;
-use super::session::{Cursor, Place, Seat, SeatStage, Stage};
+use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
-use super::{Broker, LinkId, Pending, ROOMS_MAX};
+use super::{Again, Broker, LinkId, Pending, ROOMS_MAX};
 use crate::chat::{
     ControlFromNode, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
     ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
@@ -83,6 +85,11 @@ impl Broker {
             match RoomFromNode::decode(data) {
                 Ok(RoomFromNode::Join(join)) => self.on_join(id, channel, join, now),
                 Ok(RoomFromNode::Leave) => self.on_leave(id, channel, now),
+                Ok(RoomFromNode::Cursor { seq }) => self.on_cursor(id, channel, seq, now),
+                Ok(RoomFromNode::Watch { seq }) => self.on_watch(id, channel, seq, now),
+                Ok(RoomFromNode::History { before, count }) => {
+                    self.on_history(id, channel, before, count)
+                }
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
@@ -214,6 +221,10 @@ impl Broker {
         }
         if let Some(joined) = &entered.joined {
             self.on_stored(name, joined);
+            self.change_roll(name, |roll| {
+                roll.on_joined(joined.line.account, joined.line.seq);
+                Told::new()
+            });
         }
         let account = entered.author.account;
         let is_new = entered.notice.is_some();
@@ -253,11 +264,13 @@ impl Broker {
             reading: false,
         };
         let next_seq = entered.base.seq + 1;
+        seat.began = next_seq;
         seat.stage = SeatStage::In(Cursor {
             next_seq,
             presence_floor,
             missed: entered.missed.into(),
             place,
+            pace: Pace::Live,
         });
         if let Some(room) = self.rooms.get_mut(name) {
             room.readers.insert((id, channel));
@@ -411,6 +424,7 @@ impl Broker {
                 match outcome {
                     StorageOutcome::Departed(departed) => {
                         if let Some(departed) = departed {
+                            self.change_roll(&room, |roll| roll.on_departed(account));
                             self.on_stored(&room, &departed.line);
                             departed
                                 .notice
@@ -435,6 +449,33 @@ impl Broker {
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),
+            Pending::Report {
+                link,
+                channel,
+                room,
+                account,
+                seq,
+            } => {
+                if outcome == StorageOutcome::Reported {
+                    self.change_roll(&room, |roll| roll.on_report(account, seq));
+                } else {
+                    self.report_later(link, channel, seq, now);
+                }
+                self.done_asking(&room);
+            }
+            Pending::Members { room } => {
+                self.on_members(&room, outcome, now);
+                self.done_asking(&room);
+            }
+            Pending::History {
+                link,
+                channel,
+                room,
+            } => {
+                self.on_past(link, channel, outcome, now);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
             Pending::Read {
                 link,
                 channel,
@@ -465,28 +506,39 @@ impl Broker {
         if let StorageOutcome::Lines(lines) = outcome {
             crate::sometimes!(ReplayedFromStore);
             *reading = false;
-            fetched.extend(lines);
+            if cursor.pace != Pace::Lagging {
+                fetched.extend(lines);
+            }
         } else {
             // Still reading, as far as anybody else is concerned (BRK-5).
-            self.read_again.insert((now + ASK_AGAIN_AFTER, id, channel));
+            self.read_again
+                .insert((now + ASK_AGAIN_AFTER, id, channel, Again::Place));
         }
     }
 
     /// Has the reads repeated that failed and are due again (BRK-5).
     pub(super) fn repeat_reads(&mut self, now: Timestamp) {
-        while let Some(&(at, id, channel)) = self.read_again.first() {
+        while let Some(&(at, id, channel, what)) = self.read_again.first() {
             if at > now {
                 return;
             }
             self.read_again.pop_first();
             let session = self.sessions.get_mut(&id);
-            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel))
-                && let SeatStage::In(cursor) = &mut seat.stage
-                && let Place::Replay { reading, .. } = &mut cursor.place
-            {
-                *reading = false;
-                self.mark_ready(id);
+            let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel)) else {
+                continue;
+            };
+            match (what, &mut seat.stage) {
+                (Again::Page, _) => read_page_again(seat),
+                (Again::Place, SeatStage::In(cursor)) => cursor.read_again(),
+                (Again::Place, _) => {}
+                (Again::Report, _) => {
+                    if let Some(seq) = seat.unreported.take() {
+                        // A seat that is closed by now is not owed anything.
+                        let _ = self.on_cursor(id, channel, seq, now);
+                    }
+                }
             }
+            self.mark_ready(id);
         }
     }
 }

@@ -1,13 +1,26 @@
 //! Giving links what their sessions are due, as the links take it (BRK-2, BRK-3).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::feed::{Feed, FeedItem};
-use super::session::{Cursor, Place, Seat, SeatStage, Session};
-use super::storage::StorageOp;
+use super::history::{PageNext, advance_page, next_of_page};
+use super::session::{Cursor, Pace, Place, Seat, SeatStage, Session};
+use super::states::{next_delivered, note_delivered};
+use super::storage::{Author, StorageOp};
 use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
-use crate::chat::RoomName;
+use crate::chat::{RoomFromBroker, RoomName};
+use crate::link::Link;
 use crate::time::Timestamp;
+
+/// After how long without any acknowledgement a member is taken not to keep up (BRK-9).
+pub const LAG_AFTER: Duration = Duration::from_secs(2);
+/// With how many unacknowledged messages on its channel a member that catches up gets no more
+/// (BRK-9).
+const REPLAY_IN_FLIGHT_MAX: usize = 64;
+/// With how many unacknowledged messages on its channel a seat gets no more of what was earlier.
+const PAGE_IN_FLIGHT_MAX: usize = 64;
 
 impl Broker {
     /// Hands the link what it can take of what its session is due (BRK-2). The link's own windows
@@ -33,57 +46,87 @@ impl Broker {
     }
 
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
+        match self.hand_over(id, channel, now) {
+            None => {}
+            Some(Wanted::Lines { room, from }) => self.read_for(id, channel, room, from),
+            Some(Wanted::Page { room, from, before }) => {
+                self.read_page(id, channel, &room, from, before);
+            }
+        }
+    }
+
+    /// Gives the link what the seat has for it: answers, counts, what follows, and last what was
+    /// earlier. Returns what must be read first.
+    fn hand_over(&mut self, id: LinkId, channel: u8, now: Timestamp) -> Option<Wanted> {
+        let session = self.sessions.get_mut(&id)?;
+        let account = session.account;
         let Session { link, seats, .. } = session;
-        let Some(seat) = seats.get_mut(&channel) else {
-            return;
-        };
+        let seat = seats.get_mut(&channel)?;
         while let Some(message) = seat.replies.front() {
             if !link.can_send(channel, message.len()) {
-                return;
+                return None;
             }
-            let Some(message) = seat.replies.pop_front() else {
-                break;
-            };
-            let _ = link.send(channel, message, now);
+            let message = seat.replies.pop_front()?;
+            if link.send(channel, message, now).is_ok() {
+                seat.progress.note_handed();
+            }
         }
-        let SeatStage::In(_) = seat.stage else { return };
-        let Some(room) = self.rooms.get_mut(&seat.room) else {
-            return;
+        let SeatStage::In(_) = seat.stage else {
+            return None;
         };
-        let Some(feed) = &room.feed else { return };
-        loop {
-            let (item, source) = match next_item(seat, feed) {
-                Next::Item(item, source) => (item, source),
-                Next::Nothing => return,
-                Next::Read(from) => {
-                    let name = seat.room.clone();
-                    self.read_for(id, channel, name, from);
-                    return;
-                }
-            };
-            let introduction = seat.introduction(&item.author);
-            let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
-            // Both or neither, so that an introduction is never wasted.
-            if !link.can_send(channel, introduction_len + item.message.len()) {
-                return;
+        let room = self.rooms.get_mut(&seat.room)?;
+        while let Some(delivered) = next_delivered(seat, &room.roster, account) {
+            let message = RoomFromBroker::Delivered(delivered).encode();
+            if !hand(link, seat, channel, None, message, now) {
+                return None;
             }
-            if let Some(introduction) = introduction {
-                if link.send(channel, introduction, now).is_err() {
-                    return;
-                }
-                seat.note_introduced(item.author.number);
-                if !link.can_send(channel, item.message.len()) {
-                    return;
-                }
-            }
-            if link.send(channel, item.message.clone(), now).is_err() {
-                return;
-            }
-            advance(seat, &item, source);
+            note_delivered(seat, &mut room.roster, account, (id, channel), delivered);
         }
+        let feed = room.feed.as_ref()?;
+        loop {
+            if !keeps_up(link, seat, channel, now) {
+                return None;
+            }
+            match next_item(seat, feed) {
+                Next::Item(item, source) => {
+                    let (author, message) = (Some(&item.author), item.message.clone());
+                    if !hand(link, seat, channel, author, message, now) {
+                        if let SeatStage::In(cursor) = &mut seat.stage {
+                            cursor.fall_behind();
+                        }
+                        return None;
+                    }
+                    advance(seat, &item, source);
+                }
+                Next::Read(from) => {
+                    let room = seat.room.clone();
+                    return Some(Wanted::Lines { room, from });
+                }
+                Next::Nothing => break,
+            }
+        }
+        if let SeatStage::In(cursor) = &mut seat.stage
+            && matches!(cursor.place, Place::Live(_))
+        {
+            cursor.pace = Pace::Live;
+        }
+        // What follows never waits behind much of what was earlier.
+        while link.unacked_messages(channel) < PAGE_IN_FLIGHT_MAX {
+            match next_of_page(seat) {
+                PageNext::Say(message, author) => {
+                    if !hand(link, seat, channel, author.as_ref(), message, now) {
+                        return None;
+                    }
+                    advance_page(seat);
+                }
+                PageNext::Read { from, before } => {
+                    let room = seat.room.clone();
+                    return Some(Wanted::Page { room, from, before });
+                }
+                PageNext::Nothing => break,
+            }
+        }
+        None
     }
 
     /// Asks the store for the lines that a seat needs next.
@@ -125,6 +168,71 @@ impl Broker {
             *reading = true;
         }
     }
+}
+
+/// What must be read before a seat can go on.
+enum Wanted {
+    /// Lines from this one on.
+    Lines { room: RoomName, from: u64 },
+    /// Earlier lines.
+    Page {
+        room: RoomName,
+        from: u64,
+        before: u64,
+    },
+}
+
+/// Whether the seat's link may get more now (BRK-9).
+fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
+    let unacked = link.unacked_messages(channel);
+    let waits = seat.progress.update(unacked, now);
+    let SeatStage::In(cursor) = &mut seat.stage else {
+        return false;
+    };
+    if waits >= LAG_AFTER {
+        cursor.fall_behind();
+    } else if cursor.pace == Pace::Lagging && unacked < REPLAY_IN_FLIGHT_MAX {
+        cursor.pace = Pace::Replay;
+    }
+    match cursor.pace {
+        Pace::Live => true,
+        Pace::Lagging => false,
+        Pace::Replay => unacked < REPLAY_IN_FLIGHT_MAX,
+    }
+}
+
+/// Gives the link a message, after the introduction of its author if that is due: both or neither,
+/// so that an introduction is never wasted. Returns whether the link has taken it.
+fn hand(
+    link: &mut Link,
+    seat: &mut Seat,
+    channel: u8,
+    author: Option<&Author>,
+    message: Bytes,
+    now: Timestamp,
+) -> bool {
+    let introduction = author.and_then(|author| seat.introduction(author));
+    let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
+    if !link.can_send(channel, introduction_len + message.len()) {
+        return false;
+    }
+    if let Some(introduction) = introduction {
+        if link.send(channel, introduction, now).is_err() {
+            return false;
+        }
+        author
+            .into_iter()
+            .for_each(|author| seat.note_introduced(author.number));
+        seat.progress.note_handed();
+        if !link.can_send(channel, message.len()) {
+            return false;
+        }
+    }
+    let is_taken = link.send(channel, message, now).is_ok();
+    if is_taken {
+        seat.progress.note_handed();
+    }
+    is_taken
 }
 
 /// What a seat gets next.

@@ -1,9 +1,11 @@
 //! One node's link as the chat sees it: who is there, and in which rooms it sits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::history::Page;
 use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
 use crate::chat::{Name, RoomFromBroker, RoomName};
 use crate::link::Link;
@@ -56,6 +58,16 @@ pub(super) struct Seat {
     pub(super) is_leaving: bool,
     /// It makes nobody present (RUM-14).
     pub(super) is_quiet: bool,
+    /// How its link keeps up.
+    pub(super) progress: Progress,
+    /// The line with which it began (HST-2).
+    pub(super) began: u64,
+    /// The lines that it watches, and whether their counts have changed since they were told.
+    pub(super) watched: BTreeMap<u64, bool>,
+    /// A report that the store is to be asked to remember again (BRK-5).
+    pub(super) unreported: Option<u64>,
+    /// The pages of earlier lines that it has asked for.
+    pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.
     pub(super) publishing: usize,
     introduced: BTreeSet<u64>,
@@ -83,6 +95,18 @@ pub(super) struct Cursor {
     /// Notices that it has missed and that the feed may not have (PRS-3).
     pub(super) missed: VecDeque<PresenceRow>,
     pub(super) place: Place,
+    pub(super) pace: Pace,
+}
+
+/// How a member is served (BRK-9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// What happens is handed to its link at once.
+    Live,
+    /// It does not keep up: its link gets nothing more.
+    Lagging,
+    /// It catches up, a little at a time.
+    Replay,
 }
 
 /// Where a member's next line comes from.
@@ -112,6 +136,18 @@ impl Session {
         self.account == account && !matches!(self.stage, Stage::Ended)
     }
 
+    /// Whether it sits in rooms, and is behind in all of them (BRK-9).
+    pub(super) fn is_behind(&self) -> bool {
+        let cursors = || {
+            let stages = self.seats.values().map(|seat| &seat.stage);
+            stages.filter_map(|stage| match stage {
+                SeatStage::In(cursor) => Some(cursor),
+                SeatStage::Entering { .. } | SeatStage::Closed => None,
+            })
+        };
+        cursors().next().is_some() && cursors().all(|cursor| cursor.pace != Pace::Live)
+    }
+
     /// Whether it sits in rooms, and in all of them quietly (RUM-14).
     pub(super) fn is_quiet(&self) -> bool {
         !self.seats.is_empty() && self.seats.values().all(|seat| seat.is_quiet)
@@ -133,14 +169,66 @@ impl Session {
     }
 }
 
+/// What a channel was given, and how far that was acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    handed: u64,
+    acknowledged: u64,
+    /// When something was acknowledged last, or began to wait for it; `None` if nothing waits.
+    since: Option<Timestamp>,
+}
+
+impl Progress {
+    /// The link has taken a message.
+    pub(super) const fn note_handed(&mut self) {
+        self.handed += 1;
+    }
+
+    /// Of all that was handed over, `unacked` messages wait. Returns for how long nothing was
+    /// acknowledged.
+    pub(super) fn update(&mut self, unacked: usize, now: Timestamp) -> Duration {
+        let acknowledged = self.handed.saturating_sub(unacked as u64);
+        if unacked == 0 {
+            self.since = None;
+        } else if acknowledged > self.acknowledged || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.acknowledged = acknowledged;
+        let waits = |since| now.saturating_since(since);
+        self.since.map(waits).unwrap_or_default()
+    }
+}
+
+impl Cursor {
+    /// It does not keep up: of what it is to get, nothing is kept but where it is (BRK-9).
+    pub(super) fn fall_behind(&mut self) {
+        self.pace = Pace::Lagging;
+        if let Place::Replay { fetched, .. } = &mut self.place {
+            fetched.clear();
+        }
+    }
+
+    /// A read that failed may be repeated (BRK-5).
+    pub(super) const fn read_again(&mut self) {
+        if let Place::Replay { reading, .. } = &mut self.place {
+            *reading = false;
+        }
+    }
+}
+
 impl Seat {
-    pub(super) const fn new(room: RoomName, stage: SeatStage, is_quiet: bool) -> Self {
+    pub(super) fn new(room: RoomName, stage: SeatStage, is_quiet: bool) -> Self {
         Self {
             room,
             stage,
             is_quiet,
             replies: VecDeque::new(),
             is_leaving: false,
+            progress: Progress::default(),
+            began: 0,
+            watched: BTreeMap::new(),
+            unreported: None,
+            pages: VecDeque::new(),
             publishing: 0,
             introduced: BTreeSet::new(),
         }

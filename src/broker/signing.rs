@@ -173,6 +173,8 @@ impl Broker {
             if let Some(room) = self.rooms.get_mut(&seat.room) {
                 room.readers.remove(&(id, channel));
             }
+            let watched = seat.watched.keys().copied();
+            self.stop_watching(&seat.room, account, (id, channel), watched);
             if seat.is_open() && !seat.is_quiet {
                 self.give_up_seat(&seat.room, account, said_bye, last_heard, now);
             }

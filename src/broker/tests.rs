@@ -11,7 +11,10 @@ use crate::drops::Dropped;
 use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
+mod history;
 mod presence;
+mod slow;
+mod states;
 
 /// DLV-1, DLV-3, DLV-5, PRS-1, PRS-4, RUM-7, SGN-5: the conversation that everything grew from.
 #[test]

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::{Join, Joined, Kind, Publication, Refusal};
+use super::{Join, Joined, Kind, PastLine, Publication, Refusal};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -26,6 +26,12 @@ const LEAVE: u8 = 0x1a;
 const LEFT: u8 = 0x1b;
 const WHO: u8 = 0x1c;
 const ROSTER: u8 = 0x1d;
+const CURSOR: u8 = 0x30;
+const WATCH: u8 = 0x31;
+const DELIVERED: u8 = 0x32;
+const HISTORY: u8 = 0x34;
+pub(super) const PAST: u8 = 0x35;
+const HISTORY_END: u8 = 0x36;
 
 /// The most names in a ROSTER or ROOMS (LIM-8).
 pub const LISTED_MAX: usize = 1_000;
@@ -43,6 +49,38 @@ pub enum RoomFromNode {
     Leave,
     /// "Who is here?" (RUM-13)
     Who,
+    /// "I have everything up to this line for good" (STA-1).
+    Cursor {
+        /// Which one.
+        seq: u64,
+    },
+    /// "Tell me who has this line of mine" (STA-3).
+    Watch {
+        /// Which one.
+        seq: u64,
+    },
+    /// "What was said earlier?" (HST-2)
+    History {
+        /// Before which line.
+        before: u64,
+        /// At most so many lines.
+        count: u64,
+    },
+}
+
+/// How far a line has come (STA-3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// The line's number.
+    pub seq: u64,
+    /// How many of `n` have it.
+    pub k: u64,
+    /// How many accounts are to have it.
+    pub n: u64,
+    /// How many of `present_n` have it.
+    pub present_k: u64,
+    /// How many of `n` were present when it was stored.
+    pub present_n: u64,
 }
 
 /// A line on the wire: what [`LineBase`] and the author's introduction do not say already.
@@ -139,6 +177,17 @@ pub enum RoomFromBroker {
         /// Those that are listed.
         names: Vec<String>,
     },
+    /// How far a line has come that is watched (STA-3).
+    Delivered(Delivered),
+    /// A line of earlier times (HST-2).
+    Past(PastLine),
+    /// No more of those (HST-2).
+    HistoryEnd {
+        /// How many there were.
+        count: u64,
+        /// Whether there are earlier ones that may be asked for.
+        earlier: bool,
+    },
 }
 
 impl RoomFromNode {
@@ -164,6 +213,19 @@ impl RoomFromNode {
             }
             Self::Leave => out.push(LEAVE),
             Self::Who => out.push(WHO),
+            Self::Cursor { seq } => {
+                out.push(CURSOR);
+                put_varint(&mut out, *seq);
+            }
+            Self::Watch { seq } => {
+                out.push(WATCH);
+                put_varint(&mut out, *seq);
+            }
+            Self::History { before, count } => {
+                out.push(HISTORY);
+                put_varint(&mut out, *before);
+                put_varint(&mut out, *count);
+            }
         }
         out.into()
     }
@@ -192,6 +254,12 @@ impl RoomFromNode {
             }
             LEAVE => Self::Leave,
             WHO => Self::Who,
+            CURSOR => Self::Cursor { seq: r.varint()? },
+            WATCH => Self::Watch { seq: r.varint()? },
+            HISTORY => Self::History {
+                before: r.varint()?,
+                count: r.varint()?,
+            },
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -255,6 +323,13 @@ impl RoomFromBroker {
                     put_sized(&mut out, name.as_bytes());
                 }
             }
+            Self::Delivered(delivered) => delivered.put(&mut out),
+            Self::Past(line) => line.put(&mut out),
+            Self::HistoryEnd { count, earlier } => {
+                out.push(HISTORY_END);
+                put_varint(&mut out, *count);
+                out.push(u8::from(*earlier));
+            }
         }
         out.into()
     }
@@ -304,10 +379,39 @@ impl RoomFromBroker {
                 }
                 Self::Roster { total, names }
             }
+            DELIVERED => Self::Delivered(Delivered::read(&mut r)?),
+            PAST => Self::Past(PastLine::read(&mut r, message)?),
+            HISTORY_END => Self::HistoryEnd {
+                count: r.varint()?,
+                earlier: match r.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::Invalid("flag")),
+                },
+            },
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
         Ok(decoded)
+    }
+}
+
+impl Delivered {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(DELIVERED);
+        for field in [self.seq, self.k, self.n, self.present_k, self.present_n] {
+            put_varint(out, field);
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            seq: r.varint()?,
+            k: r.varint()?,
+            n: r.varint()?,
+            present_k: r.varint()?,
+            present_n: r.varint()?,
+        })
     }
 }
 

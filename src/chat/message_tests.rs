@@ -110,6 +110,40 @@ fn messages_survive_the_wire() {
         assert_eq!(RoomFromNode::decode(&join.encode()), Ok(join));
     }
     for message in [
+        RoomFromNode::Cursor { seq: 3 },
+        RoomFromNode::Watch { seq: 1 << 40 },
+        RoomFromNode::History {
+            before: 77,
+            count: 1_000,
+        },
+    ] {
+        assert_eq!(RoomFromNode::decode(&message.encode()), Ok(message));
+    }
+    for message in [
+        RoomFromBroker::Delivered(Delivered {
+            seq: 9,
+            k: 1,
+            n: 300,
+            present_k: 0,
+            present_n: 7,
+        }),
+        RoomFromBroker::Past(PastLine {
+            seq: 5,
+            author: 2,
+            n: 4,
+            kind: Kind::Message,
+            stored_at_ms: 1 << 41,
+            typed_at_ms: 3,
+            body: Bytes::from_static(b"once"),
+        }),
+        RoomFromBroker::HistoryEnd {
+            count: 1,
+            earlier: true,
+        },
+    ] {
+        assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
+    }
+    for message in [
         ControlFromNode::SignIn { name: "ada".into() },
         ControlFromNode::Bye,
     ] {

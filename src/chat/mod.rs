@@ -13,6 +13,7 @@ mod join;
 mod line;
 mod message;
 mod name;
+mod past;
 mod policy;
 mod publication;
 mod refusal;
@@ -22,9 +23,10 @@ pub use control::{ControlFromBroker, ControlFromNode};
 pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
-    LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
+    Delivered, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
 };
 pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
+pub use past::PastLine;
 pub use policy::HistoryPolicy;
 pub use publication::{
     CHAT_LINE_MAX, Digest, LastPublication, Publication, Recorded, TextError, Verdict, check_body,

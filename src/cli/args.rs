@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::VERSION;
 use super::address::{ChatUrl, HostPort};
@@ -121,7 +121,7 @@ pub(super) enum BrokerTask {
 /// What you type is shown to everybody in the room, you included, when the broker has it. `q!`
 /// leaves. When the network goes away, lines wait and send themselves when it is back.
 ///
-/// In this version lines that wait are kept in memory only: they last as long as this program runs.
+/// What was typed and received is kept in a journal, and survives this program's death.
 #[derive(Debug, Parser)]
 #[command(name = "chat-node", version = VERSION, max_term_width = 80)]
 pub(super) struct NodeArgs {
@@ -134,7 +134,7 @@ pub(super) struct NodeArgs {
     pub(super) url: Option<ChatUrl>,
 
     /// The broker [default: 127.0.0.1:20001]
-    #[arg(long, value_name = "HOST:PORT", env = "CHAT_BROKER")]
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "CHAT_BROKER")]
     pub(super) broker: Option<HostPort>,
 
     /// Host the chat too, in this process, at the broker's address
@@ -146,15 +146,17 @@ pub(super) struct NodeArgs {
     pub(super) host: bool,
 
     /// Your name; without it you are asked, or the first line of the input is the name
-    #[arg(long, env = "CHAT_NAME", value_parser = name)]
+    #[arg(long, global = true, env = "CHAT_NAME", value_parser = name)]
     pub(super) name: Option<Name>,
 
     /// The room; repeatable: what you type goes to the first one [default: lobby]
-    #[arg(long, env = "CHAT_ROOM", value_delimiter = ',', value_parser = room)]
+    #[arg(long, global = true, env = "CHAT_ROOM", value_delimiter = ',', value_parser = room)]
     room: Vec<RoomName>,
 
-    /// Where keys and known brokers are kept [default: tertulia/node in the user's data directory]
-    #[arg(long, value_name = "DIR", env = "CHAT_DATA_DIR")]
+    /// Where keys, known brokers and journals are kept
+    ///
+    /// [default: tertulia/node in the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "CHAT_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,
 
     /// How many earlier lines to show
@@ -164,6 +166,14 @@ pub(super) struct NodeArgs {
     /// Line by line; the one interface there is in this version
     #[arg(long, env = "CHAT_PLAIN", value_parser = FalseyValueParser::new())]
     pub(super) plain: bool,
+
+    /// Say on stderr when a line of yours is stored
+    #[arg(long, env = "CHAT_STATES", value_parser = FalseyValueParser::new())]
+    pub(super) states: bool,
+
+    /// One JSON object a line, both ways (SPEC.md section 12.1)
+    #[arg(long, global = true, env = "CHAT_JSON", value_parser = FalseyValueParser::new())]
+    pub(super) json: bool,
 
     /// How long leaving waits for lines that the broker has not confirmed
     #[arg(
@@ -180,9 +190,63 @@ pub(super) struct NodeArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     Demo(DemoArgs),
+    Send(SendArgs),
+    Tail(TailArgs),
     /// `chat-broker`, for a demonstration that has this program only
     #[command(name = BROKER_COMMAND, hide = true)]
     Broker(Box<BrokerArgs>),
+}
+
+/// Send lines, and tell by the exit code what became of them.
+///
+/// 0: stored. 75: kept, and not confirmed in time; the next start of a node under this name sends
+/// them, once. 69: nothing could be kept. 77: refused.
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The text; without it, every line of the standard input
+    pub(super) text: Option<String>,
+
+    /// What to wait for
+    #[arg(long, value_enum, default_value = "stored")]
+    pub(super) wait: Wait,
+
+    /// How long to wait for it
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub(super) timeout: Duration,
+}
+
+/// What `send` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wait {
+    /// Until the broker has stored it.
+    Stored,
+}
+
+/// Write out the lines of a room, and follow it.
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// Begin with this line
+    #[arg(long, value_name = "N")]
+    pub(super) from: Option<u64>,
+
+    /// Go on where the cursor of this name is; it is kept
+    #[arg(long, value_name = "NAME")]
+    pub(super) cursor: Option<String>,
+
+    /// Move the cursor on {"ack":SEQ} from the standard input, not when a line was written out
+    #[arg(long, requires = "cursor", conflicts_with = "exec")]
+    pub(super) ack: bool,
+
+    /// Run this for each line, which it gets as JSON on its standard input; the cursor moves when
+    /// it ends with 0, and otherwise tail ends with 75
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) exec: Option<String>,
+
+    /// How long to wait for a broker that is not known yet
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub(super) timeout: Duration,
 }
 
 impl NodeArgs {
@@ -303,6 +367,9 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
             }
         }
     }
+    if args.json && args.name.is_none() && args.command.is_none() {
+        return Err("--json has no line to ask for a name: say --name".to_owned());
+    }
     if args.rooms().len() > ROOMS_PER_LINK_MAX {
         return Err(format!("at most {ROOMS_PER_LINK_MAX} rooms at a time"));
     }
@@ -344,7 +411,7 @@ mod tests {
         assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
     }
 
-    /// CLI-12.
+    /// CLI-16.
     #[test]
     fn global_flags_stand_before_and_after_a_task() {
         for args in [

@@ -22,7 +22,7 @@ use crate::broker::{
     Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageRequest,
 };
 use crate::chat::{LogId, visible};
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
+use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, ResetSecret};
@@ -49,7 +49,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
 
     let mut rng = SeededRng::new(system_seed().map_err(system_failure)?);
     let data = Data::open(&args, &mut rng)?;
-    let sockets = bind(&args.listen).await?;
+    let sockets = bind(&args.listen)?;
     let listening: Vec<String> = sockets
         .iter()
         .map(|socket| Ok(socket.local_addr()?.to_string()))
@@ -98,6 +98,8 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     }
     status.end();
     log_drops(broker.drops());
+    let received = broker.received();
+    tracing::info!(received, "datagrams received in all");
     tracing::info!("the broker has shut down");
     Ok(Code::Done)
 }
@@ -248,10 +250,10 @@ pub(super) fn reset_secret(data_dir: &Path) -> Result<ResetSecret, Failure> {
     Ok(ResetSecret::new(*secret))
 }
 
-async fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
+fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
     let mut sockets = Vec::new();
     for address in listen {
-        let socket = UdpSocket::bind(address).await.map_err(|error| {
+        let socket = driver::bind(*address).map_err(|error| {
             let message = if error.kind() == io::ErrorKind::AddrInUse {
                 format!("cannot listen on {address}: another program, perhaps a broker, does")
             } else {
@@ -354,9 +356,9 @@ mod tests {
     /// CLI-6.
     #[tokio::test]
     async fn a_port_in_use_is_said_in_words() {
-        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = taken[0].local_addr().unwrap();
-        let refused = bind(&[address]).await.unwrap_err();
+        let refused = bind(&[address]).unwrap_err();
         assert_eq!(refused.code, Code::Unavailable);
         assert!(refused.to_string().contains("another program"), "{refused}");
     }

@@ -79,6 +79,15 @@ impl Failure {
     }
 }
 
+/// STO-3: a store that cannot do what it is for, by whose fault it is.
+pub(super) fn of_store(path: &Path, error: &StoreError) -> Failure {
+    let code = match error.blame {
+        Blame::Full | Blame::Io => Code::Disk,
+        Blame::ReadOnly | Blame::InUse | Blame::Newer | Blame::Damaged => Code::Directory,
+    };
+    Failure::new(code, format!("cannot use {}: {error}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

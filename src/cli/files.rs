@@ -110,6 +110,16 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
+/// Whether another process has the lock that `path` stands for. While this looks, nobody else gets
+/// it.
+pub(super) fn is_locked(path: &Path) -> Result<bool, Failure> {
+    match lock_file(path)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(Failure::file(path, &error)),
+    }
+}
+
 /// The same, waiting for whoever has it.
 pub(super) fn lock(path: &Path) -> Result<File, Failure> {
     let file = lock_file(path)?;

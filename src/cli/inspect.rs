@@ -1,4 +1,4 @@
-//! Looking at what a broker has stored: `doctor`, `export`, `status` (CLI-12).
+//! Looking at what a broker has stored: `doctor`, `export`, `status` (CLI-16).
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

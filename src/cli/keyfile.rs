@@ -25,6 +25,11 @@ pub(super) fn read_or_make(path: &Path) -> Result<Secret, Failure> {
         })?;
         return Ok(Zeroizing::new(key));
     }
+    make(path)
+}
+
+/// A new key, which is in the file before anybody can use it, whatever was there (KEY-5).
+pub(super) fn make(path: &Path) -> Result<Secret, Failure> {
     let key = system_seed().map_err(|error| {
         let message = format!("the system has no randomness for a key: {error}");
         Failure::new(Code::Unavailable, message)

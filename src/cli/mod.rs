@@ -54,6 +54,8 @@ pub fn chat_node() -> ExitCode {
     match args::node() {
         Ok(mut args) => match args.command.take() {
             None => run("chat-node", node::run(args)),
+            Some(NodeCommand::Send(send)) => run("chat-node", node::send(args, send)),
+            Some(NodeCommand::Tail(tail)) => run("chat-node", node::tail(args, tail)),
             Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
             Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),
         },

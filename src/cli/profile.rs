@@ -1,7 +1,15 @@
-//! Who somebody is on one broker: an account and a device, kept in a directory of their own.
+//! Who somebody is on one broker: an account and a device, kept in a directory of their own, with
+//! the journal of what was said and heard under them.
+//!
+//! Several processes may use a profile at a time. `lock` belongs to the one that people look at
+//! (CLI-8). `link.lock` belongs to the one with the link, which is that one, or else a program for
+//! scripts. `wanted.lock` is how the former tells the latter to let go.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -13,17 +21,43 @@ use crate::secure::{NodeIdentity, PublicKey};
 /// What a name becomes in the name of a directory: letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
-/// A profile that is open in this process, and in no other (CLI-8).
+/// How long a node waits for the link of a program for scripts.
+const LINK_WAITED_FOR: Duration = Duration::from_secs(30);
+/// How often it tries to take it.
+const LINK_TRIED_EVERY: Duration = Duration::from_millis(20);
+
+/// A profile, with the locks on it that this process has. They die with the process.
 #[derive(Debug)]
 pub(super) struct Profile {
     pub(super) identity: NodeIdentity,
-    /// Dies with the process.
-    _lock: File,
+    dir: PathBuf,
+    locks: Vec<File>,
 }
 
 impl Profile {
-    /// Opens the profile of `name` on the broker with this key, and makes it if there is none.
+    /// Opens the profile of `name` on the broker with this key for people to look at, and makes it
+    /// if there is none (CLI-8).
     pub(super) fn open(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<Self, Failure> {
+        let dir = Self::dir(data_dir, broker, name)?;
+        let Some(lock) = files::try_lock(&dir.join("lock"))? else {
+            let message = format!("{name} is already open here");
+            return Err(Failure::new(Code::Refused, message));
+        };
+        // Others have it for an instant only.
+        let wanted = files::lock(&dir.join("wanted.lock"))?;
+        Self::with(dir, vec![lock, wanted])
+    }
+
+    /// The same for a program beside the one that people look at (JRN-6).
+    pub(super) fn attach(
+        data_dir: &Path,
+        broker: &PublicKey,
+        name: &Name,
+    ) -> Result<Self, Failure> {
+        Self::with(Self::dir(data_dir, broker, name)?, Vec::new())
+    }
+
+    fn dir(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<PathBuf, Failure> {
         // Names that differ only in case are one, and so are their directories (SGN-3).
         let folder = utf8_percent_encode(name.folded(), ESCAPED).to_string();
         let dir = data_dir
@@ -31,17 +65,84 @@ impl Profile {
             .join(broker.to_string())
             .join(folder);
         files::make_private_dir(&dir)?;
-        let Some(lock) = files::try_lock(&dir.join("lock"))? else {
-            let message = format!("{name} is already open here");
-            return Err(Failure::new(Code::Refused, message));
-        };
-        let account = keyfile::read_or_make(&dir.join("account.key"))?;
-        let device = keyfile::read_or_make(&dir.join("device.key"))?;
+        Ok(dir)
+    }
+
+    fn with(dir: PathBuf, locks: Vec<File>) -> Result<Self, Failure> {
+        let identity = identity(&dir)?;
         Ok(Self {
-            identity: NodeIdentity::from_secrets(*account, *device),
-            _lock: lock,
+            identity,
+            dir,
+            locks,
         })
     }
+
+    /// Where the journal is.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.dir.join("journal.db")
+    }
+
+    /// The names of those who have a profile on this broker, as the names of directories.
+    pub(super) fn names(data_dir: &Path, broker: &PublicKey) -> Vec<String> {
+        let dir = data_dir.join("profiles").join(broker.to_string());
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            .filter_map(|name| {
+                let decoded = percent_encoding::percent_decode_str(&name).decode_utf8();
+                decoded.ok().map(std::borrow::Cow::into_owned)
+            })
+            .collect()
+    }
+
+    // ---- the link
+
+    /// Takes the link, if nobody has it and nobody looks at the profile (JRN-6). It is had until
+    /// the file is dropped.
+    pub(super) fn try_link(&self) -> Result<Option<File>, Failure> {
+        if self.is_looked_at()? {
+            return Ok(None);
+        }
+        files::try_lock(&self.dir.join("link.lock"))
+    }
+
+    /// Whether another process has the profile open for people to look at.
+    pub(super) fn is_looked_at(&self) -> Result<bool, Failure> {
+        files::is_locked(&self.dir.join("wanted.lock"))
+    }
+
+    /// Takes the link for the process that people look at, as soon as whoever has it lets go.
+    pub(super) async fn take_link(&mut self) -> Result<(), Failure> {
+        let taken = async {
+            loop {
+                if let Some(link) = files::try_lock(&self.dir.join("link.lock"))? {
+                    return Ok(link);
+                }
+                sleep(LINK_TRIED_EVERY).await;
+            }
+        };
+        let link = timeout(LINK_WAITED_FOR, taken).await.unwrap_or_else(|_| {
+            let message = "another program has this name's link and does not let go";
+            Err(Failure::new(Code::Refused, message))
+        })?;
+        self.locks.push(link);
+        Ok(())
+    }
+
+    /// The account goes on with another device (JRN-4). Whoever calls this has the link.
+    pub(super) fn change_device(&mut self) -> Result<(), Failure> {
+        keyfile::make(&self.dir.join("device.key"))?;
+        self.identity = identity(&self.dir)?;
+        Ok(())
+    }
+}
+
+/// The keys in `dir`, made if need be.
+fn identity(dir: &Path) -> Result<NodeIdentity, Failure> {
+    let _making = files::lock(&dir.join("keys.lock"))?;
+    let account = keyfile::read_or_make(&dir.join("account.key"))?;
+    let device = keyfile::read_or_make(&dir.join("device.key"))?;
+    Ok(NodeIdentity::from_secrets(*account, *device))
 }
 
 #[cfg(test)]
@@ -78,6 +179,38 @@ mod tests {
         open(dir.path(), &BROKER, "bob").unwrap();
         drop(first);
         open(dir.path(), &BROKER, "ada").unwrap();
+    }
+
+    /// JRN-6: a program for scripts has the link as long as nobody looks at the profile.
+    #[tokio::test]
+    async fn the_link_is_had_by_one_and_given_to_who_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let ada = Name::new("ada").unwrap();
+        let script = Profile::attach(dir.path(), &BROKER, &ada).unwrap();
+        let link = script.try_link().unwrap();
+        assert!(link.is_some());
+        assert!(script.try_link().unwrap().is_none());
+        assert!(!script.is_looked_at().unwrap());
+        let mut looked_at = open(dir.path(), &BROKER, "ada").unwrap();
+        assert_eq!(looked_at.identity.device(), script.identity.device());
+        assert!(script.is_looked_at().unwrap());
+        drop(link);
+        assert!(script.try_link().unwrap().is_none());
+        looked_at.take_link().await.unwrap();
+        drop(looked_at);
+        assert!(script.try_link().unwrap().is_some());
+        assert_eq!(Profile::names(dir.path(), &BROKER), ["ada"]);
+    }
+
+    /// JRN-4.
+    #[test]
+    fn a_new_device_is_of_the_same_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut profile = open(dir.path(), &BROKER, "ada").unwrap();
+        let before = profile.identity.clone();
+        profile.change_device().unwrap();
+        assert_eq!(profile.identity.account(), before.account());
+        assert_ne!(profile.identity.device(), before.device());
     }
 
     #[test]

@@ -5,9 +5,12 @@
 //! typed then is still in the terminal's own buffer, and is sent with the rest of the line.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::logging::escapes_are_welcome;
 
@@ -20,7 +23,8 @@ const ROOM: usize = 8;
 const CLEAR_LINE: &str = "\r\x1b[K";
 
 enum Show {
-    Line(String),
+    /// A line of the conversation, or one that is not for showing: it counts all the same.
+    Line(Option<String>),
     Note(String),
     Prompt(&'static str),
     /// The prompt was answered: the terminal itself went on to the next line.
@@ -33,6 +37,9 @@ enum Show {
 pub(super) struct Screen {
     sender: mpsc::Sender<Show>,
     done: oneshot::Receiver<()>,
+    printed: watch::Receiver<u64>,
+    /// How many lines it was given to print.
+    given: AtomicU64,
     is_interactive: bool,
 }
 
@@ -52,15 +59,18 @@ impl Screen {
             prompt: None,
         };
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let (count, printed) = watch::channel(0);
         let (is_done, done) = oneshot::channel();
         thread::spawn(move || {
-            painter.show_all(receiver);
+            painter.show_all(receiver, &count);
             // Who waits for this may be gone.
             let _ = is_done.send(());
         });
         Self {
             sender,
             done,
+            printed,
+            given: AtomicU64::new(0),
             is_interactive,
         }
     }
@@ -83,12 +93,34 @@ impl Screen {
 
     /// Prints a line of the conversation.
     pub(super) async fn line(&self, text: String) {
+        self.line_or_nothing(Some(text)).await;
+    }
+
+    /// Prints a line of the conversation, if there is anything to be printed of it.
+    /// Returns how many that makes.
+    pub(super) async fn line_or_nothing(&self, text: Option<String>) -> u64 {
         self.show(Show::Line(text)).await;
+        self.given.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many lines of the conversation were printed, all the way: whoever reads stdout has them.
+    pub(super) fn printed(&self) -> watch::Receiver<u64> {
+        self.printed.clone()
     }
 
     /// Prints something else.
     pub(super) async fn note(&self, text: String) {
         self.show(Show::Note(text)).await;
+    }
+
+    /// Waits until everything is printed that it was given, but not for longer than this. Returns
+    /// how much is.
+    pub(super) async fn all_printed(&self, patience: Duration) -> u64 {
+        let given = self.given.load(Ordering::Relaxed);
+        let mut printed = self.printed.clone();
+        // Nobody reads, or not fast enough.
+        let _ = timeout(patience, printed.wait_for(|count| *count >= given)).await;
+        *printed.borrow()
     }
 
     /// Asks for a line; at a terminal only.
@@ -134,10 +166,14 @@ struct Painter<O, E> {
 
 impl<O: Write, E: Write> Painter<O, E> {
     /// Shows what comes, until there is no more, or nobody to see it.
-    fn show_all(mut self, mut shows: mpsc::Receiver<Show>) {
+    fn show_all(mut self, mut shows: mpsc::Receiver<Show>, printed: &watch::Sender<u64>) {
         while let Some(show) = shows.blocking_recv() {
+            let counts = matches!(show, Show::Line(_));
             if self.show(show).is_err() {
                 return;
+            }
+            if counts {
+                printed.send_modify(|count| *count += 1);
             }
         }
     }
@@ -145,7 +181,8 @@ impl<O: Write, E: Write> Painter<O, E> {
     /// The error is that of stdout.
     fn show(&mut self, show: Show) -> io::Result<()> {
         match show {
-            Show::Line(text) => {
+            Show::Line(None) => Ok(()),
+            Show::Line(Some(text)) => {
                 self.make_room()?;
                 writeln!(self.out, "{text}")?;
                 self.show_prompt()
@@ -215,7 +252,7 @@ mod tests {
     }
 
     fn line(text: &str) -> Show {
-        Show::Line(text.to_owned())
+        Show::Line(Some(text.to_owned()))
     }
 
     /// CLI-1, CLI-2.

@@ -1,6 +1,6 @@
 //! What a client tells its owner.
 
-use crate::chat::{Line, LogId, Name, NoticeEvent, Refusal, RoomName};
+use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
 
 /// Something that happened.
@@ -82,6 +82,31 @@ pub enum ClientEvent {
         room: RoomName,
         /// As which line.
         seq: u64,
+    },
+    /// How far a watched publication has come (STA-3).
+    Delivered {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// In which room.
+        room: RoomName,
+        /// Which line it is, and who has it.
+        delivered: Delivered,
+    },
+    /// A line of earlier times, as [`ask_history`](super::Client::ask_history) asked.
+    Past {
+        /// Which room.
+        room: RoomName,
+        /// The line.
+        line: Line,
+    },
+    /// No more of those.
+    HistoryEnd {
+        /// Which room.
+        room: RoomName,
+        /// How many there were.
+        count: u64,
+        /// Whether there are earlier ones that may be asked for.
+        earlier: bool,
     },
     /// A publication is refused for ever.
     NotStored {

@@ -17,6 +17,7 @@ mod event;
 mod journal;
 mod room;
 mod schedule;
+mod states;
 mod up;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,8 +28,9 @@ use bytes::{Bytes, BytesMut};
 pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
 pub use room::{JoinOptions, OUTBOX_MAX, PUBLISH_WINDOW};
+pub use states::CURSOR_INTERVAL;
 
-use crate::chat::{ControlFromNode, Name, RoomName, TextError, check_body};
+use crate::chat::{ControlFromNode, HistoryPolicy, Kind, Name, RoomName, TextError, check_body};
 use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
@@ -91,6 +93,8 @@ pub enum Reason {
     Link(link::Reason),
     /// Something that the broker put off is asked again.
     Retry,
+    /// What is journaled is reported (STA-2).
+    Report,
 }
 
 enum State {
@@ -299,8 +303,13 @@ impl Client {
     pub fn join(&mut self, options: JoinOptions, now: Timestamp) -> bool {
         if let Some(room) = self.rooms.get_mut(&options.room) {
             // It may have been joined for what waits there (JRN-2). If that was asked for already,
-            // the options count from the next link on.
+            // it takes another link to be there in another way.
+            let is_other = room.options.quiet && !options.quiet && room.is_asked_for();
             room.options = options;
+            if let (true, State::Up(up)) = (is_other, &mut self.state) {
+                up.link
+                    .close(link::CloseCode::Done, "to be there in another way", now);
+            }
         } else {
             if self.rooms.len() >= ROOMS_PER_LINK_MAX {
                 return false;
@@ -376,6 +385,61 @@ impl Client {
         now: Timestamp,
     ) -> Result<u64, PublishError> {
         check_body(text)?;
+        let body = Bytes::copy_from_slice(text);
+        self.put_out(room, (Kind::Message, body), typed_at_ms, spooled, now)
+    }
+
+    /// Decides who may read what was said in `room` before they came. Only whoever made the room
+    /// may: others are told [`ClientEvent::NotStored`] (RUM-16). Otherwise like
+    /// [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// If nothing can be published there now.
+    pub fn set_policy(
+        &mut self,
+        room: &RoomName,
+        policy: HistoryPolicy,
+        typed_at_ms: u64,
+        now: Timestamp,
+    ) -> Result<u64, PublishError> {
+        let body = Bytes::from_static(policy.as_str().as_bytes());
+        self.put_out(room, (Kind::Policy, body), typed_at_ms, None, now)
+    }
+
+    /// Has a publication that waits watched once it is stored: [`ClientEvent::Delivered`] tells
+    /// who has it, at once and at every change, until all have it (STA-3). Returns `false` if none
+    /// waits under this handle.
+    pub fn watch(&mut self, handle: u64) -> bool {
+        let room = self.rooms.values_mut().find(|room| room.has(handle));
+        room.map(|room| room.watches.want(handle)).is_some()
+    }
+
+    /// Asks for `count` earlier lines of `room`, before line `before`, or before those that the
+    /// client was sent if that is 0. [`ClientEvent::Past`] tells them, oldest first, and
+    /// [`ClientEvent::HistoryEnd`] their end, also over an outage. Returns `false`, having asked
+    /// nothing, if the client has not been in the room yet, or has asked too much already.
+    pub fn ask_history(
+        &mut self,
+        room: &RoomName,
+        before: u64,
+        count: u64,
+        now: Timestamp,
+    ) -> bool {
+        let room = self.rooms.get_mut(room);
+        let asked = room.is_some_and(|room| room.ask_page(before, count));
+        self.go_on(now);
+        asked
+    }
+
+    fn put_out(
+        &mut self,
+        room: &RoomName,
+        (kind, body): (Kind, Bytes),
+        typed_at_ms: u64,
+        spooled: Option<u64>,
+        now: Timestamp,
+    ) -> Result<u64, PublishError> {
         if self.leaving {
             return Err(PublishError::Leaving);
         }
@@ -388,7 +452,7 @@ impl Client {
             return Err(PublishError::OutboxFull);
         }
         self.next_handle += 1;
-        let publication = room.push(handle, typed_at_ms, Bytes::copy_from_slice(text));
+        let publication = room.push(handle, typed_at_ms, kind, body);
         let name = room.name.clone();
         let id = self.journal(JournalEntry::Waiting {
             handle,
@@ -400,6 +464,25 @@ impl Client {
             .insert(id, (name, Gate::Publication(handle)));
         self.go_on(now);
         Ok(handle)
+    }
+
+    /// Starts from what the journal holds, as [`ClientConfig::restored`] would have: for a journal
+    /// that is found only when the broker has shown its key. Returns `false`, having done nothing,
+    /// if something was published already.
+    pub fn restore(&mut self, journal: JournalState, now: Timestamp) -> bool {
+        if self.next_handle > 0 || self.online {
+            return false;
+        }
+        self.next_handle = journal.next_handle;
+        self.restored = journal.rooms;
+        for room in self.rooms.values_mut() {
+            if let Some(state) = self.restored.remove(&room.name) {
+                *room = Room::new(room.options.clone(), state);
+            }
+        }
+        self.join_where_something_waits();
+        self.go_on(now);
+        true
     }
 
     /// Answers [`ClientEvent::FirstContact`]: who one is for that broker.
@@ -512,7 +595,15 @@ impl Client {
             at,
             reason: Reason::Retry,
         });
-        [handshake, link, retry]
+        let speaks = matches!(&self.state, State::Up(up) if up.is_signed_in());
+        let in_room = |room: &&Room| speaks && room.channel().is_some();
+        let reports = self.rooms.values().filter(in_room);
+        let report = reports.filter_map(|room| room.reports.due()).min();
+        let report = report.map(|at| Deadline {
+            at,
+            reason: Reason::Report,
+        });
+        [handshake, link, retry, report]
             .into_iter()
             .flatten()
             .min_by_key(|deadline| deadline.at)
@@ -538,9 +629,14 @@ impl Client {
     fn deliver(&mut self) {
         while let Some(delivery) = self.deliveries.front()
             && delivery.after.is_none_or(|id| self.journaled >= Some(id))
+            && let Some(Delivery { event, .. }) = self.deliveries.pop_front()
         {
-            self.events
-                .extend(self.deliveries.pop_front().map(|delivery| delivery.event));
+            if let ClientEvent::Line { room, log, line } = &event
+                && let Some(room) = self.rooms.get_mut(room)
+            {
+                room.on_line_journaled(*log, line.seq);
+            }
+            self.events.push_back(event);
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::states::{Pages, Reports, Watches};
 use crate::chat::{
-    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, Publication, Resume,
-    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
+    Join, Joined, Kind, LastPublication, Line, LineBase, LogId, Name, PastLine, Publication,
+    Resume, ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
 use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
@@ -71,6 +72,11 @@ pub(super) struct Room {
     own_seq: u64,
     /// Whether the room is to be left as soon as nothing waits (RUM-12).
     pub(super) leaving: bool,
+    pub(super) reports: Reports,
+    pub(super) watches: Watches,
+    pub(super) pages: Pages,
+    /// The first line that this client was sent, in the present history (HST-2).
+    began: u64,
     /// Not before this are refused publications sent again.
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -149,6 +155,10 @@ impl Room {
             confirmed: state.confirmed,
             own_seq: 0,
             leaving: false,
+            reports: Reports::from(state.cursor.map_or(0, |(_, base)| base.seq)),
+            watches: Watches::default(),
+            pages: Pages::default(),
+            began: state.cursor.map_or(0, |(_, base)| base.seq + 1),
             retry_at: None,
         }
     }
@@ -159,6 +169,11 @@ impl Room {
             Seat::In(channel, _) => Some(channel),
             Seat::Out | Seat::Asked(_) | Seat::Leaving(..) | Seat::Refused => None,
         }
+    }
+
+    /// Whether the broker was asked on this link to let the client in.
+    pub(super) const fn is_asked_for(&self) -> bool {
+        !matches!(self.seat, Seat::Out | Seat::Refused)
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -193,6 +208,9 @@ impl Room {
         self.unanswered.clear();
         self.asking = None;
         self.retry_at = None;
+        self.reports.on_link_lost();
+        self.watches.on_link_lost();
+        self.pages.on_link_lost();
     }
 
     pub(super) fn join_message(&self) -> Bytes {
@@ -218,6 +236,7 @@ impl Room {
         }
         let entry = (joined.resume != ResumeOutcome::Resumed).then(|| {
             self.cursor = Some((joined.log, joined.base));
+            self.began = joined.base.seq + 1;
             JournalEntry::Entered {
                 room: self.name.clone(),
                 log: joined.log,
@@ -225,6 +244,10 @@ impl Room {
                 is_fork,
             }
         });
+        if is_fork {
+            self.reports = Reports::default();
+            self.watches = Watches::default();
+        }
         let last = joined.last;
         // JRN-3: a broker that has lost what it confirmed was restored from an older state.
         if is_fork || last.n < self.confirmed.n {
@@ -293,14 +316,25 @@ impl Room {
         self.outbox.len() < OUTBOX_MAX
     }
 
-    /// Puts a text into the outbox, under the next number (PUB-1).
-    pub(super) fn push(&mut self, handle: u64, typed_at_ms: u64, body: Bytes) -> Publication {
+    /// Whether a publication waits under this handle.
+    pub(super) fn has(&self, handle: u64) -> bool {
+        self.outbox.iter().any(|waiting| waiting.handle == handle)
+    }
+
+    /// Puts something into the outbox, under the next number (PUB-1).
+    pub(super) fn push(
+        &mut self,
+        handle: u64,
+        typed_at_ms: u64,
+        kind: Kind,
+        body: Bytes,
+    ) -> Publication {
         self.last_n += 1;
         let n = self.last_n;
         let publication = Publication {
             n,
             typed_at_ms,
-            kind: Kind::Message,
+            kind,
             body,
         };
         let waiting = Waiting {
@@ -483,6 +517,43 @@ impl Room {
         authors.get(&number).map(|author| author.name.clone())
     }
 
+    /// Asks for `count` lines before line `before`, or before the first one that was sent if that
+    /// is 0. Returns `false`, having asked nothing, if that cannot be asked now.
+    pub(super) fn ask_page(&mut self, before: u64, count: u64) -> bool {
+        let before = if before == 0 { self.began } else { before };
+        self.cursor.is_some() && count > 0 && self.pages.ask(before, count)
+    }
+
+    /// Line `seq` of a history is journaled, and all before it that were sent (STA-1).
+    pub(super) fn on_line_journaled(&mut self, log: LogId, seq: u64) {
+        if self.cursor.is_some_and(|(present, _)| present == log) {
+            self.reports.on_journaled(seq);
+        }
+    }
+
+    /// Takes an earlier line that was asked for; `None` if it was handed over already (HST-3).
+    pub(super) fn on_past(&mut self, past: PastLine) -> Result<Option<Line>, &'static str> {
+        let (Seat::In(_, authors) | Seat::Leaving(authors)) = &self.seat else {
+            return Err("an earlier line before JOINED");
+        };
+        let author = authors
+            .get(&past.author)
+            .ok_or("an author without introduction")?;
+        let is_news = self.pages.on_past(&past)?;
+        Ok(is_news.then(|| Line {
+            seq: past.seq,
+            stored_at_ms: past.stored_at_ms,
+            account: author.account,
+            device: author.device,
+            name: author.name.clone(),
+            author: past.author,
+            n: past.n,
+            typed_at_ms: past.typed_at_ms,
+            kind: past.kind,
+            body: past.body,
+        }))
+    }
+
     /// Takes the next line (RUM-8). Returns it with the cursor after it.
     pub(super) fn on_line(
         &mut self,
@@ -613,7 +684,7 @@ mod tests {
     fn no_more_than_a_window_is_sent_unanswered() {
         let mut room = joined();
         for handle in 0..100 {
-            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.push(handle, 0, Kind::Message, Bytes::from_static(b"x"));
             room.on_journaled(handle);
         }
         let mut sent = 0;
@@ -639,7 +710,7 @@ mod tests {
     fn a_gap_behind_a_gap_does_not_repeat_the_window_again() {
         let mut room = joined();
         for handle in 0..10 {
-            room.push(handle, 0, Bytes::from_static(b"x"));
+            room.push(handle, 0, Kind::Message, Bytes::from_static(b"x"));
             room.on_journaled(handle);
         }
         let send_all = |room: &mut Room| {

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use super::connect::fresh_cid;
 use super::room::{Room, Seat};
 use super::schedule::Schedule;
+use super::states::say_the_rest;
 use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, Recorded, Refusal, RoomFromBroker, RoomFromNode,
-    RoomName,
+    ControlFromBroker, ControlFromNode, Name, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
+    RoomFromNode, RoomName,
 };
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
@@ -70,6 +71,11 @@ impl Up {
     /// When to sign in again, if the broker has put it off.
     pub(super) const fn sign_in_due(&self) -> Option<Timestamp> {
         self.sign_in_at
+    }
+
+    /// Whether rooms may be spoken to.
+    pub(super) const fn is_signed_in(&self) -> bool {
+        matches!(self.stage, Stage::SignedIn)
     }
 
     /// Sends FINISH from a new address without waiting for its turn.
@@ -269,9 +275,23 @@ impl Client {
                     return Err("JOINED without JOIN");
                 }
                 let seated = room.on_joined(channel, &joined);
+                let is_fork = joined.resume == ResumeOutcome::Fork;
+                let cut_off = if is_fork {
+                    room.pages.clear()
+                } else {
+                    Vec::new()
+                };
                 self.retiring |= seated.is_outrun;
                 let entered = seated.entry.map(|entry| self.journal(entry));
-                if joined.resume == crate::chat::ResumeOutcome::Fork {
+                for count in cut_off {
+                    let (room, earlier) = (name.clone(), true);
+                    self.events.push_back(ClientEvent::HistoryEnd {
+                        room,
+                        count,
+                        earlier,
+                    });
+                }
+                if is_fork {
                     crate::sometimes!(ForkSeen);
                     self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
                 }
@@ -349,6 +369,7 @@ impl Client {
             RoomFromBroker::NotStored { n, code, reason } => {
                 room.on_answer(n);
                 if let Some(handle) = room.settle(n) {
+                    room.watches.on_settled(handle, None);
                     self.journal(JournalEntry::Settled {
                         handle,
                         room: name.clone(),
@@ -364,6 +385,30 @@ impl Client {
                 }
             }
             RoomFromBroker::Gap { last } => room.on_gap(last),
+            RoomFromBroker::Delivered(delivered) => {
+                let all = delivered.k >= delivered.n;
+                if let Some(handle) = room.watches.on_delivered(delivered.seq, all) {
+                    self.events.push_back(ClientEvent::Delivered {
+                        handle,
+                        room: name,
+                        delivered,
+                    });
+                }
+            }
+            RoomFromBroker::Past(past) => {
+                if let Some(line) = room.on_past(past)? {
+                    self.events
+                        .push_back(ClientEvent::Past { room: name, line });
+                }
+            }
+            RoomFromBroker::HistoryEnd { earlier, .. } => {
+                let count = room.pages.on_end()?;
+                self.events.push_back(ClientEvent::HistoryEnd {
+                    room: name,
+                    count,
+                    earlier,
+                });
+            }
             RoomFromBroker::Left => {
                 self.forget(name);
             }
@@ -421,6 +466,7 @@ impl Client {
         };
         if let Some(handle) = room.settle(n) {
             room.note_own(seq);
+            room.watches.on_settled(handle, Some(seq));
             self.journal(JournalEntry::Settled {
                 handle,
                 room: name.clone(),
@@ -488,6 +534,7 @@ impl Client {
                 is_used_up |= !join(up, room, now);
             }
             publish_waiting(up, room, now);
+            say_the_rest(&mut up.link, room, now);
             leave_if_settled(up, room, now);
         }
         if is_used_up {

@@ -14,13 +14,17 @@ use crate::time::Timestamp;
 pub struct Clock {
     origin: Instant,
     unix_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    suspended: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
 }
 
 impl Clock {
     /// The system's clocks. The monotonic one begins at zero now.
     #[must_use]
     pub fn system() -> Self {
-        Self::with_wall(system_unix_ms)
+        let clock = Self::with_wall(system_unix_ms);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let clock = clock.with_suspensions(system_suspended);
+        clock
     }
 
     /// The same with another wall clock: `unix_ms` returns the milliseconds of Unix time.
@@ -30,6 +34,21 @@ impl Clock {
         Self {
             origin: Instant::now(),
             unix_ms: Arc::new(unix_ms),
+            suspended: None,
+        }
+    }
+
+    /// The same with knowledge of what neither clock shows: `suspended` returns for how long the
+    /// machine has been suspended in all.
+    #[must_use]
+    pub fn with_suspensions(
+        self,
+        suspended: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        let suspended: Arc<dyn Fn() -> Duration + Send + Sync> = Arc::new(suspended);
+        Self {
+            suspended: Some(suspended),
+            ..self
         }
     }
 
@@ -46,6 +65,11 @@ impl Clock {
         (self.unix_ms)()
     }
 
+    /// For how long the machine has been suspended in all, if this clock can tell.
+    pub(super) fn suspended(&self) -> Option<Duration> {
+        self.suspended.as_ref().map(|suspended| suspended())
+    }
+
     /// Waits until `at`; for ever if there is no such time.
     pub(crate) async fn sleep_until(&self, at: Option<Timestamp>) {
         let instant = at.and_then(|at| {
@@ -57,6 +81,18 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
+}
+
+/// What the clock that goes on in suspension is ahead of the one that does not.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn system_suspended() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let since_boot = |clock| {
+        let time = clock_gettime(clock);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+    };
+    since_boot(ClockId::Boottime).saturating_sub(since_boot(ClockId::Monotonic))
 }
 
 /// Zero before 1970, which is the sign of a clock that was never set.
@@ -71,6 +107,15 @@ fn system_unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_machine_that_is_awake_has_been_suspended_no_longer_a_moment_later() {
+        let clock = Clock::system();
+        let before = clock.suspended().unwrap();
+        let later = clock.suspended().unwrap();
+        assert!(later.abs_diff(before) < Duration::from_secs(1));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn its_time_is_the_one_that_a_simulation_sets() {

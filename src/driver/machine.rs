@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
 use crate::chat::RoomName;
-use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, PublishError};
+use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -25,10 +25,15 @@ pub trait Machine: Send + 'static {
     /// What the store answers.
     type Completion;
 
+    /// Whether [`handle_resume`](Self::handle_resume) does anything.
+    const HEEDS_SUSPENSION: bool = false;
+
     /// Takes a datagram.
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp);
     /// Does what has come due.
     fn handle_timeout(&mut self, now: Timestamp);
+    /// This machine was suspended, and goes on.
+    fn handle_resume(&mut self, _now: Timestamp) {}
     /// Takes the store's answer.
     fn handle_completion(&mut self, completion: Self::Completion, now: Timestamp);
     /// Takes what the wall clock says, in milliseconds of Unix time; at least once every turn.
@@ -144,6 +149,21 @@ pub enum NodeCommand {
         /// Told the publication's handle, or why there is none.
         reply: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// [`Client::publish_spooled`].
+    PublishSpooled {
+        /// What it is called in the spool.
+        id: u64,
+        /// Into which room.
+        room: RoomName,
+        /// The line.
+        text: Bytes,
+        /// When it was typed, in milliseconds of Unix time.
+        typed_at_ms: u64,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// [`Client::restore`].
+    Restore(Box<JournalState>),
     /// [`Client::leave_room`].
     LeaveRoom {
         /// Which room.
@@ -176,6 +196,11 @@ impl Machine for Client {
     type Event = ClientEvent;
     type Request = JournalRequest;
     type Completion = u64;
+    const HEEDS_SUSPENSION: bool = true;
+
+    fn handle_resume(&mut self, now: Timestamp) {
+        Self::handle_resume(self, now);
+    }
 
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
         Self::handle_datagram(self, path, datagram, now);
@@ -207,6 +232,21 @@ impl Machine for Client {
             NodeCommand::Publish { room, text, reply } => {
                 // Who asked may have lost interest.
                 let _ = reply.send(self.publish(&room, &text, unix_ms, now));
+            }
+            NodeCommand::PublishSpooled {
+                id,
+                room,
+                text,
+                typed_at_ms,
+                reply,
+            } => {
+                // Who asked may have lost interest.
+                let _ = reply.send(self.publish_spooled(&room, &text, typed_at_ms, Some(id), now));
+            }
+            NodeCommand::Restore(journal) => {
+                if !self.restore(*journal, now) {
+                    tracing::warn!("the journal came too late");
+                }
             }
             NodeCommand::LeaveRoom { room } => {
                 self.leave_room(&room, now);

@@ -38,12 +38,14 @@ mod ways;
 pub use clock::Clock;
 pub use machine::{BrokerCommand, Machine, NodeCommand};
 pub use seed::system_seed;
-pub use socket::DatagramSocket;
+pub use socket::{DatagramSocket, RECEIVE_BUFFER, SEND_BUFFER, bind};
 pub use store::{Immediate, Store, memory_journal, memory_store};
 pub use turn::{
     COMMANDS_WAITING_MAX, DATAGRAMS_PER_TURN, Driver, EVENTS_WAITING_MAX, Ends, TRAINS_PER_TURN,
 };
 pub use ways::{Ways, find_ways};
 
+#[cfg(test)]
+mod suspension_tests;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,38 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
+
+/// How many bytes the system is asked to hold that nobody has read yet: a turn of a busy broker
+/// may take a while, and what does not fit is lost. The system may grant less.
+pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// How many bytes the system is asked to hold that are not sent yet.
+pub const SEND_BUFFER: usize = 1 << 20;
+
+/// A socket bound to `address`, to be used within a runtime. One for IPv6 takes nothing but that, so
+/// that `0.0.0.0` and `[::]` can both be listened on.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    let sizes = socket
+        .set_recv_buffer_size(RECEIVE_BUFFER)
+        .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+    if let Err(error) = sizes {
+        // Smaller ones will do, with more loss under load.
+        tracing::debug!(%error, "the system keeps its own sizes of buffers");
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
 
 /// A socket that sends and receives datagrams without waiting, and says when to try again.
 ///
@@ -60,5 +91,40 @@ impl DatagramSocket for UdpSocket {
 
     async fn writable(&self) -> io::Result<()> {
         Self::writable(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_addresses_of_both_families_can_be_listened_on_under_one_port() {
+        // Another program may take the port of the other family in between: then another is tried.
+        let mut failures = Vec::new();
+        for _ in 0..20 {
+            let six = bind("[::]:0".parse().unwrap()).unwrap();
+            let port = six.local_addr().unwrap().port();
+            match bind(SocketAddr::from(([0, 0, 0, 0], port))) {
+                Ok(four) => return assert_eq!(four.local_addr().unwrap().port(), port),
+                Err(error) => failures.push(error),
+            }
+        }
+        panic!("{failures:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_taken_once() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let second = bind(first.local_addr().unwrap()).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn buffers_are_larger_than_by_default() {
+        let plain = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let ours = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let size = |socket: &UdpSocket| socket2::SockRef::from(socket).recv_buffer_size().unwrap();
+        assert!(size(&ours) > size(&plain) || size(&plain) >= RECEIVE_BUFFER);
     }
 }

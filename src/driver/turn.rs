@@ -32,6 +32,11 @@ pub const EVENTS_WAITING_MAX: usize = 1_024;
 const TAKEN_PER_TURN: usize = 64;
 /// How long no socket is read after one had nothing but errors: they might not end.
 const PAUSE_AFTER_ERRORS: Duration = Duration::from_millis(10);
+/// A gap that is longer is worth telling the machine (LIF-6).
+const SUSPENDED_MIN: Duration = Duration::from_secs(5);
+/// How often a machine that heeds it is looked after: no timer fires earlier because this machine
+/// was suspended.
+const SUSPENSION_CHECKED_EVERY: Duration = Duration::from_secs(2);
 /// How long the last datagrams may wait for room in the system's buffer.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,8 @@ pub struct Driver<M: Machine, S, T> {
     /// The bytes of `outgoing`, kept for their allocation.
     out: Vec<u8>,
     reading: Reading,
+    /// For how long this machine was suspended in all when that was looked at last.
+    suspended: Option<Duration>,
     /// Whether the last turn left something undone that waits for nobody.
     has_more: bool,
     stage: Stage,
@@ -105,6 +112,7 @@ where
     pub fn new(machine: M, sockets: Vec<S>, store: T, clock: Clock) -> (Self, Ends<M>) {
         let (command_sender, commands) = mpsc::channel(COMMANDS_WAITING_MAX);
         let (events, event_receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        let clock_suspended = clock.suspended().filter(|_| M::HEEDS_SUSPENSION);
         let driver = Self {
             machine,
             sockets,
@@ -115,6 +123,7 @@ where
             outgoing: None,
             out: Vec::new(),
             reading: Reading::On,
+            suspended: clock_suspended,
             has_more: true,
             stage: Stage::Running,
         };
@@ -166,6 +175,7 @@ where
             _ = self.events.reserve(), if self.reading == Reading::Stalled => Woken::Other,
             () = sleep(PAUSE_AFTER_ERRORS), if self.reading == Reading::Paused => Woken::Other,
             () = self.clock.sleep_until(deadline) => Woken::Other,
+            () = sleep(SUSPENSION_CHECKED_EVERY), if self.suspended.is_some() => Woken::Other,
             () = self.store.ready() => Woken::Other,
             command = self.commands.recv() => Woken::Command(command),
         };
@@ -182,6 +192,7 @@ where
         let unix_ms = self.clock.unix_ms();
         self.machine.set_wall_clock(unix_ms, self.clock.now());
         self.has_more = false;
+        self.feel_suspension();
         // Datagrams before deadlines: an acknowledgement that has arrived disarms a probe.
         if self.reading == Reading::On {
             self.take_datagrams();
@@ -216,6 +227,19 @@ where
                 break;
             }
             next = self.commands.try_recv();
+        }
+    }
+
+    /// Tells the machine if this one was suspended.
+    fn feel_suspension(&mut self) {
+        if let Some(before) = self.suspended
+            && let Some(in_all) = self.clock.suspended()
+        {
+            if in_all.saturating_sub(before) > SUSPENDED_MIN {
+                tracing::debug!("this machine was suspended");
+                self.machine.handle_resume(self.clock.now());
+            }
+            self.suspended = Some(in_all);
         }
     }
 

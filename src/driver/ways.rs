@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{UdpSocket, lookup_host};
 
+use super::bind;
 use crate::transmit::Path;
 
 /// A socket for each family that a host has addresses of, and every way to it.
@@ -36,7 +37,7 @@ pub async fn find_ways(host: &str, port: u16) -> io::Result<Ways> {
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
-            match UdpSocket::bind((unspecified, 0)).await {
+            match bind(SocketAddr::new(unspecified, 0)) {
                 Ok(socket) => {
                     // At most one socket for each of two families.
                     local_of_family[family] = Some(ways.sockets.len() as u16);

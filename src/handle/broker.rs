@@ -12,7 +12,7 @@ use crate::broker::{
     Broker as Machine, BrokerConfig, MemoryStore, StorageCompletion, StorageRequest,
 };
 use crate::chat::LogId;
-use crate::driver::{BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
+use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, PublicKey};
@@ -51,9 +51,9 @@ impl Broker {
     /// # Errors
     ///
     /// If an address cannot be listened on, or the system has no randomness.
-    pub async fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Self> {
+    pub fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Self> {
         let identity = BrokerIdentity::generate(&mut SeededRng::new(system_seed()?));
-        Self::bind_as(identity, BrokerConfig::default(), listen).await
+        Self::bind_as(identity, BrokerConfig::default(), listen)
     }
 
     /// A broker with this key.
@@ -61,12 +61,12 @@ impl Broker {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub async fn bind_as(
+    pub fn bind_as(
         identity: BrokerIdentity,
         config: BrokerConfig,
         listen: impl IntoIterator<Item = SocketAddr>,
     ) -> io::Result<Self> {
-        let sockets = bind(listen).await?;
+        let sockets = bind(listen)?;
         let mut rng = SeededRng::new(system_seed()?);
         let log = LogId(rng.bytes());
         let machine = Machine::new(config, identity, log, rng.fork());
@@ -81,13 +81,13 @@ impl Broker {
     /// If an address cannot be listened on, the system has no randomness, or the file cannot be
     /// used.
     #[cfg(feature = "sqlite")]
-    pub async fn bind_on_disk(
+    pub fn bind_on_disk(
         identity: BrokerIdentity,
         config: BrokerConfig,
         path: &Path,
         listen: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<Self, StartError> {
-        let sockets = bind(listen).await?;
+        let sockets = bind(listen)?;
         let mut rng = SeededRng::new(system_seed()?);
         let (store, running) = SqliteStore::open(path, LogId(rng.bytes()))?;
         let machine = Machine::new(config, identity, store.log_id(), rng.fork());
@@ -168,10 +168,10 @@ impl Broker {
     }
 }
 
-async fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Vec<UdpSocket>> {
+fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Vec<UdpSocket>> {
     let mut sockets = Vec::new();
     for address in listen {
-        sockets.push(UdpSocket::bind(address).await?);
+        sockets.push(driver::bind(address)?);
     }
     Ok(sockets)
 }

@@ -4,7 +4,7 @@
 //! # async fn chat() -> Result<(), Box<dyn std::error::Error>> {
 //! use tertulia::{Broker, Node, RoomEvent};
 //!
-//! let broker = Broker::bind(["127.0.0.1:0".parse()?]).await?;
+//! let broker = Broker::bind(["127.0.0.1:0".parse()?])?;
 //! let mut node = Node::connect("ada", &broker.addresses()[0].to_string()).await?;
 //! let mut lobby = node.join("lobby").await?;
 //! let seq = lobby.publish("hello").await?;

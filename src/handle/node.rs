@@ -525,6 +525,10 @@ impl Desk {
             ClientEvent::Offline
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
+            // Nobody asks for these through a handle.
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. }
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

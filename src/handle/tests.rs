@@ -4,9 +4,7 @@ use super::*;
 use crate::secure::PublicKey;
 
 async fn broker() -> (Broker, String) {
-    let broker = Broker::bind(["127.0.0.1:0".parse().unwrap()])
-        .await
-        .unwrap();
+    let broker = Broker::bind(["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = broker.addresses()[0].to_string();
     (broker, address)
 }

@@ -17,7 +17,7 @@ fn demonstration(scene: &Scene) -> Program {
     Program::bare_node(scene).args(&short)
 }
 
-/// CLI-11, DLV-1 to DLV-4, DLV-7.
+/// CLI-15, DLV-1 to DLV-4, DLV-7.
 #[test]
 fn a_demonstration_over_a_bad_network_shows_that_nothing_is_lost() {
     let scene = Scene::new();
@@ -31,7 +31,7 @@ fn a_demonstration_over_a_bad_network_shows_that_nothing_is_lost() {
     assert_eq!(lines.next(), None);
 }
 
-/// CLI-11, CLI-6: a program with a fault in it is found out, in a build that has faults.
+/// CLI-15, CLI-6: a program with a fault in it is found out, in a build that has faults.
 #[cfg(feature = "mutants")]
 #[test]
 fn a_demonstration_of_programs_that_reorder_ends_with_1() {

@@ -95,7 +95,7 @@ fn a_stream_of_lines_is_stored_once_and_in_order_through_kills() {
     is_sound(&scene);
 }
 
-/// CLI-12: the tasks do not disturb a broker, and tell what there is.
+/// CLI-16: the tasks do not disturb a broker, and tell what there is.
 #[test]
 fn a_log_can_be_looked_at_while_its_broker_runs() {
     let scene = Scene::new();
@@ -120,7 +120,7 @@ fn a_log_can_be_looked_at_while_its_broker_runs() {
     // In order: nothing is left beside the file.
     let mut files = names(&scene.path("broker"));
     files.sort();
-    assert_eq!(files, ["key", "lock", "log.db"]);
+    assert_eq!(files, ["key", "lock", "log.db", "reset-secret"]);
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -136,7 +136,7 @@ fn names(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// CLI-12.
+/// CLI-16.
 #[test]
 fn where_nothing_is_stored_there_is_nothing_to_look_at() {
     let scene = Scene::new();
@@ -343,7 +343,7 @@ fn on_a_small_disk(scene: &Scene) -> Option<(Broker, PathBuf)> {
     }
     let broker = scene.broker().run_by(&small).start_broker();
     // The disk as the broker sees it.
-    let seen = format!("/proc/{}/root{}", broker.process.pid(), dir.display());
+    let seen = format!("/proc/{}/root{}", broker.process.id(), dir.display());
     Some((broker, seen.into()))
 }
 

@@ -218,14 +218,15 @@ impl Process {
             .expect("the system counts memory")
     }
 
+    /// Its number with the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         // Only a program that has ended cannot be signalled, and it needs none.
         let _ = kill_process(pid, signal);
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Kills it as the system does when it must: without a word.

@@ -247,7 +247,7 @@ pub(crate) fn replay_into(broker: SocketAddr, capture: &[Captured]) -> Vec<Vec<u
 }
 
 /// What has arrived at `socket`.
-fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
+pub(crate) fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
     socket
         .set_nonblocking(true)
         .expect("a socket need not block");

@@ -40,6 +40,15 @@ impl Checker for ExactlyOnceInTheApplication {
                     .or_insert_with(|| tails.collect());
                 Ok(())
             }
+            // JRN-1
+            Observation::Resumed(life, room, cursor) => {
+                let shown = Shown {
+                    seq: cursor.seq,
+                    stored_at_ms: cursor.stored_at_ms,
+                };
+                self.last.insert((*life, room.clone()), shown);
+                Ok(())
+            }
             // RUM-12: who comes again is a new member.
             Observation::RoomLeft(life, room) => {
                 let key = (*life, room.clone());

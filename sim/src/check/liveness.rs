@@ -30,6 +30,12 @@ impl Checker for Liveness {
             Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
                 self.seen.remove(&(*life, room.clone()));
             }
+            Observation::Resumed(life, room, cursor) => {
+                self.seen.insert((*life, room.clone()), cursor.seq);
+            }
+            Observation::Restored(life, _, handle, _) => {
+                self.waiting.insert((*life, *handle));
+            }
             Observation::Typed(typed) => {
                 self.waiting.insert((typed.life, typed.handle));
             }

@@ -3,6 +3,7 @@
 //! A checker sees everything that happens, at once, and says which rule was broken at the first
 //! chance; at the end of a run it says what is missing.
 
+mod durability;
 mod exactly_once_in_the_application;
 mod exactly_once_in_the_log;
 mod fifo;
@@ -52,6 +53,7 @@ impl Default for Checkers {
             Box::new(fifo::Fifo::default()),
             Box::new(exactly_once_in_the_application::ExactlyOnceInTheApplication::default()),
             Box::new(one_total_order::OneTotalOrder::default()),
+            Box::new(durability::Durability),
             Box::new(liveness::Liveness::default()),
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),

@@ -30,6 +30,18 @@ impl Checker for NoNoise {
         match observation {
             // A new log is a new broker, which knows of nobody.
             Observation::NewLog => self.present.clear(),
+            // What was durable when the broker was killed it may have told, or not.
+            Observation::Recovered { present, .. } => {
+                let present: BTreeSet<_> = present.iter().cloned().collect();
+                for key in present.difference(&self.present) {
+                    self.changes.entry(key.clone()).or_default()[0] += 1;
+                }
+                for key in self.present.difference(&present) {
+                    let changes = self.changes.entry(key.clone()).or_default();
+                    (changes[1], changes[2]) = (changes[1] + 1, changes[2] + 1);
+                }
+                self.present = present;
+            }
             Observation::Came(room, name) => {
                 self.is_told = true;
                 let key = (room.clone(), name.clone());

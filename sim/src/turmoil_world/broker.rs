@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -26,12 +26,14 @@ use crate::world::{SimStore, seed_of};
 /// The broker's host. It does not end by itself.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     let mut faults = faults_of_the_broker(&plan);
-    let mut process = Process::start(&plan, 0, &state).await?;
+    let mut life = 0;
+    let mut disk = empty_disk(&plan, life);
+    let mut process = Some(Process::start(&plan, life, &disk, &state).await?);
     loop {
         let next = faults.front().map(|(at, ..)| *at);
         select! {
             biased;
-            event = process.ends.events.recv() => match event {
+            event = next_event(&mut process) => match event {
                 Some(event) => state.observe_broker(event),
                 None => return Ok(()),
             },
@@ -41,14 +43,33 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
                 };
                 match fault {
                     Fault::SlowStore { by_ms, .. } => {
-                        process.disk().slow(Duration::from_millis(by_ms), begins);
+                        lock(&disk).slow(Duration::from_millis(by_ms), begins);
                     }
-                    Fault::FailingStore { permille, .. } => process.disk().fail(permille, begins),
+                    Fault::FailingStore { permille, .. } => lock(&disk).fail(permille, begins),
                     Fault::NewLog if begins => {
-                        let life = process.life + 1;
-                        process.kill().await;
-                        process = Process::start(&plan, life, &state).await?;
+                        if let Some(process) = process.take() {
+                            process.kill().await;
+                        }
+                        life += 1;
+                        disk = empty_disk(&plan, life);
+                        process = Some(Process::start(&plan, life, &disk, &state).await?);
                         state.observe(Observation::NewLog);
+                    }
+                    Fault::Crash { commits_permille, .. } if begins => {
+                        let Some(running) = process.take() else {
+                            continue;
+                        };
+                        running.kill().await;
+                        let done = lock(&disk).crash(commits_permille);
+                        for observation in done {
+                            state.observe(observation);
+                        }
+                    }
+                    Fault::Crash { .. } if process.is_none() => {
+                        life += 1;
+                        let recovered = lock(&disk).recovered();
+                        state.observe(recovered);
+                        process = Some(Process::start(&plan, life, &disk, &state).await?);
                     }
                     _ => {}
                 }
@@ -75,17 +96,41 @@ fn faults_of_the_broker(plan: &Plan) -> VecDeque<(Timestamp, Fault, bool)> {
 
 /// A broker's program, while it runs.
 struct Process {
-    life: u64,
     ends: Ends<Watched>,
     task: JoinHandle<Watched>,
-    disk: Arc<Mutex<SimStore>>,
+}
+
+type Disk = Arc<Mutex<SimStore>>;
+
+fn lock(disk: &Disk) -> MutexGuard<'_, SimStore> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A disk for one of the broker's histories.
+fn empty_disk(plan: &Plan, number: u64) -> Disk {
+    let log = LogId(SeededRng::new(seed_of(plan.seed, "log", number)).bytes());
+    let latency = Duration::from_millis(plan.store_ms);
+    Arc::new(Mutex::new(SimStore::new(log, latency, plan.seed)))
+}
+
+/// What the broker tells; `None` if it has ended. For ever if none runs.
+async fn next_event(process: &mut Option<Process>) -> Option<BrokerEvent> {
+    match process {
+        Some(process) => process.ends.events.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Process {
-    async fn start(plan: &Plan, life: u64, state: &State) -> Result<Self, Box<dyn Error>> {
+    async fn start(
+        plan: &Plan,
+        life: u64,
+        disk: &Disk,
+        state: &State,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
         let identity = BrokerIdentity::generate(&mut rng);
-        let log = LogId(SeededRng::new(seed_of(plan.seed, "log", life)).bytes());
+        let log = lock(disk).memory().log_id();
         state.lock().record.history.current = Some(log);
         let config = BrokerConfig {
             grace: Duration::from_millis(plan.grace_ms),
@@ -97,22 +142,11 @@ impl Process {
             broker: Broker::new(config, identity, log, seed),
             state: state.clone(),
         };
-        let latency = Duration::from_millis(plan.store_ms);
-        let disk = Arc::new(Mutex::new(SimStore::new(log, latency, plan.seed)));
         let store = store_on(disk.clone(), state.clone());
         let sockets = vec![SimSocket(bind(BROKER_PORT).await?)];
         let (driver, ends) = Driver::new(broker, sockets, store, clock(Arc::default()));
         let task = tokio::spawn(driver.run());
-        Ok(Self {
-            life,
-            ends,
-            task,
-            disk,
-        })
-    }
-
-    fn disk(&self) -> std::sync::MutexGuard<'_, SimStore> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self { ends, task })
     }
 
     /// Kills the program: from here on nothing of it is left but the disk.
@@ -123,19 +157,14 @@ impl Process {
     }
 }
 
-fn store_on(
-    disk: Arc<Mutex<SimStore>>,
-    state: State,
-) -> Delayed<StorageRequest, StorageCompletion> {
+fn store_on(disk: Disk, state: State) -> Delayed<StorageRequest, StorageCompletion> {
     let of_begin = disk.clone();
-    let begin = move |_: &StorageRequest| {
-        let disk = of_begin.lock().unwrap_or_else(PoisonError::into_inner);
-        disk.takes()
+    let begin = move |request: &StorageRequest| {
+        let done_at = lock(&of_begin).submit(request.clone(), now());
+        done_at.saturating_since(now())
     };
-    let end = move |request| {
-        let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
-        let _at = disk.submit(request, now());
-        let (completion, observations) = disk.complete().expect("a request was submitted");
+    let end = move |_| {
+        let (completion, observations) = lock(&disk).complete().expect("a request was submitted");
         for observation in observations {
             state.observe(observation);
         }
@@ -207,7 +236,9 @@ impl Machine for Watched {
     }
 
     fn poll_request(&mut self) -> Option<StorageRequest> {
-        self.broker.poll_storage()
+        let request = self.broker.poll_storage()?;
+        self.state.note_giving_up(&request.op);
+        Some(request)
     }
 
     fn poll_event(&mut self) -> Option<BrokerEvent> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::RoomName;
-use tertulia::client::{ClientEvent, JoinOptions};
+use tertulia::client::{ClientEvent, JoinOptions, JournalState};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
@@ -17,7 +17,7 @@ use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::program::Program;
+use super::program::{Program, lock};
 use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan};
@@ -52,7 +52,8 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
 /// Something that somebody does, or that befalls a node.
 enum Deed {
     Start,
-    Die,
+    /// The program ends; whether its journal is lost with it.
+    Die(bool),
     Say(RoomName, Bytes),
     /// The system tells of a new network (PTH-6).
     HearOfNewAddress,
@@ -72,6 +73,8 @@ pub(super) struct Person {
     pub(super) lives: usize,
     /// The last time of typing.
     pub(super) last_ms: Arc<Mutex<u64>>,
+    /// What its journal holds.
+    pub(super) kept: Arc<Mutex<JournalState>>,
     /// How many lines were typed, by room.
     pub(super) typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
     pub(super) plan: Plan,
@@ -91,6 +94,7 @@ impl Person {
             known: None,
             lives: 0,
             last_ms: Arc::default(),
+            kept: Arc::default(),
             typed: Arc::default(),
             plan: plan.clone(),
             state,
@@ -116,10 +120,14 @@ impl Person {
             let at = Timestamp::from_millis(*at_ms);
             match fault {
                 Fault::Die { back_after_ms, .. } => {
-                    person.intend(at, Deed::Die);
+                    person.intend(at, Deed::Die(true));
                     if let Some(after) = back_after_ms {
                         person.intend(at + Duration::from_millis(*after), Deed::Start);
                     }
+                }
+                Fault::Kill { back_after_ms, .. } => {
+                    person.intend(at, Deed::Die(false));
+                    person.intend(at + Duration::from_millis(*back_after_ms), Deed::Start);
                 }
                 Fault::Rebind {
                     announced: true, ..
@@ -171,12 +179,15 @@ impl Person {
                 Err(error) => self.state.violate("no_panic", error.to_string()),
             },
             Deed::Start => {}
-            Deed::Die => {
+            Deed::Die(forgets) => {
                 if let Some(program) = self.program.take() {
                     self.away.clear();
                     let life = program.life;
                     program.kill().await;
                     self.state.observe(Observation::Died(life));
+                }
+                if forgets {
+                    *lock(&self.kept) = JournalState::default();
                 }
             }
             Deed::Say(room, text) => self.say(room, text).await,
@@ -244,8 +255,12 @@ impl Person {
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // Nobody asks who is there in these plans.
-            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return,
+            // Nobody asks for these in these plans.
+            ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. }
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => return,
             ClientEvent::Online => Observation::Online(life),
             ClientEvent::Offline => Observation::Offline(life),
             ClientEvent::RoomLeft { room } => {

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{
-    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
-};
+use tertulia::client::{Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
@@ -18,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::people::Person;
 use super::{Delayed, SimSocket, State, WIRE_PORT, bind, clock};
 use crate::history::{Life, Observation, Typed};
-use crate::world::{room_name, seed_of};
+use crate::world::{beginning, room_name, seed_of};
 
 /// A program that runs.
 pub(super) struct Program {
@@ -53,11 +51,12 @@ impl Program {
         };
         person.lives += 1;
         let wire = SocketAddr::new(turmoil::lookup("wire"), WIRE_PORT + client as u16);
+        let restored = lock(&person.kept).clone();
         let config = ClientConfig {
             paths: vec![Path::new(wire)],
             name: Name::new(&format!("node{client}"))?,
             known: person.known.map(|key| (key, person.identity.clone())),
-            restored: JournalState::default(),
+            restored: restored.clone(),
         };
         let clock = clock(person.last_ms.clone());
         let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
@@ -73,7 +72,12 @@ impl Program {
             lock(&of_journal).handle(&request.entry, life, &of_state);
             takes
         };
-        let store = Delayed::new(begin, |request: JournalRequest| request.id);
+        let kept = person.kept.clone();
+        let end = move |request: JournalRequest| {
+            lock(&kept).apply(request.entry);
+            request.id
+        };
+        let store = Delayed::new(begin, end);
         let sockets = vec![SimSocket(bind(0).await?)];
         let (driver, ends) = Driver::new(machine, sockets, store, clock);
         let task = tokio::spawn(driver.run());
@@ -82,6 +86,9 @@ impl Program {
         state.observe(Observation::Born(life));
         let alive = (life, rooms.clone());
         state.lock().record.history.alive.insert(client, alive);
+        for observation in beginning(life, &restored) {
+            state.observe(observation);
+        }
         for room in rooms {
             let history = plan.topology.history;
             ends.commands
@@ -111,7 +118,7 @@ impl Program {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

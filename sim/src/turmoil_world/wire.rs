@@ -33,9 +33,9 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
 /// On which way out of the relay something is.
 #[derive(Clone, Copy)]
 enum Hop {
-    ToBroker,
-    ToBrokerFromCopier,
-    ToNode,
+    Up,
+    Copied,
+    Down,
 }
 
 /// One client's way.
@@ -129,9 +129,9 @@ impl Relay {
                 .send(self.client, direction, self.broker, datagram, now());
             for (at, datagram) in arrivals {
                 let hop = match direction {
-                    Direction::Up if is_strangers(datagram.from) => Hop::ToBrokerFromCopier,
-                    Direction::Up => Hop::ToBroker,
-                    Direction::Down => Hop::ToNode,
+                    Direction::Up if is_strangers(datagram.from) => Hop::Copied,
+                    Direction::Up => Hop::Up,
+                    Direction::Down => Hop::Down,
                 };
                 self.under_way
                     .insert((at, self.next), (hop, datagram.bytes));
@@ -148,10 +148,10 @@ impl Relay {
             let (hop, bytes) = entry.remove();
             // Sending fails for nobody but a peer that is gone.
             let _ = match (hop, self.node) {
-                (Hop::ToBroker, _) => self.outer.try_send_to(&bytes, self.broker),
-                (Hop::ToBrokerFromCopier, _) => self.copier.try_send_to(&bytes, self.broker),
-                (Hop::ToNode, Some(node)) => self.inner.try_send_to(&bytes, node),
-                (Hop::ToNode, None) => continue,
+                (Hop::Up, _) => self.outer.try_send_to(&bytes, self.broker),
+                (Hop::Copied, _) => self.copier.try_send_to(&bytes, self.broker),
+                (Hop::Down, Some(node)) => self.inner.try_send_to(&bytes, node),
+                (Hop::Down, None) => continue,
             };
         }
     }

@@ -16,7 +16,11 @@ impl World {
     /// Begins or ends the plan's fault with this index.
     pub(super) fn fault(&mut self, index: usize, begins: bool) {
         let (at_ms, fault) = self.plan.faults[index].clone();
-        if begins && (fault.lasts_ms() > 0 || matches!(fault, Fault::NewAddress { .. })) {
+        let always_ends = matches!(
+            fault,
+            Fault::NewAddress { .. } | Fault::Kill { .. } | Fault::Crash { .. }
+        );
+        if begins && (fault.lasts_ms() > 0 || always_ends) {
             let ends = Timestamp::from_millis(at_ms + fault.lasts_ms());
             self.schedule(ends, Event::FaultEnds(index));
         }
@@ -39,6 +43,22 @@ impl World {
                     self.stop_node(client);
                 } else if back_after_ms.is_some() {
                     self.start_node(client);
+                }
+            }
+            Fault::Kill { client, .. } => {
+                if begins {
+                    self.kill_node(client);
+                } else {
+                    self.start_node(client);
+                }
+            }
+            Fault::Crash {
+                commits_permille, ..
+            } => {
+                if begins {
+                    self.crash_broker(commits_permille);
+                } else {
+                    self.reopen_broker();
                 }
             }
             Fault::SlowStore { by_ms, .. } => {

@@ -25,7 +25,7 @@ use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
-pub use node::{Node, Running};
+pub use node::{Node, Running, beginning};
 pub use store::SimStore;
 
 use crate::fate::mix;
@@ -79,6 +79,8 @@ pub struct World {
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
     identity: BrokerIdentity,
+    /// Whether the broker does not run.
+    is_broker_down: bool,
     /// How often the broker has started.
     broker_life: u64,
     /// Events, and time-outs in a row, at this moment.
@@ -132,7 +134,9 @@ impl World {
             .map(|n| (n.identity.account(), n.identity.device()));
         let mut record = Record::new(&plan);
         record.history.keys = keys.collect();
-        let (broker, store) = start_broker(&plan, &identity, 0, Timestamp::ZERO);
+        let store = empty_store(&plan, 0);
+        let log = store.memory().log_id();
+        let broker = new_broker(&plan, &identity, log, 0, Timestamp::ZERO);
         let mut world = Self {
             record,
             broker_events: Vec::new(),
@@ -144,6 +148,7 @@ impl World {
             queue: BTreeMap::new(),
             next_event: 0,
             identity,
+            is_broker_down: false,
             broker_life: 0,
             spinning: (0, 0),
             lines_shown: 0,
@@ -318,6 +323,7 @@ impl World {
     /// The next time-out, and whose: `None` is the broker.
     fn next_timeout(&self) -> Option<(Timestamp, Option<usize>)> {
         let broker = self.broker.poll_timeout().map(|d| (d.at, None));
+        let broker = broker.filter(|_| !self.is_broker_down);
         let nodes = self.nodes.iter().enumerate().filter_map(|(index, node)| {
             let deadline = node.running.as_ref()?.client.poll_timeout()?;
             Some((deadline.at, Some(index)))
@@ -358,8 +364,7 @@ impl World {
             }
             Event::Journaled(life, id) => {
                 self.trace_event(Trace::Journaled, life.client as u64, &id.to_be_bytes());
-                let running = self.nodes[life.client].running.as_ref();
-                if running.is_some_and(|running| running.life == life) {
+                if self.nodes[life.client].journaled(life) {
                     self.with_client(life.client, |client, now| client.handle_journaled(id, now));
                 }
             }
@@ -376,6 +381,9 @@ impl World {
         let Datagram { from, to, bytes } = datagram;
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
+            if self.is_broker_down {
+                return;
+            }
             self.trace_event(Trace::Arrive, BROKER, &bytes);
             if is_strangers(from) {
                 self.observe(Observation::FromStranger(from, bytes.len()));
@@ -439,14 +447,21 @@ impl World {
     }
 }
 
-fn start_broker(
+/// A store for one of the broker's histories.
+fn empty_store(plan: &Plan, number: u64) -> SimStore {
+    let mut rng = SeededRng::new(seed_of(plan.seed, "log", number));
+    let latency = Duration::from_millis(plan.store_ms);
+    SimStore::new(LogId(rng.bytes()), latency, plan.seed)
+}
+
+/// One of the broker's lives.
+fn new_broker(
     plan: &Plan,
     identity: &BrokerIdentity,
+    log: LogId,
     life: u64,
     now: Timestamp,
-) -> (Broker, SimStore) {
-    let mut rng = SeededRng::new(seed_of(plan.seed, "log", life));
-    let log = LogId(rng.bytes());
+) -> Broker {
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
         // One for all lives of the broker (RST-1).
@@ -455,6 +470,5 @@ fn start_broker(
     let seed = seed_of(plan.seed, "broker", life);
     let mut broker = Broker::new(config, identity.clone(), log, seed);
     broker.set_wall_clock(WALL_START_MS + now.as_millis(), now);
-    let latency = Duration::from_millis(plan.store_ms);
-    (broker, SimStore::new(log, latency, plan.seed))
+    broker
 }

@@ -211,6 +211,8 @@ impl Net {
                 *racers = if begins { *racers + 1 } else { *racers - 1 };
             }
             Fault::Die { .. }
+            | Fault::Kill { .. }
+            | Fault::Crash { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
             | Fault::NewLog

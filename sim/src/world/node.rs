@@ -8,12 +8,13 @@ use tertulia::client::{
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
 use super::net::broker_address;
 use super::seed_of;
-use crate::history::Life;
+use crate::history::{Life, Observation};
 
 /// A person with a node.
 pub struct Node {
@@ -25,6 +26,8 @@ pub struct Node {
     pub known: Option<PublicKey>,
     /// The program, while it runs.
     pub running: Option<Running>,
+    /// What its journal holds.
+    pub journal: JournalState,
     /// In which rooms.
     pub rooms: Vec<RoomName>,
     /// How many lines from before it asks for.
@@ -47,6 +50,8 @@ pub struct Running {
     pub shown: BTreeMap<RoomName, u64>,
     /// The rooms that it is leaving or has left, and when it is to join them again.
     pub away: BTreeMap<RoomName, Timestamp>,
+    /// What the journal was asked and has not done.
+    pub journaling: VecDeque<JournalEntry>,
     /// When the journal has done what it was asked.
     pub journal_busy_until: Timestamp,
 }
@@ -65,6 +70,7 @@ impl Node {
             identity: NodeIdentity::generate(&mut rng),
             known: None,
             running: None,
+            journal: JournalState::default(),
             rooms,
             history,
             client,
@@ -85,7 +91,7 @@ impl Node {
             paths: vec![Path::new(broker_address())],
             name: self.name.clone(),
             known: self.known.map(|key| (key, self.identity.clone())),
-            restored: JournalState::default(),
+            restored: self.journal.clone(),
         };
         let number = (self.client * 1000 + life.life) as u64;
         let mut client = Client::new(config, seed_of(seed, "client", number), now);
@@ -96,15 +102,34 @@ impl Node {
             };
             client.join(options, now);
         }
+        let cursors = self.journal.rooms.iter();
+        let shown = cursors.filter_map(|(room, state)| Some((room.clone(), state.cursor?.1.seq)));
+        let shown = shown.collect();
         self.running = Some(Running {
             life,
             client,
             received: BTreeMap::new(),
-            shown: BTreeMap::new(),
+            shown,
             away: BTreeMap::new(),
+            journaling: VecDeque::new(),
             journal_busy_until: Timestamp::ZERO,
         });
         life
+    }
+
+    /// The journal has done the oldest thing that a life asked of it. Returns whether that life
+    /// goes on.
+    pub fn journaled(&mut self, life: Life) -> bool {
+        let Some(running) = &mut self.running else {
+            return false;
+        };
+        if running.life != life {
+            return false;
+        }
+        if let Some(entry) = running.journaling.pop_front() {
+            self.journal.apply(entry);
+        }
+        true
     }
 
     /// A time of typing that this device has not used yet.
@@ -124,6 +149,7 @@ impl Node {
 impl Running {
     /// Notes what the journal was asked for.
     pub fn note(&mut self, request: &JournalRequest) {
+        self.journaling.push_back(request.entry.clone());
         if let JournalEntry::Received { room, log, .. } = &request.entry {
             self.received
                 .entry(room.clone())
@@ -131,4 +157,22 @@ impl Running {
                 .push_back(*log);
         }
     }
+}
+
+/// What a life begins with that starts from a journal.
+#[must_use]
+pub fn beginning(life: Life, journal: &JournalState) -> Vec<Observation> {
+    let mut all = Vec::new();
+    for (room, state) in &journal.rooms {
+        if let Some((_, cursor)) = state.cursor {
+            all.push(Observation::Resumed(life, room.clone(), cursor));
+        }
+        for (handle, publication) in &state.waiting {
+            situation::meet(Situation::OutboxRestored);
+            let typed_at_ms = publication.typed_at_ms;
+            let room = room.clone();
+            all.push(Observation::Restored(life, room, *handle, typed_at_ms));
+        }
+    }
+    all
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tertulia::broker::{BrokerEvent, StorageOp};
+use tertulia::broker::BrokerEvent;
 use tertulia::client::{Client, ClientEvent};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
@@ -22,7 +22,7 @@ impl World {
             out.clear();
         }
         while let Some(request) = self.broker.poll_storage() {
-            self.note_giving_up(&request.op);
+            self.record.history.note_giving_up(&request.op, self.now);
             let at = self.store.submit(request, self.now);
             self.schedule(at, Event::Stored(self.broker_life));
         }
@@ -43,17 +43,6 @@ impl World {
             }
             self.broker_events.push((self.now, event));
         }
-    }
-
-    /// PRS-1: whether somebody was silent for the grace is judged when the store is asked.
-    fn note_giving_up(&mut self, op: &StorageOp) {
-        let StorageOp::Absent { room, account, .. } = op else {
-            return;
-        };
-        let history = &mut self.record.history;
-        let heard = history.heard.get(account).copied().unwrap_or_default();
-        let silent = self.now.saturating_since(heard);
-        history.given_up.insert((*account, room.clone()), silent);
     }
 
     /// Does something with a client that lives, and drains it.
@@ -88,7 +77,11 @@ impl World {
             };
             running.note(&request);
             if journal_time.is_zero() {
-                running.client.handle_journaled(request.id, self.now);
+                let life = running.life;
+                self.nodes[index].journaled(life);
+                if let Some(running) = &mut self.nodes[index].running {
+                    running.client.handle_journaled(request.id, self.now);
+                }
                 went_on = true;
             } else {
                 let at = running.journal_busy_until.max(self.now + journal_time);
@@ -155,8 +148,12 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // Nobody asks who is there in these plans.
-            ClientEvent::Roster { .. } | ClientEvent::Rooms { .. } => return false,
+            // Nobody asks for these in these plans.
+            ClientEvent::Roster { .. }
+            | ClientEvent::Rooms { .. }
+            | ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => return false,
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.violate(

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tertulia::chat::RoomName;
 use tertulia::client::JoinOptions;
+use tertulia::client::JournalState;
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 
-use super::{Event, WALL_START_MS, World, room_name, seed_of, start_broker};
+use super::{Event, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of};
 use crate::history::{Life, Observation, Typed};
 use crate::plan::Absence;
 
@@ -22,11 +23,20 @@ impl World {
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
         self.record.history.alive.insert(client, (life, rooms));
+        for observation in beginning(life, &self.nodes[client].journal) {
+            self.observe(observation);
+        }
         self.with_client(client, |_, _| ());
     }
 
-    /// Stops a client's node, without a word.
+    /// Stops a client's node, without a word. It forgets all but its keys.
     pub fn stop_node(&mut self, client: usize) {
+        self.kill_node(client);
+        self.nodes[client].journal = JournalState::default();
+    }
+
+    /// Stops a client's node, without a word. What is in its journal stays.
+    pub fn kill_node(&mut self, client: usize) {
         if let Some(running) = self.nodes[client].running.take() {
             self.observe(Observation::Died(running.life));
         }
@@ -121,10 +131,39 @@ impl World {
     /// Stops the broker, and starts it again with an empty store and a new log.
     pub fn restart_broker(&mut self) {
         self.broker_life += 1;
-        let (broker, store) = start_broker(&self.plan, &self.identity, self.broker_life, self.now);
-        (self.broker, self.store) = (broker, store);
+        self.store = empty_store(&self.plan, self.broker_life);
+        self.start_broker();
         self.record.history.current = Some(self.store.memory().log_id());
         self.observe(Observation::NewLog);
+    }
+
+    /// Stops the broker, without a word. Of what its store was asked, so many thousandths are done.
+    pub fn crash_broker(&mut self, commits_permille: u64) {
+        if self.is_broker_down {
+            return;
+        }
+        self.broker_life += 1;
+        self.is_broker_down = true;
+        for observation in self.store.crash(commits_permille) {
+            self.observe(observation);
+        }
+    }
+
+    /// Starts the broker again, from its store, if it does not run.
+    pub fn reopen_broker(&mut self) {
+        if self.is_broker_down {
+            let recovered = self.store.recovered();
+            self.observe(recovered);
+            self.start_broker();
+        }
+    }
+
+    fn start_broker(&mut self) {
+        let log = self.store.memory().log_id();
+        let life = self.broker_life;
+        self.broker = new_broker(&self.plan, &self.identity, log, life, self.now);
+        self.is_broker_down = false;
+        self.drain_broker();
     }
 
     /// Gives `client`, whose node does not run, another client's name, keys and rooms: the same

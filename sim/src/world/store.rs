@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
 use tertulia::chat::{Line, LogId, RoomName};
+use tertulia::mutant::{self, Mutant};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
@@ -24,6 +26,10 @@ pub struct SimStore {
     slow: Vec<Duration>,
     /// How often requests fail now, in thousandths, for each fault.
     failing: Vec<u64>,
+    /// What is told as done and is not, if the store is a mutant.
+    unsynced: Vec<Observation>,
+    /// What was there before the last line, if the store is a mutant.
+    earlier: Option<MemoryStore>,
 }
 
 impl SimStore {
@@ -38,6 +44,8 @@ impl SimStore {
             dice: Dice::new(mix(seed, 0x5702)),
             slow: Vec::new(),
             failing: Vec::new(),
+            unsynced: Vec::new(),
+            earlier: None,
         }
     }
 
@@ -70,6 +78,51 @@ impl SimStore {
         self.busy_until
     }
 
+    /// The broker is gone. So many thousandths of what it asked are done, from the oldest on.
+    pub fn crash(&mut self, commits_permille: u64) -> Vec<Observation> {
+        if !self.queue.is_empty() {
+            situation::meet(Situation::KilledWhileStoring);
+        }
+        let done = self.queue.len() * commits_permille as usize / 1_000;
+        let all = (0..done).filter_map(|_| self.complete());
+        let seen = all.flat_map(|(_, observations)| observations).collect();
+        self.queue.clear();
+        self.unsynced.clear();
+        self.busy_until = Timestamp::ZERO;
+        if let Some(earlier) = self.earlier.take() {
+            self.memory = earlier;
+        }
+        seen
+    }
+
+    /// What is there when the broker starts again.
+    #[must_use]
+    pub fn recovered(&self) -> Observation {
+        let mut memory = self.memory.clone();
+        let rooms: Vec<RoomName> = memory.rooms().cloned().collect();
+        let lines = rooms.into_iter().map(|room| {
+            let lines = self.memory.lines(&room).cloned().collect();
+            (room, lines)
+        });
+        let lines = lines.collect();
+        let request = StorageRequest {
+            id: 0,
+            op: StorageOp::Open,
+        };
+        let present = match memory.handle(request).outcome {
+            StorageOutcome::Opened(opened) => opened.presence,
+            _ => Vec::new(),
+        };
+        let present = present
+            .into_iter()
+            .map(|row| (row.room, row.author.name.to_string()));
+        Observation::Recovered {
+            log: self.memory.log_id(),
+            lines,
+            present: present.collect(),
+        }
+    }
+
     /// How many requests are under way.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -86,6 +139,9 @@ impl SimStore {
         {
             let (id, outcome) = (request.id, StorageOutcome::Failed);
             return Some((StorageCompletion { id, outcome }, Vec::new()));
+        }
+        if mutant::is_active(Mutant::LoseTail) && matches!(request.op, StorageOp::Append { .. }) {
+            self.earlier = Some(self.memory.clone());
         }
         let log = self.memory.log_id();
         let op = request.op.clone();
@@ -116,6 +172,9 @@ impl SimStore {
                 seen.push(appended(room, &departed.line.line));
             }
             _ => {}
+        }
+        if mutant::is_active(Mutant::AnswerBeforeSync) {
+            core::mem::swap(&mut self.unsynced, &mut seen);
         }
         Some((completion, seen))
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::storage::{
     LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
 };
+use crate::bug;
 use crate::chat::{Line, LogId, Name, Refusal, RoomId, RoomName};
 use crate::secure::AccountKey;
 use crate::transmit::Path;
@@ -55,7 +56,14 @@ impl MemoryStore {
     /// Does what is asked. Memory is never full and never fails.
     pub fn handle(&mut self, request: StorageRequest) -> StorageCompletion {
         let outcome = match request.op {
-            StorageOp::Open => StorageOutcome::Opened(Box::new(self.open())),
+            StorageOp::Open => {
+                if bug!(ForgetPublications) {
+                    self.rooms
+                        .values_mut()
+                        .for_each(RoomLog::forget_publications);
+                }
+                StorageOutcome::Opened(Box::new(self.open()))
+            }
             StorageOp::Register { account, name, .. } => self.register(account, name),
             StorageOp::Links { remember, forget } => self.remember(remember, &forget),
             entering @ (StorageOp::Enter { .. } | StorageOp::Leave { .. }) => {

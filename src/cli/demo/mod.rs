@@ -1,4 +1,4 @@
-//! `chat-node demo`: the proof that a sceptic can run (CLI-11).
+//! `chat-node demo`: the proof that a sceptic can run (CLI-15).
 //!
 //! A play in three acts. The *stage* is set: a broker, a [relay](relay::Relay) that is a bad
 //! network, nodes that have come in through it. The nodes *type* in turn, while the relay gives
@@ -378,7 +378,7 @@ mod tests {
         DemoArgs::try_parse_from(["demo"].iter().chain(args)).unwrap()
     }
 
-    /// CLI-11.
+    /// CLI-15.
     #[test]
     fn everything_asked_for_is_on_the_agenda_and_a_killed_broker_comes_back() {
         let args = parse(&[

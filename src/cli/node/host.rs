@@ -39,7 +39,7 @@ impl Hosted {
             reset_secret: Some(broker::reset_secret(&data_dir)?),
             ..BrokerConfig::default()
         };
-        let bound = Broker::bind_on_disk(identity, config, &log, listen).await;
+        let bound = Broker::bind_on_disk(identity, config, &log, listen);
         let broker = bound.map_err(|error| match error {
             StartError::System(error) => cannot(&error),
             StartError::Log(error) => Failure::log(&log, &error),

@@ -3,9 +3,16 @@
 //! First the name, then a [session](session::Session): one driver of one machine, which lasts
 //! until the node leaves, or the name turns out to be taken and another one is asked for.
 
+mod carrier;
 mod command;
 mod host;
+mod json;
+mod record;
+mod script;
+mod send;
 mod session;
+mod spool;
+mod tail;
 mod words;
 
 use std::path::PathBuf;
@@ -14,16 +21,17 @@ use bytes::Bytes;
 use tokio::select;
 use tokio::sync::mpsc;
 
-use super::args::{LogFormat, NodeArgs};
+use super::args::{LogFormat, NodeArgs, SendArgs, TailArgs};
 use super::exit::{Code, Failure};
 use super::input::{self, Input};
 use super::known_hosts::KnownHosts;
 use super::screen::Screen;
 use super::signals::Signals;
 use super::{files, logging};
-use crate::chat::Name;
+use crate::chat::{Name, RoomName};
 use command::Command;
 use host::Hosted;
+use script::Scripted;
 use session::Session;
 
 const NAME_PROMPT: &str = "Enter User Name: ";
@@ -43,6 +51,8 @@ struct Terminal {
 enum Outcome {
     /// And so does the program.
     Exit(Code),
+    /// The same again: the node goes on as another device (JRN-4).
+    Again,
     /// The broker does not accept the name, for this reason.
     NameRefused(String),
 }
@@ -53,9 +63,23 @@ enum Typed {
     Nothing,
     Leave,
     Text(Bytes),
+    /// A program says for which room (JSN-3).
+    TextIn(RoomName, Bytes),
     Command(Command),
     /// A command that is wrong, and how.
     Mistake(String),
+}
+
+/// `chat-node send`.
+pub(super) async fn send(args: NodeArgs, send: SendArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    send::run(&args, &send).await
+}
+
+/// `chat-node tail`.
+pub(super) async fn tail(args: NodeArgs, tail: TailArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    tail::run(&args, &tail).await
 }
 
 /// Runs a node until it leaves.
@@ -110,8 +134,11 @@ async fn chat(args: &NodeArgs, terminal: &mut Terminal) -> Result<Code, Failure>
     };
     loop {
         let mut session = Session::start(args, &name, &data_dir, &hosts, terminal).await?;
-        match session.run().await? {
+        let outcome = session.run().await;
+        session.close().await;
+        match outcome? {
             Outcome::Exit(code) => return Ok(code),
+            Outcome::Again => {}
             Outcome::NameRefused(why) if !terminal.screen.is_interactive() => {
                 let message = format!("the broker does not accept the name {name}: {why}");
                 return Err(Failure::new(Code::Refused, message));

@@ -6,6 +6,7 @@ use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::known_hosts::Remembered;
 use crate::secure::PublicKey;
+use crate::store::journal::SHOWN_LAG_MAX;
 
 /// A line as it is printed (CLI-1); `None` if a notice says it already, or a later version will
 /// know what it is. `room` is given where it is not the one that is typed to.
@@ -90,6 +91,56 @@ pub(super) fn draining(waiting: usize, drain: Duration) -> String {
 pub(super) fn unconfirmed(count: usize) -> String {
     let were = if count == 1 { "was" } else { "were" };
     format!("{} {were} not confirmed by the broker", lines(count))
+}
+
+/// What leaving has kept for the next time (NOD-4).
+pub(super) fn kept(count: usize) -> String {
+    let them = if count == 1 { "it" } else { "them" };
+    format!("{} kept: the next start sends {them}", lines(count))
+}
+
+/// At the start, what was kept (JRN-2).
+pub(super) fn still_waiting(count: usize) -> String {
+    match count {
+        1 => "-- 1 line from before is still waiting, it will send itself --".to_owned(),
+        _ => format!(
+            "-- {} from before are still waiting, they will send themselves --",
+            lines(count)
+        ),
+    }
+}
+
+/// At the start, when it is not known how much was shown (CLI-11).
+pub(super) fn from_before() -> String {
+    format!("-- going on where the last time ended; up to {SHOWN_LAG_MAX} lines may be repeated --")
+}
+
+/// With `--states` (CLI-14).
+pub(super) fn stored(room: &RoomName, seq: u64) -> String {
+    format!("-- stored in {} as line {seq} --", visible(room.as_str()))
+}
+
+/// HSD-7.
+pub(super) fn versions(spoken: &[u8]) -> String {
+    format!(
+        "the broker speaks other versions of the protocol ({spoken:?}): this program, or the \
+         broker, is too old"
+    )
+}
+
+/// JRN-4.
+pub(super) fn retired(name: &Name, waiting: usize) -> String {
+    let left = match waiting {
+        0 => "nothing was lost or doubled by that".to_owned(),
+        _ => format!(
+            "{} still to be sent go out under the new one",
+            lines(waiting)
+        ),
+    };
+    format!(
+        "-- the broker knows more lines from here than this profile of {name} does: it was \
+         restored from a backup, or copied. It goes on as a new device; {left} --"
+    )
 }
 
 /// CLI-7. `file` is that of the known hosts, `remembered` what it knew; without it the key came

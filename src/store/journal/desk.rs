@@ -200,36 +200,38 @@ impl JournalFile {
         Ok(item.cast_unsigned())
     }
 
-    /// Somebody reads `room` beside the node, and says so at `now_ms`, in milliseconds of Unix
-    /// time.
+    /// Somebody reads `room` beside the node, from line `first` on if that is given, and says so
+    /// at `now_ms`, in milliseconds of Unix time.
     ///
     /// # Errors
     ///
     /// If that cannot be written.
-    pub fn want(&mut self, room: &RoomName, now_ms: u64) -> Result<()> {
+    pub fn want(&mut self, room: &RoomName, first: Option<u64>, now_ms: u64) -> Result<()> {
         let tx = self.begin()?;
         let room = room_id(&tx, room)?;
         tx.execute(
-            "INSERT OR REPLACE INTO wanted (room, at) VALUES (?1, ?2)",
-            params![room, now_ms.cast_signed()],
+            "INSERT OR REPLACE INTO wanted (room, at, first) VALUES (?1, ?2, ?3)",
+            params![room, now_ms.cast_signed(), first.map(u64::cast_signed)],
         )?;
         tx.commit()?;
         Ok(())
     }
 
-    /// The rooms that somebody said to read at `since_ms` or later.
+    /// The rooms that somebody said to read at `since_ms` or later, each with the first line that
+    /// is wanted.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or holds what it cannot hold.
-    pub fn wanted(&self, since_ms: u64) -> Result<Vec<RoomName>> {
+    pub fn wanted(&self, since_ms: u64) -> Result<Vec<(RoomName, Option<u64>)>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT name FROM wanted JOIN rooms ON rooms.id = room WHERE at >= ?1 ORDER BY at",
+            "SELECT name, first FROM wanted JOIN rooms ON rooms.id = room WHERE at >= ?1 ORDER BY at",
         )?;
         let mut rows = statement.query([since_ms.cast_signed()])?;
         let mut rooms = Vec::new();
         while let Some(row) = rows.next()? {
-            rooms.push(room_name(row, "name")?);
+            let first: Option<i64> = row.get("first")?;
+            rooms.push((room_name(row, "name")?, first.map(i64::cast_unsigned)));
         }
         Ok(rooms)
     }

@@ -16,7 +16,7 @@ use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
 
 pub use desk::{Outcome, Spooled};
 pub use file::JournalFile;
-pub use writer::{Journal, JournalStore, News};
+pub use writer::{Journal, JournalStore, News, Unopened};
 
 /// How many items (lines and notices) of a room a journal keeps; the cursor stays when the oldest
 /// go (JRN-5).

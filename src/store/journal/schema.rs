@@ -72,6 +72,10 @@ CREATE TABLE cursors (
     PRIMARY KEY (name, room)
 ) STRICT, WITHOUT ROWID;
 
--- The rooms that somebody beside the node reads, and when that was said last.
-CREATE TABLE wanted (room INTEGER PRIMARY KEY REFERENCES rooms, at INTEGER NOT NULL) STRICT;
+-- The rooms that somebody beside the node reads, when that was said last, and the first line wanted.
+CREATE TABLE wanted (
+    room INTEGER PRIMARY KEY REFERENCES rooms,
+    at INTEGER NOT NULL,
+    first INTEGER
+) STRICT;
 ";

@@ -266,8 +266,8 @@ fn a_cursor_is_kept_under_its_name() {
     file.move_cursor("bot", &room(1), 3).unwrap();
     assert_eq!(file.cursor("bot", &room(1)).unwrap(), Some(7));
     assert_eq!(file.cursor("other", &room(1)).unwrap(), None);
-    file.want(&room(2), 1_000).unwrap();
-    assert_eq!(file.wanted(1_000).unwrap(), [room(2)]);
+    file.want(&room(2), Some(9), 1_000).unwrap();
+    assert_eq!(file.wanted(1_000).unwrap(), [(room(2), Some(9))]);
     assert!(file.wanted(1_001).unwrap().is_empty());
 }
 
@@ -276,7 +276,9 @@ fn a_cursor_is_kept_under_its_name() {
 async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     let (dir, mut other) = file();
     let path = dir.path().join("journal");
-    let (mut journal, mut store) = Journal::start(&path, Clock::with_wall(|| 10_000)).unwrap();
+    let (unopened, mut store) = Unopened::new();
+    let clock = Clock::with_wall(|| 10_000);
+    let mut journal = unopened.open(&path, clock).unwrap();
     let entry = received(1, 1);
     store.submit(JournalRequest { id: 6, entry });
     store.ready().await;
@@ -290,8 +292,8 @@ async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
         panic!("no line");
     };
     assert_eq!(line.id, ids[0]);
-    other.want(&room(2), 9_000).unwrap();
-    assert_eq!(journal.news().await, News::Wanted(room(2)));
+    other.want(&room(2), None, 9_000).unwrap();
+    assert_eq!(journal.news().await, News::Wanted(room(2), None));
 
     journal.note_shown(3, Shown::Line(room(1), 1));
     let mut shown = journal.shown();

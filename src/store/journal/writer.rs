@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::file::JournalFile;
-use super::{Shown, Spooled};
+use super::{SHOWN_LAG_MAX, Shown, Spooled};
 use crate::chat::{Refusal, RoomName};
 use crate::client::JournalRequest;
 use crate::driver::{Clock, Store};
@@ -24,6 +24,7 @@ const NEWS_MAX: usize = 64;
 /// For how long a room is wanted by a reader that does not say so again.
 const WANTED_FOR_MS: u64 = 15_000;
 
+#[derive(Debug)]
 enum Job {
     Entry(JournalRequest),
     Shown(u64, Shown),
@@ -35,8 +36,8 @@ enum Job {
 pub enum News {
     /// A line to be sent (JRN-6).
     Spooled(Spooled),
-    /// Somebody reads this room (JRN-7).
-    Wanted(RoomName),
+    /// Somebody reads this room, from this line on (JRN-7).
+    Wanted(RoomName, Option<u64>),
 }
 
 /// A journal, and the thread that writes it. When it and its [`JournalStore`] are dropped the
@@ -58,24 +59,50 @@ pub struct JournalStore {
     taken: Option<u64>,
 }
 
-impl Journal {
+/// A journal whose file is not known yet: what is asked of its store waits.
+#[derive(Debug)]
+pub struct Unopened {
+    jobs: Sender<Job>,
+    receiver: Receiver<Job>,
+    done: mpsc::UnboundedSender<u64>,
+}
+
+impl Unopened {
+    /// A journal whose file is to be named later, and the store that asks for it.
+    #[must_use]
+    pub fn new() -> (Self, JournalStore) {
+        let (jobs, receiver) = channel();
+        let (done_sender, done) = mpsc::unbounded_channel();
+        let store = JournalStore {
+            jobs: jobs.clone(),
+            done,
+            taken: None,
+        };
+        let unopened = Self {
+            jobs,
+            receiver,
+            done: done_sender,
+        };
+        (unopened, store)
+    }
+
     /// Opens the journal at `path` once more, and writes to it from now on.
     ///
     /// # Errors
     ///
     /// As [`JournalFile::open`].
-    pub fn start(path: &Path, clock: Clock) -> Result<(Self, JournalStore)> {
+    pub fn open(self, path: &Path, clock: Clock) -> Result<Journal> {
         let file = JournalFile::open(path)?;
-        let (jobs, receiver) = channel();
+        let receiver = self.receiver;
         let (shown_sender, shown) = watch::channel(0);
         let (failed_sender, failed) = watch::channel(None);
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
-        let (done_sender, done) = mpsc::unbounded_channel();
         let writer = Writer {
             file,
             clock,
-            done: done_sender,
+            done: self.done,
             shown: shown_sender,
+            printed: Vec::new(),
             news: news_sender,
             version: None,
             handed_over: 0,
@@ -87,21 +114,17 @@ impl Journal {
                 failed_sender.send_replace(Some(error));
             }
         });
-        let journal = Self {
-            jobs: jobs.clone(),
+        Ok(Journal {
+            jobs: self.jobs,
             shown,
             failed,
             news,
             thread,
-        };
-        let store = JournalStore {
-            jobs,
-            done,
-            taken: None,
-        };
-        Ok((journal, store))
+        })
     }
+}
 
+impl Journal {
     /// Has it noted that `shown` was printed, as the `count`-th thing of this process.
     pub fn note_shown(&self, count: u64, shown: Shown) {
         // A thread that is gone has said why.
@@ -127,15 +150,15 @@ impl Journal {
         }
     }
 
-    /// Waits until the disk has failed, and tells how.
-    pub async fn failed(&self) -> StoreError {
+    /// Waits until the disk has failed, and tells how; then nothing is written any more.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
         let mut failed = self.failed.clone();
-        loop {
-            if let Some(error) = &*failed.borrow_and_update() {
-                return error.clone();
-            }
-            if failed.changed().await.is_err() {
-                return std::future::pending().await;
+        async move {
+            let found = failed.wait_for(Option::is_some).await;
+            match found.ok().and_then(|error| error.clone()) {
+                Some(error) => error,
+                // It has ended, as it was told to.
+                None => std::future::pending().await,
             }
         }
     }
@@ -180,6 +203,8 @@ struct Writer {
     clock: Clock,
     done: mpsc::UnboundedSender<u64>,
     shown: watch::Sender<u64>,
+    /// What was printed, and is not noted: it can wait for something else to be written.
+    printed: Vec<(u64, Shown)>,
     news: mpsc::Sender<News>,
     /// Of the file, when it was last looked what others have left.
     version: Option<i64>,
@@ -193,48 +218,47 @@ impl Writer {
     /// Until nobody is left to write for.
     fn run(mut self, jobs: &Receiver<Job>) -> Result<()> {
         loop {
-            match jobs.recv_timeout(LOOKED_EVERY) {
-                Ok(job) => {
-                    let batch: Vec<Job> = [job].into_iter().chain(jobs.try_iter()).collect();
-                    self.write(&batch)?;
+            let first = jobs.recv_timeout(LOOKED_EVERY);
+            let is_quiet = first.is_err();
+            let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let mut requests = Vec::new();
+            let mut refused = Vec::new();
+            for job in first.into_iter().chain(jobs.try_iter()) {
+                match job {
+                    Job::Entry(request) => requests.push(request),
+                    Job::Shown(count, shown) => self.printed.push((count, shown)),
+                    Job::Refuse(id, code) => refused.push((id, code)),
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
+                self.write(&requests)?;
+            }
+            for (id, code) in refused {
+                until_there_is_room(|| self.file.refuse(id, code))?;
+            }
+            if is_over {
+                return Ok(());
             }
             self.look()?;
         }
     }
 
     /// Writes everything that was waiting in one transaction, and says so.
-    fn write(&mut self, batch: &[Job]) -> Result<()> {
-        let entries = || {
-            batch.iter().filter_map(|job| match job {
-                Job::Entry(request) => Some(request),
-                Job::Shown(..) | Job::Refuse(..) => None,
-            })
-        };
-        let shown = || {
-            batch.iter().filter_map(|job| match job {
-                Job::Shown(count, shown) => Some((*count, shown)),
-                Job::Entry(_) | Job::Refuse(..) => None,
-            })
-        };
+    fn write(&mut self, requests: &[JournalRequest]) -> Result<()> {
+        if requests.is_empty() && self.printed.is_empty() {
+            return Ok(());
+        }
         until_there_is_room(|| {
-            let shown = shown().map(|(_, shown)| shown);
-            self.file
-                .write(entries().map(|request| &request.entry), shown)
+            let shown = self.printed.iter().map(|(_, shown)| shown);
+            let entries = requests.iter().map(|request| &request.entry);
+            self.file.write(entries, shown)
         })?;
-        if let Some(last) = entries().last() {
+        if let Some(last) = requests.last() {
             // Who asked may be gone.
             let _ = self.done.send(last.id);
         }
-        if let Some((count, _)) = shown().last() {
+        if let Some((count, _)) = self.printed.drain(..).next_back() {
             self.shown.send_replace(count);
-        }
-        for job in batch {
-            if let Job::Refuse(id, code) = job {
-                until_there_is_room(|| self.file.refuse(*id, *code))?;
-            }
         }
         Ok(())
     }
@@ -246,9 +270,10 @@ impl Writer {
             return Ok(());
         }
         let since = self.clock.unix_ms().saturating_sub(WANTED_FOR_MS);
-        for room in self.file.wanted(since)? {
+        for (room, first) in self.file.wanted(since)? {
             if !self.wanted.contains(&room) {
-                if self.news.try_send(News::Wanted(room.clone())).is_err() {
+                let news = News::Wanted(room.clone(), first);
+                if self.news.try_send(news).is_err() {
                     return Ok(());
                 }
                 self.wanted.push(room);

@@ -13,7 +13,7 @@
 //! one batch, the next one gathers; when nothing waits, a request is committed at once.
 //!
 //! *Order.* Requests of a room are answered in the order asked, and each sees what those before it
-//! did (BRK-5); [`lanes`] sees to that, so that a read need not wait for commits that do not
+//! did (BRK-5); the lanes see to that, so that a read need not wait for commits that do not
 //! concern it.
 //!
 //! *Failure.* A disk that is full, or a file that somebody else holds: the whole batch is undone

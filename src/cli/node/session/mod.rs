@@ -1,32 +1,35 @@
 //! A node under one name, from its start to its end.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::select;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
-use super::command::{Command, HELP};
-use super::{FAREWELL, LINE_PROMPT, Outcome, Terminal, Typed, words};
-use crate::chat::{Name, NoticeEvent, RoomName, check_body};
+use super::record::Record;
+use super::spool::Spool;
+use super::{LINE_PROMPT, Outcome, Terminal, words};
+use crate::chat::{Name, RoomName};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::cli::known_hosts::{KnownHosts, Remembered};
 use crate::cli::profile::Profile;
-use crate::client::{
-    Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState, PublishError,
-};
-use crate::driver::{
-    Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
-};
+use crate::client::{Client, ClientConfig, ClientEvent, JoinOptions, JournalState};
+use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
+use crate::store::journal::{News, Unopened};
+use crate::store::sqlite::StoreError;
+
+mod ending;
+mod shown;
+mod typed;
 
 /// After this long without a first contact, the node says so.
 const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(3);
@@ -45,13 +48,22 @@ pub(super) struct Session<'a> {
     rooms: Vec<RoomName>,
     /// What the file of known hosts had when the session began.
     remembered: Option<Remembered>,
-    /// Open once the broker's key is known.
-    profile: Option<Profile>,
+    clock: Clock,
+    /// Until the broker's key is known, there is no profile, and no file to journal to.
+    unopened: Option<Unopened>,
+    record: Option<Record>,
+    /// What was typed before there was a journal, and where.
+    early: VecDeque<(RoomName, Bytes)>,
+    spool: Spool,
     ends: Ends<Client>,
     task: Option<JoinHandle<Client>>,
     contact: Contact,
     /// Whether the first room was entered, or never will be.
     is_seated: bool,
+    /// Whether what comes from before may have been shown then, and nobody was told so.
+    may_repeat: bool,
+    /// How many lines the screen had printed when that was last looked at.
+    last_printed: u64,
     /// How many lines have no outcome yet.
     waiting: usize,
     /// A line that the outbox had no room for; nothing more is read meanwhile.
@@ -84,6 +96,13 @@ enum Happened {
     Event(Option<ClientEvent>),
     Silence,
     TryHeld,
+    /// The screen has printed so many lines.
+    Printed(u64),
+    /// The journal knows of more that was printed.
+    Noted,
+    FromBefore,
+    News(News),
+    Failed(StoreError),
     Input(Option<Input>),
 }
 
@@ -106,16 +125,28 @@ impl<'a> Session<'a> {
             return Err(Failure::new(Code::Refused, text));
         }
         let key = remembered.map(|remembered| remembered.key).or(given);
-        let profile = key
-            .map(|key| Profile::open(data_dir, &key, name))
-            .transpose()?;
-        let known = key.zip(profile.as_ref().map(|profile| profile.identity.clone()));
+        let clock = Clock::system();
+        let (unopened, store) = Unopened::new();
+        let (mut unopened, mut record) = (Some(unopened), None);
+        let mut restored = JournalState::default();
+        if let Some(key) = &key {
+            let mut profile = Profile::open(data_dir, key, name)?;
+            profile.take_link().await?;
+            if let Some(unopened) = unopened.take() {
+                let (opened, state) = Record::open(profile, unopened, clock.clone())?;
+                (record, restored) = (Some(opened), state);
+            }
+        }
+        let identity = record
+            .as_ref()
+            .map(|record| record.profile.identity.clone());
+        let known = key.zip(identity);
+        let waiting = restored.waiting();
 
         let ways = find_ways(&host.host, host.port).await;
         let Ways { sockets, paths } = ways.map_err(|error| {
             Failure::new(Code::Unavailable, format!("cannot reach {host}: {error}"))
         })?;
-        let clock = Clock::system();
         let mut rng = SeededRng::new(system_seed().map_err(|error| {
             let message = format!("the system has no randomness: {error}");
             Failure::new(Code::Unavailable, message)
@@ -124,7 +155,7 @@ impl<'a> Session<'a> {
             paths,
             name: name.clone(),
             known,
-            restored: JournalState::default(),
+            restored,
         };
         let mut client = Client::new(config, rng.fork(), clock.now());
         let rooms = args.rooms();
@@ -136,8 +167,8 @@ impl<'a> Session<'a> {
             };
             client.join(options, clock.now());
         }
-        let (driver, ends) = Driver::new(client, sockets, memory_journal(), clock);
-        Ok(Self {
+        let (driver, ends) = Driver::new(client, sockets, store, clock.clone());
+        let mut session = Self {
             args,
             name,
             host,
@@ -146,15 +177,39 @@ impl<'a> Session<'a> {
             terminal,
             rooms,
             remembered,
-            profile,
+            clock,
+            unopened,
+            record,
+            early: VecDeque::new(),
+            spool: Spool::default(),
             ends,
             task: Some(tokio::spawn(driver.run())),
             contact: Contact::NotYet { said: false },
             is_seated: false,
-            waiting: 0,
+            may_repeat: false,
+            last_printed: 0,
+            waiting,
             held: None,
             leaving: None,
-        })
+        };
+        session.pick_up().await?;
+        Ok(session)
+    }
+
+    /// Says what the journal holds from before, and prepares to show it.
+    async fn pick_up(&mut self) -> Result<(), Failure> {
+        let rooms = self.rooms.clone();
+        rooms.iter().for_each(|room| self.spool.on_asked(room));
+        let Some(record) = &mut self.record else {
+            return Ok(());
+        };
+        for room in &rooms {
+            self.may_repeat |= record.begin(room)?;
+        }
+        if self.waiting > 0 {
+            self.note(words::still_waiting(self.waiting)).await;
+        }
+        Ok(())
     }
 
     /// Chats until the end.
@@ -174,6 +229,21 @@ impl<'a> Session<'a> {
                     if let Some(text) = self.held.take() {
                         self.publish(text).await;
                     }
+                    self.publish_spooled().await;
+                }
+                Happened::Printed(count) => {
+                    if let Some(record) = &mut self.record {
+                        record.on_printed(count);
+                    }
+                }
+                Happened::Noted => {}
+                Happened::FromBefore => self.show_from_before().await?,
+                Happened::News(news) => self.on_news(news).await,
+                Happened::Failed(error) => {
+                    return Err(match &self.record {
+                        Some(record) => record.failure(&error),
+                        None => Failure::new(Code::Disk, error.to_string()),
+                    });
                 }
                 Happened::Input(None) => self.leave().await,
                 Happened::Input(Some(input)) => self.on_input(input).await,
@@ -206,6 +276,9 @@ impl<'a> Session<'a> {
             terminal,
             ends,
             leaving,
+            record,
+            spool,
+            last_printed,
             ..
         } = self;
         let Terminal {
@@ -226,6 +299,47 @@ impl<'a> Session<'a> {
                 _ => std::future::pending().await,
             }
         };
+        let may_print = record.as_ref().is_none_or(Record::may_print);
+        let is_behind = record.as_ref().is_some_and(Record::is_behind);
+        let noted = record.as_ref().map(Record::noted);
+        let noted = async {
+            match noted {
+                Some(noted) => noted.await,
+                None => std::future::pending().await,
+            }
+        };
+        let (mut seen, has_spooled) = (screen.printed(), spool.has_work());
+        let printed_before = *last_printed;
+        let printed = async {
+            // If nobody prints any more the session ends for another reason.
+            let count = seen
+                .wait_for(|count| *count > printed_before)
+                .await
+                .map(|count| *count);
+            match count {
+                Ok(count) => count,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let (failed, news) = match record {
+            Some(Record { journal, .. }) => {
+                let failed = journal.failed();
+                (Some(failed), Some(journal))
+            }
+            None => (None, None),
+        };
+        let failed = async {
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
+        };
+        let news = async {
+            match news {
+                Some(journal) => journal.news().await,
+                None => std::future::pending().await,
+            }
+        };
         let event = async {
             screen.room().await;
             ends.events.recv().await
@@ -239,134 +353,39 @@ impl<'a> Session<'a> {
             () = signals.next() => Happened::Signal,
             () = screen.closed(), if !is_leaving => Happened::Closed,
             () = drained => Happened::Drained,
-            event = event => Happened::Event(event),
+            error = failed => Happened::Failed(error),
+            count = printed => {
+                *last_printed = count;
+                Happened::Printed(count)
+            }
+            () = noted, if !may_print => Happened::Noted,
+            () = screen.room(), if is_behind && may_print => Happened::FromBefore,
+            event = event, if may_print && !is_behind => Happened::Event(event),
+            news = news => Happened::News(news),
             () = silence, if is_silent => Happened::Silence,
-            () = sleep(OUTBOX_TRIED_EVERY), if self.held.is_some() => Happened::TryHeld,
+            () = sleep(OUTBOX_TRIED_EVERY), if self.held.is_some() || has_spooled => Happened::TryHeld,
             line = line, if may_read => Happened::Input(line),
-        }
-    }
-
-    // ---- what is typed
-
-    async fn on_input(&mut self, input: Input) {
-        self.terminal.lines_taken += 1;
-        self.terminal.screen.answered().await;
-        match input {
-            // CLI-4
-            Input::TooLong => self.refuse("the line is longer than 16384 bytes").await,
-            Input::Line(line) => match Typed::of(line) {
-                Typed::Nothing => {}
-                Typed::Leave => return self.leave().await,
-                Typed::Command(command) => self.on_command(command).await,
-                Typed::Mistake(why) => self.note(why).await,
-                Typed::Text(text) => match check_body(&text) {
-                    Ok(()) => self.publish(text).await,
-                    // CLI-4
-                    Err(error) => self.refuse(&error.to_string()).await,
-                },
-            },
-        }
-        self.terminal.screen.prompt(LINE_PROMPT).await;
-    }
-
-    async fn on_command(&mut self, command: Command) {
-        match command {
-            Command::Join(room) => {
-                let was_in = self.rooms.contains(&room);
-                self.rooms.retain(|other| *other != room);
-                self.rooms.insert(0, room.clone());
-                if !was_in {
-                    let options = JoinOptions {
-                        history: self.args.history,
-                        ..room.into()
-                    };
-                    self.command(NodeCommand::Join(options)).await;
-                }
-                self.say_where().await;
-            }
-            Command::Leave(room) => match room.or_else(|| self.rooms.first().cloned()) {
-                Some(room) if self.rooms.contains(&room) => {
-                    self.command(NodeCommand::LeaveRoom { room }).await;
-                }
-                Some(room) => self.note(format!("you are not in {room}")).await,
-                None => self.say_where().await,
-            },
-            Command::Who(room) => match room.or_else(|| self.rooms.first().cloned()) {
-                Some(room) => {
-                    let (reply, asked) = oneshot::channel();
-                    self.command(NodeCommand::AskWho {
-                        room: room.clone(),
-                        reply,
-                    })
-                    .await;
-                    if asked.await == Ok(false) {
-                        let note =
-                            format!("-- {room} cannot be asked now: not there, or no contact --");
-                        self.note(note).await;
-                    }
-                }
-                None => self.say_where().await,
-            },
-            Command::Rooms => {
-                let (reply, asked) = oneshot::channel();
-                self.command(NodeCommand::AskRooms { reply }).await;
-                if asked.await == Ok(false) {
-                    self.note("-- the broker cannot be asked now: no contact --".to_owned())
-                        .await;
-                }
-            }
-            Command::Help => self.note(HELP.to_owned()).await,
-        }
-    }
-
-    async fn refuse(&self, why: &str) {
-        let n = self.terminal.lines_taken;
-        let note = if self.terminal.screen.is_interactive() {
-            format!("not sent: {why}")
-        } else {
-            format!("line {n} of the input was not sent: {why}")
-        };
-        self.terminal.screen.note(note).await;
-    }
-
-    async fn publish(&mut self, text: Bytes) {
-        let Some(room) = self.rooms.first().cloned() else {
-            return self.refuse("you are in no room: /join ROOM").await;
-        };
-        let (reply, answer) = oneshot::channel();
-        let command = NodeCommand::Publish {
-            room,
-            text: text.clone(),
-            reply,
-        };
-        self.command(command).await;
-        match answer.await {
-            Ok(Ok(_handle)) => self.waiting += 1,
-            Ok(Err(PublishError::OutboxFull)) => {
-                self.held = Some(text);
-                return;
-            }
-            Ok(Err(error)) => return self.refuse(&error.to_string()).await,
-            // The driver has ended, and its last event says why.
-            Err(_) => return,
-        }
-        if self.terminal.screen.is_interactive() && self.contact == Contact::Lost {
-            self.note(words::no_contact(self.waiting)).await;
         }
     }
 
     // ---- what happens
 
     async fn on_event(&mut self, event: ClientEvent) -> Result<(), Failure> {
+        self.spool.on_event(&event);
+        self.tell_program(&event).await;
         match event {
             ClientEvent::FirstContact(key) => self.on_first_contact(key).await?,
             ClientEvent::Online => self.on_online().await?,
+            // The program asks for none of these.
+            ClientEvent::Delivered { .. }
+            | ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. } => {}
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
             }
             ClientEvent::Joined { room } if self.types_to(&room) => self.on_seated().await,
-            ClientEvent::Joined { .. } => {}
+            ClientEvent::Joined { .. } => self.publish_spooled().await,
             ClientEvent::JoinRefused { room, reason, .. } => {
                 if !self.is_seated && self.types_to(&room) {
                     let message = format!("the broker does not let you into {room}: {reason}");
@@ -391,22 +410,19 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
-            ClientEvent::Line { room, line, .. } => {
-                if let Some(text) = words::line(self.further(&room), &line) {
-                    self.terminal.screen.line(text).await;
-                }
-            }
+            ClientEvent::Line { room, log, line } => self.show_line(&room, log, &line).await,
             ClientEvent::Notice {
-                room, event, name, ..
-            } => {
-                // One's own Left may or may not come before the end: it is never shown.
-                let is_own_left = event == NoticeEvent::Left && name == *self.name;
-                if !(is_own_left && self.leaving.is_some()) {
-                    let text = words::notice(self.further(&room), event, &name);
-                    self.terminal.screen.line(text).await;
+                room,
+                number,
+                event,
+                name,
+            } => self.show_notice(&room, number, event, &name).await,
+            ClientEvent::Stored { room, seq, .. } => {
+                self.waiting = self.waiting.saturating_sub(1);
+                if self.args.states {
+                    self.note(words::stored(&room, seq)).await;
                 }
             }
-            ClientEvent::Stored { .. } => self.waiting = self.waiting.saturating_sub(1),
             ClientEvent::NotStored { reason, .. } => {
                 self.waiting = self.waiting.saturating_sub(1);
                 self.note(format!("-- the broker refused a line: {reason} --"))
@@ -451,9 +467,16 @@ impl<'a> Session<'a> {
             // Another node was faster, and met another key.
             return Err(self.changed_key((known.key, key), Some(known)));
         }
-        let profile = Profile::open(self.data_dir, &key, self.name)?;
+        let mut profile = Profile::open(self.data_dir, &key, self.name)?;
+        profile.take_link().await?;
         let identity = Box::new(profile.identity.clone());
-        self.profile = Some(profile);
+        if let Some(unopened) = self.unopened.take() {
+            let (record, state) = Record::open(profile, unopened, self.clock.clone())?;
+            self.record = Some(record);
+            self.waiting += state.waiting();
+            self.command(NodeCommand::Restore(Box::new(state))).await;
+            self.pick_up().await?;
+        }
         let note = format!(
             "first contact with {}: remembering its key {}",
             self.host,
@@ -461,6 +484,10 @@ impl<'a> Session<'a> {
         );
         self.note(note).await;
         self.command(NodeCommand::SetIdentity(identity)).await;
+        for (room, text) in core::mem::take(&mut self.early) {
+            self.waiting -= 1;
+            self.publish_in(room, text).await;
+        }
         Ok(())
     }
 
@@ -480,6 +507,7 @@ impl<'a> Session<'a> {
     async fn on_seated(&mut self) {
         let is_first = !self.is_seated;
         self.is_seated = true;
+        self.publish_spooled().await;
         if is_first && self.leaving.is_some() {
             self.command(NodeCommand::Leave).await;
         }
@@ -490,98 +518,6 @@ impl<'a> Session<'a> {
         let host = &self.host;
         self.note(format!("no contact with {host} yet, still trying"))
             .await;
-    }
-
-    // ---- the end
-
-    /// Leaves when everything is settled, for which there is the drain time (NOD-4). Whoever has
-    /// not entered yet enters first: it is the way to find out whether the broker is there.
-    async fn leave(&mut self) {
-        if self.leaving.is_some() {
-            return;
-        }
-        self.leaving = Some(Leaving {
-            drained: Box::pin(sleep(self.args.drain)),
-            gave_up: false,
-        });
-        self.terminal.screen.end_prompt().await;
-        if self.waiting > 0 && self.terminal.screen.is_interactive() {
-            let note = words::draining(self.waiting, self.args.drain);
-            self.note(note).await;
-        }
-        if self.is_seated {
-            self.command(NodeCommand::Leave).await;
-        }
-    }
-
-    /// The drain time is over.
-    async fn give_up(&mut self) {
-        if let Some(leaving) = &mut self.leaving {
-            leaving.gave_up = true;
-        }
-        self.command(NodeCommand::Abandon).await;
-    }
-
-    async fn on_ended(&mut self, reason: EndReason) -> Result<Outcome, Failure> {
-        let refused = |message: String| Err(Failure::new(Code::Refused, message));
-        match reason {
-            EndReason::Left => {
-                self.say_farewell().await;
-                Ok(Outcome::Exit(Code::Done))
-            }
-            EndReason::Abandoned { waiting } => self.on_abandoned(waiting).await,
-            EndReason::KeyChanged { known, shown } => {
-                Err(self.changed_key((known, shown), self.remembered))
-            }
-            EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
-            EndReason::Replaced => {
-                refused(format!("{} has signed in from somewhere else", self.name))
-            }
-            EndReason::Retired { .. } => {
-                refused(format!("the device of {} is given up", self.name))
-            }
-            EndReason::Version { spoken } => {
-                let message = format!(
-                    "the broker speaks other versions of the protocol ({spoken:?}): \
-                     this program, or the broker, is too old"
-                );
-                Err(Failure::new(Code::Unavailable, message))
-            }
-            EndReason::Protocol { reason } => {
-                let message =
-                    format!("the broker and this node misunderstand each other: {reason}");
-                Err(Failure::new(Code::Unavailable, message))
-            }
-        }
-    }
-
-    /// CLI-6.
-    async fn on_abandoned(&mut self, in_outbox: usize) -> Result<Outcome, Failure> {
-        let waiting = in_outbox + usize::from(self.held.is_some());
-        self.say_farewell().await;
-        if waiting > 0 {
-            self.note(words::unconfirmed(waiting)).await;
-        }
-        if matches!(self.contact, Contact::NotYet { .. }) {
-            self.note(format!("there was no contact with {}", self.host))
-                .await;
-            return Ok(Outcome::Exit(Code::Unavailable));
-        }
-        Ok(Outcome::Exit(if waiting > 0 {
-            Code::Unconfirmed
-        } else {
-            Code::Done
-        }))
-    }
-
-    async fn say_farewell(&mut self) {
-        self.terminal.screen.end_prompt().await;
-        self.terminal.screen.line(FAREWELL.to_owned()).await;
-    }
-
-    fn changed_key(&self, keys: (PublicKey, PublicKey), remembered: Option<Remembered>) -> Failure {
-        let text = words::changed_key(&self.host, keys, self.hosts.path(), remembered);
-        Failure::new(Code::Refused, text)
     }
 
     // ---- helpers

@@ -1,0 +1,187 @@
+//! One JSON object a line, both ways (JSN-1 to JSN-3).
+
+use serde_json::{Value, json};
+
+use super::Typed;
+use super::command::Command;
+use crate::chat::{Kind, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::client::ClientEvent;
+
+/// A line of a room (JSN-2).
+pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
+    let kind = match line.kind {
+        Kind::Message => "line",
+        Kind::Joined => "member_joined",
+        Kind::Left => "member_left",
+        Kind::Removed => "member_removed",
+        Kind::Policy => "policy",
+        Kind::Other(_) => "other",
+    };
+    json!({
+        "type": kind,
+        "log": log.to_string(),
+        "room": room.as_str(),
+        "seq": line.seq,
+        "from": line.name.as_str(),
+        "account": line.account.to_string(),
+        "n": line.n,
+        "text": line.text(),
+        "typed_at_ms": line.typed_at_ms,
+        "stored_at_ms": line.stored_at_ms,
+    })
+    .to_string()
+}
+
+/// Somebody came or went (JSN-2).
+pub(super) fn notice(room: &RoomName, number: u64, event: NoticeEvent, name: &Name) -> String {
+    let event = match event {
+        NoticeEvent::Joined => "joined",
+        NoticeEvent::Left => "left",
+        NoticeEvent::TimedOut => "timed_out",
+    };
+    json!({
+        "type": "notice",
+        "room": room.as_str(),
+        "number": number,
+        "event": event,
+        "name": name.as_str(),
+    })
+    .to_string()
+}
+
+/// What else a program is told (JSN-2); `None` for what is no news to it.
+pub(super) fn event(event: &ClientEvent) -> Option<String> {
+    let object = match event {
+        ClientEvent::Online => json!({ "type": "online" }),
+        ClientEvent::Offline => json!({ "type": "offline" }),
+        ClientEvent::Joined { room } => json!({ "type": "joined", "room": room.as_str() }),
+        ClientEvent::RoomLeft { room } => json!({ "type": "left", "room": room.as_str() }),
+        ClientEvent::Fork { room } => json!({ "type": "fork", "room": room.as_str() }),
+        ClientEvent::JoinRefused { room, code, reason } => json!({
+            "type": "join_refused",
+            "room": room.as_str(),
+            "code": code.code(),
+            "reason": reason,
+        }),
+        ClientEvent::Stored { handle, room, seq } => json!({
+            "type": "stored",
+            "room": room.as_str(),
+            "handle": handle,
+            "seq": seq,
+        }),
+        ClientEvent::NotStored {
+            handle,
+            room,
+            code,
+            reason,
+        } => json!({
+            "type": "not_stored",
+            "room": room.as_str(),
+            "handle": handle,
+            "code": code.code(),
+            "reason": reason,
+        }),
+        _ => return None,
+    };
+    Some(object.to_string())
+}
+
+/// A line was taken, and will be stored: under this handle that is told (JSN-2).
+pub(super) fn waiting(room: &RoomName, handle: u64) -> String {
+    json!({ "type": "waiting", "room": room.as_str(), "handle": handle }).to_string()
+}
+
+/// What an object on stdin asks for (JSN-3).
+pub(super) fn typed(line: &[u8]) -> Typed {
+    if line.is_empty() {
+        return Typed::Nothing;
+    }
+    let mistake = |why: &str| Typed::Mistake(why.to_owned());
+    let Ok(value) = serde_json::from_slice::<Value>(line) else {
+        return mistake("not a JSON object");
+    };
+    let room = match value
+        .get("room")
+        .map(|room| room.as_str().map(RoomName::new))
+    {
+        None => None,
+        Some(Some(Ok(room))) => Some(room),
+        Some(_) => return mistake("\"room\" is no room's name"),
+    };
+    match (value.get("type").and_then(Value::as_str), room) {
+        (Some("say"), room) => match (value.get("text").and_then(Value::as_str), room) {
+            (Some(text), Some(room)) => Typed::TextIn(room, text.to_owned().into()),
+            (Some(text), None) => Typed::Text(text.to_owned().into()),
+            (None, _) => mistake("\"say\" needs a \"text\""),
+        },
+        (Some("join"), Some(room)) => Typed::Command(Command::Join(room)),
+        (Some("leave"), room) => Typed::Command(Command::Leave(room)),
+        (Some("quit"), _) => Typed::Leave,
+        _ => mistake("\"type\" is one of say, join (with a room), leave, quit"),
+    }
+}
+
+/// The line number of `{"ack":SEQ}` (JSN-4).
+pub(super) fn ack(line: &[u8]) -> Option<u64> {
+    let value: Value = serde_json::from_slice(line).ok()?;
+    value.get("ack")?.as_u64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Typed {
+        typed(text.as_bytes())
+    }
+
+    /// JSN-3.
+    #[test]
+    fn an_object_says_joins_leaves_and_quits() {
+        let den = RoomName::new("den").unwrap();
+        let said = of(r#"{"type":"say","room":"den","text":"q!\u0007"}"#);
+        assert_eq!(said, Typed::TextIn(den.clone(), "q!\u{7}".into()));
+        assert_eq!(
+            of(r#"{"type":"say","text":"/who"}"#),
+            Typed::Text("/who".into())
+        );
+        let join = Typed::Command(Command::Join(den));
+        assert_eq!(of(r#"{"type":"join","room":"den","more":1}"#), join);
+        assert_eq!(
+            of(r#"{"type":"leave"}"#),
+            Typed::Command(Command::Leave(None))
+        );
+        assert_eq!(of(r#"{"type":"quit"}"#), Typed::Leave);
+        assert_eq!(of(""), Typed::Nothing);
+        for wrong in [
+            "hello",
+            "[]",
+            "{}",
+            r#"{"type":"say"}"#,
+            r#"{"type":"say","text":7}"#,
+            r#"{"type":"join"}"#,
+            r#"{"type":"say","room":"a:b","text":"x"}"#,
+            r#"{"type":"say","room":7,"text":"x"}"#,
+            r#"{"type":"shout","text":"x"}"#,
+        ] {
+            assert!(matches!(of(wrong), Typed::Mistake(_)), "{wrong}");
+        }
+    }
+
+    /// JSN-2, JSN-4: the text is exactly the line's, whatever is in it.
+    #[test]
+    fn a_line_keeps_its_text_exactly() {
+        let object = waiting(&RoomName::default(), 7);
+        assert_eq!(object, r#"{"handle":7,"room":"lobby","type":"waiting"}"#);
+        let notice = notice(
+            &RoomName::default(),
+            9,
+            NoticeEvent::TimedOut,
+            &Name::new("ada").unwrap(),
+        );
+        assert!(notice.contains(r#""event":"timed_out""#), "{notice}");
+        assert_eq!(ack(br#"{"ack":12}"#), Some(12));
+        assert_eq!(ack(br#"{"ack":"12"}"#), None);
+        assert_eq!(ack(b"12"), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! What a node says and asks about a room's lines besides sending them: how far it has come, how
+//! far its own lines have come, and what was said earlier (SPEC.md sections 9.5 and 9.6).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::room::Room;
+use crate::chat::{PastLine, RoomFromNode};
+use crate::link::Link;
+use crate::time::Timestamp;
+
+/// The least time between two reports of a room (STA-2).
+pub const CURSOR_INTERVAL: Duration = Duration::from_secs(1);
+/// The most of a room's lines that are watched (LIM-11).
+const WATCHES_MAX: usize = crate::broker::WATCHES_MAX;
+/// The most pages that are asked for at a time (HST-2).
+const PAGES_WAITING_MAX: usize = crate::broker::PAGES_WAITING_MAX;
+
+/// Reporting what is journaled (STA-1, STA-2).
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Everything up to this line is journaled.
+    journaled: u64,
+    /// What was reported on this link.
+    reported: u64,
+    not_before: Timestamp,
+}
+
+impl From<u64> for Reports {
+    /// Everything up to line `seq` is journaled, from before.
+    fn from(seq: u64) -> Self {
+        Self {
+            journaled: seq,
+            ..Self::default()
+        }
+    }
+}
+
+impl Reports {
+    /// Everything up to line `seq` is journaled.
+    pub(super) fn on_journaled(&mut self, seq: u64) {
+        self.journaled = self.journaled.max(seq);
+    }
+
+    /// The link is gone, and maybe a report with it.
+    pub(super) const fn on_link_lost(&mut self) {
+        self.reported = 0;
+    }
+
+    /// The link did not take the report: it is made again in its time.
+    pub(super) const fn put_off(&mut self) {
+        self.reported = 0;
+    }
+
+    /// When something is to be reported.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        (self.journaled > self.reported).then_some(self.not_before)
+    }
+
+    /// The report that is due now.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<RoomFromNode> {
+        self.due().filter(|at| *at <= now)?;
+        self.reported = self.journaled;
+        self.not_before = now + CURSOR_INTERVAL;
+        let seq = self.journaled;
+        Some(RoomFromNode::Cursor { seq })
+    }
+}
+
+/// One's own lines that are watched (STA-3).
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// Publications to be watched once they are stored.
+    wanted: BTreeSet<u64>,
+    /// By line: the publication, and whether the broker was asked on this link.
+    lines: BTreeMap<u64, (u64, bool)>,
+}
+
+impl Watches {
+    pub(super) fn want(&mut self, handle: u64) {
+        self.wanted.insert(handle);
+        while self.wanted.len() > WATCHES_MAX {
+            self.wanted.pop_first();
+        }
+    }
+
+    /// The publication has its outcome: it is this line, or none.
+    pub(super) fn on_settled(&mut self, handle: u64, seq: Option<u64>) {
+        if self.wanted.remove(&handle)
+            && let Some(seq) = seq
+        {
+            self.lines.insert(seq, (handle, false));
+            while self.lines.len() > WATCHES_MAX {
+                self.lines.pop_first();
+            }
+        }
+    }
+
+    /// The link is gone: what was asked on it is to be asked again.
+    pub(super) fn on_link_lost(&mut self) {
+        for (_, asked) in self.lines.values_mut() {
+            *asked = false;
+        }
+    }
+
+    pub(super) fn next_to_ask(&self) -> Option<RoomFromNode> {
+        let mut lines = self.lines.iter();
+        let seq = lines.find_map(|(seq, (_, asked))| (!asked).then_some(*seq))?;
+        Some(RoomFromNode::Watch { seq })
+    }
+
+    pub(super) fn note_asked(&mut self, seq: u64) {
+        if let Some((_, asked)) = self.lines.get_mut(&seq) {
+            *asked = true;
+        }
+    }
+
+    /// The broker has told of line `seq`; `all` have it. Returns which publication it is.
+    pub(super) fn on_delivered(&mut self, seq: u64, all: bool) -> Option<u64> {
+        let (handle, _) = self.lines.get(&seq).copied()?;
+        if all {
+            self.lines.remove(&seq);
+        }
+        Some(handle)
+    }
+}
+
+/// The pages of earlier lines that were asked for (HST-2).
+#[derive(Debug, Default)]
+pub(super) struct Pages(VecDeque<Page>);
+
+#[derive(Debug)]
+struct Page {
+    before: u64,
+    count: u64,
+    asked: bool,
+    /// The last line that was handed over.
+    last: u64,
+    told: u64,
+    /// The last line that came on this link.
+    came: u64,
+}
+
+impl Pages {
+    /// Asks for `count` lines before line `before`. Returns `false` if too much is asked already.
+    pub(super) fn ask(&mut self, before: u64, count: u64) -> bool {
+        let has_space = self.0.len() < PAGES_WAITING_MAX;
+        if has_space {
+            self.0.push_back(Page {
+                before,
+                count,
+                asked: false,
+                last: 0,
+                told: 0,
+                came: 0,
+            });
+        }
+        has_space
+    }
+
+    /// The link is gone: what was not told to its end is asked again (HST-3).
+    pub(super) fn on_link_lost(&mut self) {
+        for page in &mut self.0 {
+            page.asked = false;
+            page.came = 0;
+        }
+    }
+
+    pub(super) fn next_to_ask(&mut self) -> Option<RoomFromNode> {
+        let page = self.0.iter().find(|page| !page.asked)?;
+        let (before, count) = (page.before, page.count);
+        Some(RoomFromNode::History { before, count })
+    }
+
+    pub(super) fn note_asked(&mut self) {
+        if let Some(page) = self.0.iter_mut().find(|page| !page.asked) {
+            page.asked = true;
+        }
+    }
+
+    /// Takes a line: whether it is news (HST-1).
+    pub(super) fn on_past(&mut self, line: &PastLine) -> Result<bool, &'static str> {
+        let page = self.0.front_mut().filter(|page| page.asked);
+        let page = page.ok_or("an earlier line that was not asked for")?;
+        let follows = page.came == 0 || line.seq == page.came + 1;
+        if !follows || line.seq >= page.before || line.seq == 0 {
+            return Err("an earlier line out of turn");
+        }
+        page.came = line.seq;
+        let is_news = line.seq > page.last;
+        if is_news {
+            page.last = line.seq;
+            page.told += 1;
+        }
+        Ok(is_news)
+    }
+
+    /// The page is told to its end: how many lines it had.
+    pub(super) fn on_end(&mut self) -> Result<u64, &'static str> {
+        let asked = self.0.front().is_some_and(|page| page.asked);
+        let page = asked.then(|| self.0.pop_front()).flatten();
+        let page = page.ok_or("the end of a page that was not asked for")?;
+        Ok(page.told)
+    }
+
+    /// Gives up what was asked. Returns how many lines each page had so far.
+    pub(super) fn clear(&mut self) -> Vec<u64> {
+        let pages = core::mem::take(&mut self.0);
+        pages.into_iter().map(|page| page.told).collect()
+    }
+}
+
+/// Reports what is journaled, and asks what is to be asked (STA-2, STA-3, HST-2).
+pub(super) fn say_the_rest(link: &mut Link, room: &mut Room, now: Timestamp) {
+    let Some(channel) = room.channel() else {
+        return;
+    };
+    // What does not fit now is said after the next input.
+    let mut say = |message: &RoomFromNode| {
+        let message = message.encode();
+        link.can_send(channel, message.len()) && link.send(channel, message, now).is_ok()
+    };
+    while let Some(message @ RoomFromNode::Watch { seq }) = room.watches.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.watches.note_asked(seq);
+    }
+    while let Some(message) = room.pages.next_to_ask() {
+        if !say(&message) {
+            return;
+        }
+        room.pages.note_asked();
+    }
+    if let Some(message) = room.reports.take_due(now)
+        && !say(&message)
+    {
+        room.reports.put_off();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::chat::Kind;
+
+    fn past(seq: u64) -> PastLine {
+        PastLine {
+            seq,
+            author: 1,
+            n: 1,
+            kind: Kind::Message,
+            stored_at_ms: 0,
+            typed_at_ms: 0,
+            body: Bytes::new(),
+        }
+    }
+
+    /// STA-2.
+    #[test]
+    fn a_report_is_made_at_once_and_then_once_a_second() {
+        let mut reports = Reports::default();
+        let at = Timestamp::from_millis;
+        assert_eq!((reports.due(), reports.take_due(at(5_000))), (None, None));
+        reports.on_journaled(3);
+        let report = |seq| Some(RoomFromNode::Cursor { seq });
+        assert_eq!(reports.take_due(at(5_000)), report(3));
+        reports.on_journaled(4);
+        reports.on_journaled(9);
+        assert_eq!(reports.take_due(at(5_999)), None);
+        assert_eq!(reports.due(), Some(at(6_000)));
+        assert_eq!(reports.take_due(at(6_000)), report(9));
+        assert_eq!(reports.due(), None);
+        reports.on_link_lost();
+        assert_eq!(reports.take_due(at(7_000)), report(9));
+    }
+
+    /// HST-1: a page that has a hole, or goes too far, is none.
+    #[test]
+    fn a_page_with_a_hole_is_not_taken() {
+        let mut pages = Pages::default();
+        assert!(pages.on_past(&past(3)).is_err(), "nobody asked");
+        pages.ask(9, 5);
+        pages.note_asked();
+        assert_eq!(pages.on_past(&past(4)), Ok(true));
+        assert_eq!(pages.on_past(&past(5)), Ok(true));
+        for wrong in [0, 4, 5, 7, 9] {
+            assert!(pages.on_past(&past(wrong)).is_err(), "{wrong}");
+        }
+        assert_eq!(pages.on_end(), Ok(2));
+        assert!(pages.on_end().is_err());
+    }
+
+    /// HST-3: after an outage a page goes on where it was.
+    #[test]
+    fn a_page_that_was_cut_off_is_asked_again_and_repeats_nothing() {
+        let mut pages = Pages::default();
+        pages.ask(9, 5);
+        pages.note_asked();
+        assert_eq!(pages.on_past(&past(4)), Ok(true));
+        pages.on_link_lost();
+        assert!(pages.next_to_ask().is_some());
+        pages.note_asked();
+        assert_eq!(pages.on_past(&past(4)), Ok(false));
+        assert_eq!(pages.on_past(&past(5)), Ok(true));
+        assert_eq!(pages.on_end(), Ok(2));
+    }
+}
