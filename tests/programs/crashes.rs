@@ -74,7 +74,7 @@ fn log(scene: &Scene) -> Vec<String> {
     let objects = exported.stdout.lines().map(|line| {
         serde_json::from_str::<serde_json::Value>(line).expect("a JSON object on each line")
     });
-    let messages = objects.filter(|object| object["kind"] == "message");
+    let messages = objects.filter(|object| object["type"] == "message");
     messages
         .map(|object| {
             let field = |name: &str| object[name].as_str().expect("a text").to_owned();
@@ -219,7 +219,8 @@ fn crash_again_and_again(scene: &Scene, mut crash: Crash) {
         );
         times.push(started.elapsed());
     }
-    let typed = typist.stop().len();
+    let rounds = typist.stop();
+    let typed = rounds.times.len();
     let traveller = scene.join(address, TRAVELLER);
 
     let total = TALKERS.len() * typed;

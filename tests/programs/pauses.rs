@@ -97,7 +97,7 @@ fn sleep_in_a_busy_room(grace: Duration) -> Vec<String> {
     dan.signal(Signal::CONT);
 
     let typed = typist.stop();
-    let total = TALKERS.len() * typed.len();
+    let total = TALKERS.len() * typed.times.len();
     for node in talkers.iter().chain([&dan]) {
         node.shows_until(patience, |text| {
             finished_lines(text)
@@ -112,8 +112,8 @@ fn sleep_in_a_busy_room(grace: Duration) -> Vec<String> {
     for node in talkers.iter().chain([&dan]) {
         assert!(said(node) == expected, "two nodes differ");
     }
-    let quiet = p99(&talkers[1], &typed, started, stopped);
-    let paused = p99(&talkers[1], &typed, stopped, continued);
+    let quiet = p99(&talkers[1], &typed.times, started, stopped);
+    let paused = p99(&talkers[1], &typed.times, stopped, continued);
     println!(
         "stopped for {:?} of {total} lines, grace {grace}: complete {:?} after it went on; p99 of \
          the others {quiet:?} before, {paused:?} meanwhile; the broker grew by {growth} KiB",

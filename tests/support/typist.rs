@@ -10,7 +10,15 @@ use std::time::{Duration, Instant};
 /// Types into several nodes in turn, until told to stop: `line 1` into each, then `line 2`.
 pub(crate) struct Typist {
     is_done: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<Instant>>,
+    thread: JoinHandle<Typed>,
+}
+
+/// What was typed.
+pub(crate) struct Typed {
+    /// When the first node was given each line.
+    pub(crate) times: Vec<Instant>,
+    /// The nodes leave when these are dropped.
+    pub(crate) _inputs: Vec<ChildStdin>,
 }
 
 impl Typist {
@@ -28,13 +36,16 @@ impl Typist {
                     thread::sleep(pace);
                 }
             }
-            rounds
+            Typed {
+                times: rounds,
+                _inputs: inputs,
+            }
         });
         Self { is_done, thread }
     }
 
-    /// When the first node was given each line.
-    pub(crate) fn stop(self) -> Vec<Instant> {
+    /// Types no more.
+    pub(crate) fn stop(self) -> Typed {
         self.is_done.store(true, Ordering::Relaxed);
         self.thread.join().expect("the typist types")
     }
