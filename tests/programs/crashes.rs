@@ -23,12 +23,12 @@ const TALKERS: [&str; 3] = ["ada", "bob", "cleo"];
 /// Who is away most of the time.
 const TRAVELLER: &str = "dan";
 /// Between two lines, whoever types them: 200 lines a second.
-const PACE: Duration = Duration::from_millis(5);
+pub(super) const PACE: Duration = Duration::from_millis(5);
 /// How many crashes there are if nobody asks for more.
 const CRASHES: usize = 3;
 
 /// How many crashes are asked for.
-fn crashes() -> usize {
+pub(super) fn crashes() -> usize {
     let asked = std::env::var("CHAT_CRASHES").ok();
     asked.map_or(CRASHES, |asked| {
         asked.parse().expect("CHAT_CRASHES is a number")

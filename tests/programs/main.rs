@@ -9,6 +9,7 @@ mod arguments;
 mod bad_network;
 mod conversation;
 mod crashes;
+mod deaths;
 mod demonstration;
 mod durability;
 mod flood;

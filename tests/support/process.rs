@@ -234,6 +234,15 @@ impl Process {
         self.kill_and_reap();
     }
 
+    /// The same, and what it has written can still be read.
+    pub(crate) fn kill_now(&mut self) {
+        self.kill_and_reap();
+        assert!(
+            self.stdout.wait_for_end(PATIENCE),
+            "a pipe outlives its writer"
+        );
+    }
+
     /// Whether it ends within `patience`.
     pub(crate) fn has_ended_within(&self, patience: Duration) -> bool {
         self.stdout.wait_for_end(patience)
