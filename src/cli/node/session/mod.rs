@@ -428,8 +428,10 @@ impl<'a> Session<'a> {
                 self.note(format!("-- the broker refused a line: {reason} --"))
                     .await;
             }
+            // Said in objects only.
+            ClientEvent::Waiting { .. }
             // Taken by the caller.
-            ClientEvent::Ended(_) => {}
+            | ClientEvent::Ended(_) => {}
         }
         Ok(())
     }

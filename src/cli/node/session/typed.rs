@@ -124,21 +124,13 @@ impl Session<'_> {
         }
         let (reply, answer) = oneshot::channel();
         let command = NodeCommand::Publish {
-            room: room.clone(),
+            room,
             text: text.clone(),
             reply,
         };
         self.command(command).await;
         match answer.await {
-            Ok(Ok(handle)) => {
-                self.waiting += 1;
-                if self.args.json {
-                    self.terminal
-                        .screen
-                        .line(json::waiting(&room, handle))
-                        .await;
-                }
-            }
+            Ok(Ok(_)) => self.waiting += 1,
             Ok(Err(PublishError::OutboxFull)) => {
                 self.held = Some(text);
                 return;
