@@ -287,10 +287,15 @@ impl Client {
         self.journaled = self.journaled.max(Some(id));
         let still = self.journaling.split_off(&(id + 1));
         for (room, gate) in core::mem::replace(&mut self.journaling, still).into_values() {
-            match (self.rooms.get_mut(&room), gate) {
-                (Some(room), Gate::Publication(handle)) => room.on_journaled(handle),
-                (Some(room), Gate::Numbers) => room.on_numbers_journaled(),
-                (None, _) => {}
+            let Some(waits) = self.rooms.get_mut(&room) else {
+                continue;
+            };
+            match gate {
+                Gate::Publication(handle) => {
+                    waits.on_journaled(handle);
+                    self.events.push_back(ClientEvent::Waiting { handle, room });
+                }
+                Gate::Numbers => waits.on_numbers_journaled(),
             }
         }
         self.deliver();

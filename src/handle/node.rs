@@ -523,6 +523,7 @@ impl Desk {
                 }
             }
             ClientEvent::Offline
+            | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             // Nobody asks for these through a handle.

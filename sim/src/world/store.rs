@@ -123,10 +123,12 @@ impl SimStore {
         }
     }
 
-    /// How many requests are under way.
+    /// How many publications are under way.
     #[must_use]
-    pub fn pending(&self) -> usize {
-        self.queue.len()
+    pub fn publications(&self) -> usize {
+        let ops = self.queue.iter().map(|request| &request.op);
+        ops.filter(|op| matches!(op, StorageOp::Append { .. }))
+            .count()
     }
 
     /// Does the oldest request. What it made durable is told, before the broker can know.

@@ -71,6 +71,9 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "code": code.code(),
             "reason": reason,
         }),
+        ClientEvent::Waiting { handle, room } => json!({
+            "type": "waiting", "room": room.as_str(), "handle": handle,
+        }),
         ClientEvent::Stored { handle, room, seq } => json!({
             "type": "stored",
             "room": room.as_str(),
@@ -122,11 +125,6 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
         _ => return None,
     };
     Some(object.to_string())
-}
-
-/// A line was taken, and will be stored: under this handle that is told (JSN-2).
-pub(super) fn waiting(room: &RoomName, handle: u64) -> String {
-    json!({ "type": "waiting", "room": room.as_str(), "handle": handle }).to_string()
 }
 
 /// What an object on stdin asks for (JSN-3).
@@ -253,8 +251,10 @@ mod tests {
     /// JSN-2, JSN-4: the text is exactly the line's, whatever is in it.
     #[test]
     fn a_line_keeps_its_text_exactly() {
-        let object = waiting(&RoomName::default(), 7);
-        assert_eq!(object, r#"{"handle":7,"room":"lobby","type":"waiting"}"#);
+        let room = RoomName::default();
+        let object = event(&ClientEvent::Waiting { handle: 7, room });
+        let expected = r#"{"handle":7,"room":"lobby","type":"waiting"}"#;
+        assert_eq!(object.as_deref(), Some(expected));
         let notice = notice(
             &RoomName::default(),
             9,

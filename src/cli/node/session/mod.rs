@@ -447,8 +447,10 @@ impl<'a> Session<'a> {
                 self.note(format!("-- the broker {what}: {reason} --"))
                     .await;
             }
+            // Said in objects only.
+            ClientEvent::Waiting { .. }
             // Taken by the caller.
-            ClientEvent::Ended(_) => {}
+            | ClientEvent::Ended(_) => {}
         }
         Ok(())
     }

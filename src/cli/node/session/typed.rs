@@ -114,7 +114,7 @@ impl Session<'_> {
     async fn set_policy(&mut self, room: RoomName, policy: HistoryPolicy) {
         let (reply, answer) = oneshot::channel();
         let command = NodeCommand::SetPolicy {
-            room: room.clone(),
+            room,
             policy,
             reply,
         };
@@ -127,19 +127,10 @@ impl Session<'_> {
             Ok(Ok(handle)) => {
                 self.waiting += 1;
                 self.policies.insert(handle);
-                self.tell_waiting(&room, handle).await;
             }
             Ok(Err(error)) => self.refuse(&error.to_string()).await,
             // The driver has ended, and its last event says why.
             Err(_) => {}
-        }
-    }
-
-    /// JSN-2.
-    async fn tell_waiting(&self, room: &RoomName, handle: u64) {
-        if self.args.json {
-            let object = json::waiting(room, handle);
-            self.terminal.screen.line(object).await;
         }
     }
 
@@ -168,28 +159,17 @@ impl Session<'_> {
             return;
         }
         let (reply, answer) = oneshot::channel();
-        let (of, line) = (room.clone(), text.clone());
+        let kept = text.clone();
         let command = if self.args.states {
-            NodeCommand::PublishWatched {
-                room: of,
-                text: line,
-                reply,
-            }
+            NodeCommand::PublishWatched { room, text, reply }
         } else {
-            NodeCommand::Publish {
-                room: of,
-                text: line,
-                reply,
-            }
+            NodeCommand::Publish { room, text, reply }
         };
         self.command(command).await;
         match answer.await {
-            Ok(Ok(handle)) => {
-                self.waiting += 1;
-                self.tell_waiting(&room, handle).await;
-            }
+            Ok(Ok(_)) => self.waiting += 1,
             Ok(Err(PublishError::OutboxFull)) => {
-                self.held = Some(text);
+                self.held = Some(kept);
                 return;
             }
             Ok(Err(error)) => return self.refuse(&error.to_string()).await,
