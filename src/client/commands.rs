@@ -40,7 +40,8 @@ impl Client {
     }
 
     /// Leaves `room` for good, as soon as what waits there is settled:
-    /// [`ClientEvent::RoomLeft`] tells. Returns `false` if the client is not in it.
+    /// [`ClientEvent::RoomLeft`](super::ClientEvent::RoomLeft) tells. Returns `false` if the client
+    /// is not in it.
     pub fn leave_room(&mut self, room: &RoomName, now: Timestamp) -> bool {
         let Some(leaving) = self.rooms.get_mut(room) else {
             return false;
@@ -50,16 +51,16 @@ impl Client {
         true
     }
 
-    /// Asks who is present in `room`: [`ClientEvent::Roster`] tells. Returns `false`, having asked
-    /// nobody, if the client is not in it now.
+    /// Asks who is present in `room`: [`ClientEvent::Roster`](super::ClientEvent::Roster) tells.
+    /// Returns `false`, having asked nobody, if the client is not in it now.
     pub fn ask_who(&mut self, room: &RoomName, now: Timestamp) -> bool {
         let asked = self.send_question(room, now);
         self.go_on(now);
         asked
     }
 
-    /// Asks which rooms are in use: [`ClientEvent::Rooms`] tells. Returns `false`, having asked
-    /// nobody, if the client is out of contact.
+    /// Asks which rooms are in use: [`ClientEvent::Rooms`](super::ClientEvent::Rooms) tells.
+    /// Returns `false`, having asked nobody, if the client is out of contact.
     pub fn ask_rooms(&mut self, now: Timestamp) -> bool {
         if self.online {
             self.send_control(&ControlFromNode::ListRooms, now);
@@ -69,7 +70,8 @@ impl Client {
 
     /// Puts `text` into the outbox of `room`. It is sent as soon as it is journaled and the broker
     /// is in reach, and as often as it takes. Returns the handle under which
-    /// [`ClientEvent::Stored`] or [`ClientEvent::NotStored`] will tell its outcome.
+    /// [`ClientEvent::Stored`](super::ClientEvent::Stored) or
+    /// [`ClientEvent::NotStored`](super::ClientEvent::NotStored) will tell its outcome.
     ///
     /// # Errors
     ///
@@ -104,8 +106,8 @@ impl Client {
     }
 
     /// Decides who may read what was said in `room` before they came. Only whoever made the room
-    /// may: others are told [`ClientEvent::NotStored`] (RUM-16). Otherwise like
-    /// [`publish`](Self::publish).
+    /// may: others are told [`ClientEvent::NotStored`](super::ClientEvent::NotStored) (RUM-16).
+    /// Otherwise like [`publish`](Self::publish).
     ///
     /// # Errors
     ///
@@ -121,18 +123,19 @@ impl Client {
         self.put_out(room, (Kind::Policy, body), typed_at_ms, None, now)
     }
 
-    /// Has a publication that waits watched once it is stored: [`ClientEvent::Delivered`] tells
-    /// who has it, at once and at every change, until all have it (STA-3). Returns `false` if none
-    /// waits under this handle.
+    /// Has a publication that waits watched once it is stored:
+    /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells who has it, at once and at
+    /// every change, until all have it (STA-3). Returns `false` if none waits under this handle.
     pub fn watch(&mut self, handle: u64) -> bool {
         let room = self.rooms.values_mut().find(|room| room.outbox.has(handle));
         room.map(|room| room.watches.want(handle)).is_some()
     }
 
     /// Asks for `count` earlier lines of `room`, before line `before`, or before those that the
-    /// client was sent if that is 0. [`ClientEvent::Past`] tells them, oldest first, and
-    /// [`ClientEvent::HistoryEnd`] their end, also over an outage. Returns `false`, having asked
-    /// nothing, if the client has not been in the room yet, or has asked too much already.
+    /// client was sent if that is 0. [`ClientEvent::Past`](super::ClientEvent::Past) tells them,
+    /// oldest first, and [`ClientEvent::HistoryEnd`](super::ClientEvent::HistoryEnd) their end,
+    /// also over an outage. Returns `false`, having asked nothing, if the client has not been in
+    /// the room yet, or has asked too much already.
     pub fn ask_history(
         &mut self,
         room: &RoomName,
@@ -180,9 +183,10 @@ impl Client {
         Ok(handle)
     }
 
-    /// Starts from what the journal holds, as [`ClientConfig::restored`] would have: for a journal
-    /// that is found only when the broker has shown its key. Returns `false`, having done nothing,
-    /// if something was published already.
+    /// Starts from what the journal holds, as
+    /// [`ClientConfig::restored`](super::ClientConfig::restored) would have: for a journal that is
+    /// found only when the broker has shown its key. Returns `false`, having done nothing, if
+    /// something was published already.
     pub fn restore(&mut self, journal: JournalState, now: Timestamp) -> bool {
         if self.next_handle > 0 || self.online {
             return false;
@@ -199,7 +203,8 @@ impl Client {
         true
     }
 
-    /// Answers [`ClientEvent::FirstContact`]: who one is for that broker.
+    /// Answers [`ClientEvent::FirstContact`](super::ClientEvent::FirstContact): who one is for that
+    /// broker.
     pub fn set_identity(&mut self, identity: NodeIdentity, now: Timestamp) {
         if !matches!(self.state, State::Choosing(_)) {
             return;
@@ -211,7 +216,7 @@ impl Client {
     }
 
     /// Leaves as soon as everything is settled: nothing waits, and every own line has been
-    /// received (NOD-4). [`ClientEvent::Ended`] tells.
+    /// received (NOD-4). [`ClientEvent::Ended`](super::ClientEvent::Ended) tells.
     pub fn leave(&mut self, now: Timestamp) {
         self.leaving = true;
         self.go_on(now);
