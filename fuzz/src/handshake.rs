@@ -7,12 +7,14 @@
 //! - Half-open handshakes are bounded (SEC-6).
 //! - What is refused is counted, once, and changes nothing that can be seen from outside (BRK-4,
 //!   SEC-11, KEY-3). What must be refused is: a wrong CRC for that reason (HSD-1), and every sealed
-//!   packet but those that the peer sent, the second time those too (KEY-2, KEY-4).
+//!   packet but those that the peer sent, the second time those too (KEY-2, KEY-4), and at the node
+//!   what ends in a token that the broker's resets have shown (RST-4).
 //! - Once the network has healed the client gets a line stored, whatever happened before (DLV-8).
 //!   Only one thing excuses it: it was told that the broker speaks other versions, which nobody
 //!   can authenticate (HSD-7).
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
@@ -207,6 +209,8 @@ struct View {
 struct World {
     now: Timestamp,
     waited: Duration,
+    /// The reset tokens that the broker has sent (RST-2).
+    tokens: BTreeSet<[u8; 16]>,
     client: Client,
     broker: Broker,
     store: MemoryStore,
@@ -239,6 +243,7 @@ impl World {
         let mut world = Self {
             now,
             waited: Duration::ZERO,
+            tokens: BTreeSet::new(),
             client: Client::new(config, [plan.seed; 32], now),
             broker: Broker::new(BrokerConfig::default(), broker, log, [!plan.seed; 32]),
             store: MemoryStore::new(log),
@@ -382,12 +387,17 @@ impl World {
             match &self.sent[..] {
                 [] => {}
                 // RST-2: nothing is kept of what is answered with a reset.
-                [reset] if may_reset => assert!(is_sealed(reset) && reset.len() < bytes.len()),
+                [reset] if may_reset => {
+                    assert!(is_sealed(reset) && reset.len() < bytes.len());
+                    self.tokens.insert(token_of(reset));
+                }
                 sent => panic!("a refused datagram was answered: {sent:?}"),
             }
         }
         if is_sealed(bytes) {
-            if refused == 0 {
+            // RST-4: all of a reset that counts is its token; whoever knows it can reset.
+            let is_reset = to == End::Node && self.tokens.contains(&token_of(bytes));
+            if refused == 0 && !is_reset {
                 assert!(self.network.is_fresh(to, bytes), "taken by {to:?}");
                 self.network.on_accepted(to, bytes);
             }
@@ -496,4 +506,9 @@ impl World {
 
 fn total(drops: &Drops) -> u64 {
     drops.iter().map(|(_, count)| count).sum()
+}
+
+/// What a reset ends in; zeros of what is too short for one.
+fn token_of(bytes: &[u8]) -> [u8; 16] {
+    bytes.last_chunk().copied().unwrap_or_default()
 }

@@ -221,6 +221,8 @@ pub(super) struct SendArgs {
 pub(super) enum Wait {
     /// Until the broker has stored it.
     Stored,
+    /// Until all members who were present when it was stored have it, the author excepted.
+    Delivered,
 }
 
 /// Write out the lines of a room, and follow it.

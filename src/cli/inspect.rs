@@ -4,13 +4,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::json;
-
 use super::args::BrokerTask;
 use super::broker::log_path;
 use super::exit::{Code, Failure};
-use crate::broker::StoredLine;
-use crate::chat::{Kind, LogId, RoomName, visible};
+use super::lines;
+use crate::chat::{RoomName, visible};
 use crate::store::log::{self, LogView};
 use crate::store::sqlite::StoreError;
 
@@ -79,42 +77,13 @@ fn export(path: &Path, only: Option<&RoomName>, out: &mut impl Write) -> Result<
     let log = LogView::open(path)?;
     for room in log.rooms()? {
         if only.is_none_or(|only| room.name == *only) {
-            let line = |stored| write_line(log.log_id(), &room.name, stored, out);
-            log.each_line(&room.name, line)?;
+            log.each_line(&room.name, |stored| {
+                let object = lines::object(&room.name, log.log_id(), &stored.line);
+                Ok::<_, Stop>(writeln!(out, "{object}")?)
+            })?;
         }
     }
     Ok(Code::Done)
-}
-
-fn write_line(
-    log: LogId,
-    room: &RoomName,
-    stored: StoredLine,
-    out: &mut impl Write,
-) -> Result<(), Stop> {
-    let line = stored.line;
-    let kind = match line.kind {
-        Kind::Message => "message".into(),
-        Kind::Joined => "joined".into(),
-        Kind::Left => "left".into(),
-        Kind::Removed => "removed".into(),
-        Kind::Policy => "policy".into(),
-        Kind::Other(code) => format!("kind-{code}"),
-    };
-    let object = json!({
-        "type": kind,
-        "log": log.to_string(),
-        "room": room.as_str(),
-        "seq": line.seq,
-        "from": line.name.as_str(),
-        "text": line.text(),
-        "stored_at_ms": line.stored_at_ms,
-        "typed_at_ms": line.typed_at_ms,
-        "n": line.n,
-        "account": line.account.to_string(),
-        "device": line.device.to_string(),
-    });
-    Ok(writeln!(out, "{object}")?)
 }
 
 fn status(path: &Path, out: &mut impl Write) -> Result<Code, Stop> {

@@ -2,7 +2,7 @@
 //!
 //! Everything that a person or a script meets is here: arguments and exit codes (`args`,
 //! `exit`), what is kept in files (`files`, `keyfile`, `known_hosts`, `profile`), what is
-//! read and shown (`input`, `screen`, `status`, `logging`), and the two programs that put it
+//! read and shown (`input`, `screen`, `status`, `logging`, `lines`), and the two programs that put it
 //! together around a [driver](crate::driver) (`broker`, `node`).
 //!
 //! This module is no interface for others: it is a part of the library only so that the two
@@ -18,6 +18,7 @@ mod input;
 mod inspect;
 mod keyfile;
 mod known_hosts;
+mod lines;
 mod logging;
 mod node;
 mod profile;

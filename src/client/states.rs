@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::Client;
 use super::room::Room;
-use crate::chat::{PastLine, RoomFromNode};
+use crate::chat::{PastLine, RoomFromNode, RoomName};
 use crate::link::Link;
 use crate::time::Timestamp;
 
@@ -89,10 +90,14 @@ impl Watches {
         if self.wanted.remove(&handle)
             && let Some(seq) = seq
         {
-            self.lines.insert(seq, (handle, false));
-            while self.lines.len() > WATCHES_MAX {
-                self.lines.pop_first();
-            }
+            self.watch(seq, handle);
+        }
+    }
+
+    fn watch(&mut self, seq: u64, handle: u64) {
+        self.lines.insert(seq, (handle, false));
+        while self.lines.len() > WATCHES_MAX {
+            self.lines.pop_first();
         }
     }
 
@@ -207,6 +212,21 @@ impl Pages {
     pub(super) fn clear(&mut self) -> Vec<u64> {
         let pages = core::mem::take(&mut self.0);
         pages.into_iter().map(|page| page.told).collect()
+    }
+}
+
+impl Client {
+    /// Has line `seq` of `room` watched, which is one's own and was stored before: as
+    /// [`watch`](Self::watch) has a publication that waits. Returns the handle under which
+    /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells; `None`, having done
+    /// nothing, if the client is not in the room.
+    pub fn watch_line(&mut self, room: &RoomName, seq: u64, now: Timestamp) -> Option<u64> {
+        let room = self.rooms.get_mut(room)?;
+        let handle = self.next_handle;
+        self.next_handle += 1;
+        room.watches.watch(seq, handle);
+        self.go_on(now);
+        Some(handle)
     }
 }
 

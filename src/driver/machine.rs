@@ -163,6 +163,13 @@ pub enum NodeCommand {
         /// What the publication is called.
         handle: u64,
     },
+    /// [`Client::watch_line`].
+    WatchLine {
+        /// In which room.
+        room: RoomName,
+        /// Which line.
+        seq: u64,
+    },
     /// [`Client::set_policy`], decided now.
     SetPolicy {
         /// Of which room.
@@ -276,6 +283,9 @@ impl Machine for Client {
             }
             NodeCommand::Watch { handle } => {
                 self.watch(handle);
+            }
+            NodeCommand::WatchLine { room, seq } => {
+                self.watch_line(&room, seq, now);
             }
             NodeCommand::SetPolicy {
                 room,

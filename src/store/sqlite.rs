@@ -4,9 +4,9 @@
 //! a commit has returned only when the system says that it is on the disk (STO-1); with a mark that
 //! says which kind of file it is, and the version of its schema (STO-2).
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -14,6 +14,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 /// How long a statement waits for another process that holds the file's lock: one that looks at it,
 /// as no other writes.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much is written to find out whether that meets a limit: more than a page of SQLite's.
+const PROBE_LENGTH: usize = 8_192;
 /// How many prepared statements a connection keeps.
 const STATEMENTS_CACHED: usize = 64;
 
@@ -32,7 +34,8 @@ pub struct Schema {
 /// Who or what has to change before a store works again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The disk is full: nothing was changed, and it works again when there is room.
+    /// The disk is full, or a limit is reached (of a file's length, or of what a user may store):
+    /// nothing was changed, and it works again when there is room.
     Full,
     /// The file or its directory cannot be written to.
     ReadOnly,
@@ -98,7 +101,9 @@ impl From<rusqlite::Error> for StoreError {
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         let blame = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Blame::Full,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Blame::Full,
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotFound
@@ -112,6 +117,42 @@ impl From<io::Error> for StoreError {
 
 /// What stores return.
 pub type Result<T> = core::result::Result<T, StoreError>;
+
+/// The same error, or that it is a limit which `connection` has met (STO-3).
+///
+/// SQLite keeps to itself why the system did not write: it says the same of a limit, which may be
+/// raised, and of a disk that fails. A write to another file, beyond where the longest of
+/// SQLite's ends, meets the same limit, and is told.
+#[must_use]
+pub fn or_limit(error: StoreError, connection: &Connection) -> StoreError {
+    let path = connection.path().filter(|_| error.blame == Blame::Io);
+    match path.map(|path| try_writing_beside(Path::new(path))) {
+        Some(Err(limit)) if limit.blame == Blame::Full => StoreError::new(
+            Blame::Full,
+            format!("a limit is reached ({limit}; {error})"),
+        ),
+        _ => error,
+    }
+}
+
+fn try_writing_beside(path: &Path) -> Result<()> {
+    let beside = |suffix: &str| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    let length = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let end = length(path.to_owned()).max(length(beside("-wal")));
+    let probe = beside("-probe");
+    let write = || {
+        let mut file = File::create(&probe)?;
+        file.seek(SeekFrom::Start(end))?;
+        file.write_all(&[0; PROBE_LENGTH])
+    };
+    let written = write();
+    fs::remove_file(&probe)?;
+    Ok(written?)
+}
 
 /// Opens the file at `path` for reading and writing, makes it if there is none, and brings it to
 /// the latest version of `schema`. That one process at a time does this is the caller's to see to.
@@ -283,7 +324,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _connection = open(&dir.path().join("file"), &OLD).unwrap();
         let mut files = 0;
-        for entry in std::fs::read_dir(dir.path()).unwrap() {
+        for entry in fs::read_dir(dir.path()).unwrap() {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
             files += 1;
@@ -316,7 +357,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         drop(open(&path, &NEW).unwrap());
-        let content = std::fs::read(&path).unwrap();
+        let content = fs::read(&path).unwrap();
         for (schema, blame) in [
             (&OLD, Blame::Newer),
             (
@@ -329,9 +370,9 @@ mod tests {
         ] {
             assert_eq!(open(&path, schema).unwrap_err().blame, blame);
             assert_eq!(open_to_read(&path, schema).unwrap_err().blame, blame);
-            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert_eq!(fs::read(&path).unwrap(), content);
         }
-        std::fs::write(
+        fs::write(
             &path,
             "This is a text, and quite a long one for what it has to say. ".repeat(9),
         )
@@ -373,5 +414,18 @@ mod tests {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         let busy = StoreError::from(other.execute_batch("BEGIN IMMEDIATE").unwrap_err());
         assert_eq!(busy.blame, Blame::InUse);
+
+        for kind in [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ] {
+            assert_eq!(StoreError::from(io::Error::from(kind)).blame, Blame::Full);
+        }
+        // Nothing is in the way here: it is the disk.
+        let failing = StoreError::new(Blame::Io, "it fails");
+        assert_eq!(or_limit(failing.clone(), &connection), failing);
+        let files = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(files, 3, "the file, its log and the log's index");
     }
 }

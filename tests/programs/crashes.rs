@@ -74,7 +74,7 @@ fn log(scene: &Scene) -> Vec<String> {
     let objects = exported.stdout.lines().map(|line| {
         serde_json::from_str::<serde_json::Value>(line).expect("a JSON object on each line")
     });
-    let messages = objects.filter(|object| object["type"] == "message");
+    let messages = objects.filter(|object| object["type"] == "line");
     messages
         .map(|object| {
             let field = |name: &str| object[name].as_str().expect("a text").to_owned();

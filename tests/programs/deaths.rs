@@ -134,7 +134,7 @@ fn log(scene: &Scene) -> Vec<(u64, String)> {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"));
     let objects: Vec<Value> = objects.collect();
-    let messages = objects.iter().filter(|object| object["type"] == "message");
+    let messages = objects.iter().filter(|object| object["type"] == "line");
     let message = |object: &Value| {
         let text = object["text"].as_str().expect("a text").to_owned();
         (object["seq"].as_u64().expect("a number"), text)

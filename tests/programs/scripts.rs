@@ -75,6 +75,78 @@ fn a_line_is_sent_by_the_node_that_is_open() {
     ]);
 }
 
+/// CLI-12, STA-3: delivered means that those who are present have it, whoever has the link.
+#[test]
+fn a_line_is_waited_for_until_those_who_are_present_have_it() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let delivered = |text: &str, timeout: &str| {
+        let wait = ["--wait", "delivered", "--timeout", timeout];
+        send(&scene, broker.address, text).args(&wait).run(b"")
+    };
+    delivered("to nobody", "60s").exited_with(0);
+    let mut bob = scene.join(broker.address, "bob");
+    let mut cat = scene.join(broker.address, "cat");
+    cat.type_line("q!");
+    cat.finish().exited_with(0);
+    // A member who is away is not waited for.
+    delivered("one", "60s").exited_with(0);
+    let ada = scene.join(broker.address, "ada");
+    delivered("two", "60s").exited_with(0);
+    bob.shows("ada: one");
+    bob.shows("ada: two");
+
+    // Present as far as anybody knows, and not listening.
+    bob.signal(Signal::STOP);
+    delivered("three", "2s")
+        .exited_with(75)
+        .said("1 line stored, but not everybody who was present has it yet");
+    ada.shows("ada: three");
+    let mut late = {
+        let wait = ["--wait", "delivered", "--timeout", "60s"];
+        let late = send(&scene, broker.address, "four").args(&wait);
+        late.called("late").start()
+    };
+    ada.shows("ada: four");
+    assert!(!late.has_ended_within(std::time::Duration::ZERO));
+    bob.signal(Signal::CONT);
+    late.finish().exited_with(0);
+    bob.shows("ada: four");
+    bob.type_line("q!");
+    bob.finish().exited_with(0);
+    // What the scripts received before counts as received by her, and comes first.
+    ada.has_shown_exactly(&[
+        "ada: to nobody",
+        "SERVER: bob Joined!",
+        "SERVER: cat Joined!",
+        "SERVER: cat Left!",
+        "ada: one",
+        "SERVER: ada Joined!",
+        "ada: two",
+        "ada: three",
+        "ada: four",
+        "SERVER: bob Left!",
+    ]);
+}
+
+/// CLI-12: who takes the link over waits on for what was sent by another.
+#[test]
+fn a_line_is_waited_for_by_who_takes_the_link_over() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let bob = scene.join(broker.address, "bob");
+    let ada = scene.join(broker.address, "ada");
+    bob.signal(Signal::STOP);
+    let wait = ["--wait", "delivered", "--timeout", "60s"];
+    let mut late = send(&scene, broker.address, "hi").args(&wait).start();
+    ada.shows("ada: hi");
+    ada.kill();
+    assert!(!late.has_ended_within(std::time::Duration::ZERO));
+    bob.signal(Signal::CONT);
+    late.finish().exited_with(0);
+    bob.shows("ada: hi");
+}
+
 /// CLI-12, CLI-6: without a broker the line is kept, and sent once, by whoever comes next.
 #[test]
 fn a_line_that_cannot_be_sent_is_kept_and_sent_once() {

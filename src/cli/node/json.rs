@@ -4,40 +4,13 @@ use serde_json::{Value, json};
 
 use super::Typed;
 use super::command::Command;
-use crate::chat::{HistoryPolicy, Kind, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{HistoryPolicy, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::cli::lines;
 use crate::client::ClientEvent;
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
-    let mut object = line_object(room, log, line);
-    object["type"] = kind(line).into();
-    object.to_string()
-}
-
-/// What a line of this kind is called.
-const fn kind(line: &Line) -> &'static str {
-    match line.kind {
-        Kind::Message => "line",
-        Kind::Joined => "member_joined",
-        Kind::Left => "member_left",
-        Kind::Removed => "member_removed",
-        Kind::Policy => "policy",
-        Kind::Other(_) => "other",
-    }
-}
-
-fn line_object(room: &RoomName, log: LogId, line: &Line) -> Value {
-    json!({
-        "log": log.to_string(),
-        "room": room.as_str(),
-        "seq": line.seq,
-        "from": line.name.as_str(),
-        "account": line.account.to_string(),
-        "n": line.n,
-        "text": line.text(),
-        "typed_at_ms": line.typed_at_ms,
-        "stored_at_ms": line.stored_at_ms,
-    })
+    lines::object(room, log, line).to_string()
 }
 
 /// Somebody came or went (JSN-2).
@@ -107,9 +80,9 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "present_n": delivered.present_n,
         }),
         ClientEvent::Past { room, log, line } => {
-            let mut object = line_object(room, *log, line);
+            let mut object = lines::object(room, *log, line);
+            object["kind"] = object["type"].take();
             object["type"] = "past".into();
-            object["kind"] = kind(line).into();
             object
         }
         ClientEvent::HistoryEnd {

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::script::Scripted;
 use super::words;
 use crate::chat::{Recorded, RoomName, check_body};
-use crate::cli::args::{NodeArgs, SendArgs};
+use crate::cli::args::{NodeArgs, SendArgs, Wait};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::input::{self, Input};
 use crate::cli::signals::Signals;
@@ -35,12 +35,12 @@ pub(super) async fn run(args: &NodeArgs, send: &SendArgs) -> Result<Code, Failur
     let mut journal = script.journal()?;
     let now_ms = Clock::system().unix_ms();
     let ids = journal
-        .spool(&room, &texts, now_ms)
+        .spool(&room, &texts, now_ms, send.wait == Wait::Delivered)
         .map_err(|error| unusable(&error))?;
     let mut carrier = None;
     let mut open = ids.clone();
     let settling = async {
-        while !settle(&journal, &mut open)? {
+        while !settle(&journal, &mut open, send.wait)? {
             script.carry(&mut carrier).await?;
             sleep(LOOKED_EVERY).await;
         }
@@ -68,11 +68,20 @@ pub(super) async fn run(args: &NodeArgs, send: &SendArgs) -> Result<Code, Failur
             Err(failure)
         }
         None => {
-            settle(&journal, &mut open)?;
+            settle(&journal, &mut open, send.wait)?;
             if open.is_empty() {
                 return report(&journal, &ids, &room);
             }
-            eprintln!("chat-node: {}", words::kept(open.len()));
+            let unwatched = journal.unwatch(&open);
+            unwatched.map_err(|error| unusable(&error))?;
+            let late = open.len();
+            settle(&journal, &mut open, Wait::Stored)?;
+            if late > open.len() {
+                eprintln!("chat-node: {}", words::undelivered(late - open.len()));
+            }
+            if !open.is_empty() {
+                eprintln!("chat-node: {}", words::kept(open.len()));
+            }
             Ok(Code::Unconfirmed)
         }
     }
@@ -110,15 +119,17 @@ async fn texts(send: &SendArgs) -> Result<Vec<Bytes>, Failure> {
     Ok(texts)
 }
 
-/// Takes out of `open` what has an outcome. Returns whether everything has.
-fn settle(journal: &JournalFile, open: &mut Vec<u64>) -> Result<bool, Failure> {
+/// Takes out of `open` what has come as far as `wait` says, or never will. Returns whether
+/// everything has.
+fn settle(journal: &JournalFile, open: &mut Vec<u64>, wait: Wait) -> Result<bool, Failure> {
     let mut still = Vec::new();
     for id in open.drain(..) {
-        if journal
-            .outcome(id)
-            .map_err(|error| unusable(&error))?
-            .is_none()
-        {
+        let outcome = journal.outcome(id).map_err(|error| unusable(&error))?;
+        let is_done = outcome.is_some_and(|outcome| match (outcome.recorded, wait) {
+            (Recorded::Stored(_), Wait::Delivered) => outcome.is_delivered,
+            (Recorded::Stored(_), Wait::Stored) | (Recorded::Refused(_), _) => true,
+        });
+        if !is_done {
             still.push(id);
         }
     }

@@ -7,13 +7,22 @@ use tokio::sync::{mpsc, oneshot};
 use crate::chat::{Refusal, RoomName};
 use crate::client::{ClientEvent, JoinOptions, PublishError};
 use crate::driver::NodeCommand;
-use crate::store::journal::{Journal, News, Spooled};
+use crate::store::journal::{Journal, News, Spooled, Watched};
+
+/// How many lines of a room are watched for others at a time: half of what a seat may watch, as the
+/// node itself may want to know, too.
+const WATCHED_MAX: usize = crate::broker::WATCHES_MAX / 2;
 
 /// Lines from the spool that wait to be published, and how the rooms stand.
 #[derive(Default)]
 pub(super) struct Spool {
     lines: VecDeque<Spooled>,
     rooms: BTreeMap<RoomName, Standing>,
+    /// Stored lines that are to be watched, and those that are: what they are called in the spool.
+    to_watch: VecDeque<Watched>,
+    watched: BTreeMap<(RoomName, u64), u64>,
+    /// Those that all who were present have, until the journal is told.
+    delivered: Vec<u64>,
 }
 
 enum Standing {
@@ -38,6 +47,11 @@ impl Spool {
                 (room, None)
             }
             News::Wanted(room, from) => (room, from),
+            News::Watched(line) => {
+                let room = line.room.clone();
+                self.to_watch.push_back(line);
+                (room, None)
+            }
         };
         let is_unknown = !self.rooms.contains_key(&room);
         is_unknown.then(|| {
@@ -60,6 +74,12 @@ impl Spool {
                 self.rooms.insert(room.clone(), Standing::Refused(*code));
             }
             ClientEvent::RoomLeft { room } => drop(self.rooms.remove(room)),
+            ClientEvent::Delivered {
+                room, delivered, ..
+            } if delivered.present_k >= delivered.present_n => {
+                let line = (room.clone(), delivered.seq);
+                self.delivered.extend(self.watched.remove(&line));
+            }
             _ => {}
         }
     }
@@ -67,6 +87,16 @@ impl Spool {
     /// Whether something may be published now.
     pub(super) fn has_work(&self) -> bool {
         self.lines.iter().any(|line| self.is_decided(line))
+            || !self.delivered.is_empty()
+            || self.may_watch()
+    }
+
+    /// Whether the next line that is to be watched can be.
+    fn may_watch(&self) -> bool {
+        let next = self.to_watch.front();
+        let is_in =
+            next.is_some_and(|line| matches!(self.rooms.get(&line.room), Some(Standing::In)));
+        is_in && self.watched.len() < WATCHED_MAX
     }
 
     fn is_decided(&self, line: &Spooled) -> bool {
@@ -106,7 +136,24 @@ impl Spool {
             }
         }
         self.lines = kept;
+        self.watch(commands, journal).await;
         published
+    }
+}
+
+impl Spool {
+    /// Has lines watched, and notes which were delivered (CLI-12).
+    async fn watch(&mut self, commands: &mpsc::Sender<NodeCommand>, journal: &Journal) {
+        self.delivered
+            .drain(..)
+            .for_each(|id| journal.note_delivered(id));
+        while self.may_watch()
+            && let Some(Watched { id, room, seq }) = self.to_watch.pop_front()
+        {
+            self.watched.insert((room.clone(), seq), id);
+            // A driver that has ended says why by its last event.
+            let _ = commands.send(NodeCommand::WatchLine { room, seq }).await;
+        }
     }
 }
 

@@ -164,6 +164,15 @@ pub(super) fn kept(count: usize) -> String {
     format!("{} kept: the next start sends {them}", lines(count))
 }
 
+/// When the time is over, of what is stored and not delivered (CLI-12).
+pub(super) fn undelivered(count: usize) -> String {
+    let them = if count == 1 { "it" } else { "them" };
+    format!(
+        "{} stored, but not everybody who was present has {them} yet",
+        lines(count)
+    )
+}
+
 /// At the start, what was kept (JRN-2).
 pub(super) fn still_waiting(count: usize) -> String {
     match count {

@@ -21,6 +21,17 @@ pub struct Spooled {
     pub text: Bytes,
 }
 
+/// A line that was spooled and is stored, and that somebody waits for to be delivered (CLI-12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its name in the spool.
+    pub id: u64,
+    /// In which room.
+    pub room: RoomName,
+    /// As which line.
+    pub seq: u64,
+}
+
 /// What became of a line in the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -28,10 +39,13 @@ pub struct Outcome {
     pub log: Option<LogId>,
     /// The line's number there, or why it has none.
     pub recorded: Recorded,
+    /// Whether all who were present have it, as far as somebody waits for that.
+    pub is_delivered: bool,
 }
 
 impl JournalFile {
-    /// Keeps `texts` for `room`, all or none of them, and returns their names (JRN-6).
+    /// Keeps `texts` for `room`, all or none of them, and returns their names (JRN-6). With
+    /// `is_watched`, it will be seen to when all who are present have them, too.
     ///
     /// # Errors
     ///
@@ -41,20 +55,22 @@ impl JournalFile {
         room: &RoomName,
         texts: &[Bytes],
         typed_at_ms: u64,
+        is_watched: bool,
     ) -> Result<Vec<u64>> {
         let tx = self.begin()?;
         let room = room_id(&tx, room)?;
         let mut ids = Vec::with_capacity(texts.len());
         for text in texts {
             tx.prepare_cached(
-                "INSERT INTO outbox (room, typed_at, kind, body, is_spooled) \
-                 VALUES (?1, ?2, ?3, ?4, 1)",
+                "INSERT INTO outbox (room, typed_at, kind, body, is_spooled, is_watched) \
+                 VALUES (?1, ?2, ?3, ?4, 1, ?5)",
             )?
             .execute(params![
                 room,
                 typed_at_ms.cast_signed(),
                 Kind::Message.code(),
-                &text[..]
+                &text[..],
+                is_watched
             ])?;
             ids.push(tx.last_insert_rowid().cast_unsigned());
         }
@@ -93,7 +109,7 @@ impl JournalFile {
     pub fn outcome(&self, id: u64) -> Result<Option<Outcome>> {
         let found = self
             .connection
-            .prepare_cached("SELECT log, seq, refusal FROM outcomes WHERE id = ?1")?
+            .prepare_cached("SELECT log, seq, refusal, is_delivered FROM outcomes WHERE id = ?1")?
             .query_row([id.cast_signed()], |row| {
                 let (log, seq) = (
                     row.get::<_, Option<[u8; 16]>>(0)?,
@@ -108,10 +124,67 @@ impl JournalFile {
                     }
                 };
                 let log = log.map(LogId);
-                Ok(Outcome { log, recorded })
+                Ok(Outcome {
+                    log,
+                    recorded,
+                    is_delivered: row.get(3)?,
+                })
             })
             .optional()?;
         Ok(found)
+    }
+
+    /// What is stored after the line called `after` and waited for, at most `max` of it. Lines of
+    /// another history than the room has now are not waited for any more.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or holds what it cannot hold.
+    pub fn watched_after(&self, after: u64, max: usize) -> Result<Vec<Watched>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT outcomes.id, name, outcomes.seq FROM outcomes \
+             JOIN rooms ON rooms.id = room AND rooms.log = outcomes.log \
+             WHERE is_watched AND outcomes.id > ?1 ORDER BY outcomes.id LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![after.cast_signed(), max as i64])?;
+        let mut watched = Vec::new();
+        while let Some(row) = rows.next()? {
+            watched.push(Watched {
+                id: row.get::<_, i64>("id")?.cast_unsigned(),
+                room: room_name(row, "name")?,
+                seq: row.get::<_, i64>("seq")?.cast_unsigned(),
+            });
+        }
+        Ok(watched)
+    }
+
+    /// All who were present have the line called `id`.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn note_delivered(&mut self, id: u64) -> Result<()> {
+        self.connection.execute(
+            "UPDATE outcomes SET is_delivered = 1, is_watched = 0 WHERE id = ?1",
+            [id.cast_signed()],
+        )?;
+        Ok(())
+    }
+
+    /// Nobody waits any more for the lines called `ids` to be delivered.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn unwatch(&mut self, ids: &[u64]) -> Result<()> {
+        let tx = self.begin()?;
+        for id in ids {
+            let id = id.cast_signed();
+            tx.execute("UPDATE outbox SET is_watched = 0 WHERE id = ?1", [id])?;
+            tx.execute("UPDATE outcomes SET is_watched = 0 WHERE id = ?1", [id])?;
+        }
+        tx.commit()?;
+        Ok(())
     }
 
     /// The line called `id` will never be sent, for this reason.

@@ -307,16 +307,18 @@ fn wait(
 }
 
 fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Result<()> {
-    let row: Option<(i64, bool, Publication)> = tx
+    let row: Option<(i64, bool, bool, Publication)> = tx
         .prepare_cached(
-            "SELECT id, is_spooled, n, typed_at, kind, body FROM outbox WHERE handle = ?1",
+            "SELECT id, is_spooled, is_watched, n, typed_at, kind, body FROM outbox WHERE handle = ?1",
         )?
         .query_and_then([handle.cast_signed()], |row| {
-            Ok::<_, StoreError>((row.get("id")?, row.get("is_spooled")?, publication(row)?))
+            let is_spooled = row.get("is_spooled")?;
+            let is_watched = row.get("is_watched")?;
+            Ok::<_, StoreError>((row.get("id")?, is_spooled, is_watched, publication(row)?))
         })?
         .next()
         .transpose()?;
-    let Some((id, is_spooled, publication)) = row else {
+    let Some((id, is_spooled, is_watched, publication)) = row else {
         return Ok(());
     };
     tx.prepare_cached("DELETE FROM outbox WHERE id = ?1")?
@@ -332,6 +334,10 @@ fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Re
     ])?;
     if is_spooled {
         note_outcome(tx, id, room, outcome)?;
+    }
+    if is_watched && matches!(outcome, Recorded::Stored(_)) {
+        tx.prepare_cached("UPDATE outcomes SET is_watched = 1 WHERE id = ?1")?
+            .execute([id])?;
     }
     Ok(())
 }

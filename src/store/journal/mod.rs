@@ -14,7 +14,7 @@ mod writer;
 
 use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
 
-pub use desk::{Outcome, Spooled};
+pub use desk::{Outcome, Spooled, Watched};
 pub use file::JournalFile;
 pub use writer::{Journal, JournalStore, News, Unopened};
 

@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a node's journal",
     application_id: 0x7465_726e,
-    migrations: &[FIRST],
+    migrations: &[FIRST, WATCHED],
 };
 
 /// Numbers above 2^63 are kept as the negative number with the same bits.
@@ -78,4 +78,12 @@ CREATE TABLE wanted (
     at INTEGER NOT NULL,
     first INTEGER
 ) STRICT;
+";
+
+/// Spooled lines of which somebody waits until those who are present have them (CLI-12).
+const WATCHED: &str = "
+ALTER TABLE outbox ADD COLUMN is_watched INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outcomes ADD COLUMN is_watched INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outcomes ADD COLUMN is_delivered INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX outcomes_watched ON outcomes (id) WHERE is_watched;
 ";

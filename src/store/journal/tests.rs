@@ -223,7 +223,7 @@ fn a_journal_keeps_the_newest_lines_only() {
 fn what_is_spooled_gets_a_number_and_then_an_outcome() {
     let (_dir, mut file) = file();
     let texts = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    let ids = file.spool(&room(1), &texts, 8).unwrap();
+    let ids = file.spool(&room(1), &texts, 8, false).unwrap();
     let spooled = file.spooled_after(0, 9).unwrap();
     assert_eq!(spooled.iter().map(|s| s.id).collect::<Vec<_>>(), ids);
     assert_eq!(
@@ -286,7 +286,7 @@ async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     assert_eq!(other.items_after(&room(1), 0, 9).unwrap().len(), 1);
 
     let ids = other
-        .spool(&room(1), &[Bytes::from_static(b"one")], 8)
+        .spool(&room(1), &[Bytes::from_static(b"one")], 8, false)
         .unwrap();
     let News::Spooled(line) = journal.news().await else {
         panic!("no line");

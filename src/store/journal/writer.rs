@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::file::JournalFile;
-use super::{SHOWN_LAG_MAX, Shown, Spooled};
+use super::{SHOWN_LAG_MAX, Shown, Spooled, Watched};
 use crate::chat::{Refusal, RoomName};
-use crate::client::JournalRequest;
+use crate::client::{JournalEntry, JournalRequest};
 use crate::driver::{Clock, Store};
-use crate::store::sqlite::{Blame, Result, StoreError};
+use crate::store::sqlite::{self, Blame, Result, StoreError};
 
 /// How often the writer looks whether other processes have left something.
 const LOOKED_EVERY: Duration = Duration::from_millis(40);
@@ -29,6 +29,7 @@ enum Job {
     Entry(JournalRequest),
     Shown(u64, Shown),
     Refuse(u64, Refusal),
+    Delivered(u64),
 }
 
 /// What other processes have left for the one with the link.
@@ -38,6 +39,8 @@ pub enum News {
     Spooled(Spooled),
     /// Somebody reads this room, from this line on (JRN-7).
     Wanted(RoomName, Option<u64>),
+    /// Somebody waits until those who are present have this line (CLI-12).
+    Watched(Watched),
 }
 
 /// A journal, and the thread that writes it. When it and its [`JournalStore`] are dropped the
@@ -106,6 +109,7 @@ impl Unopened {
             news: news_sender,
             version: None,
             handed_over: 0,
+            watched: 0,
             wanted: Vec::new(),
         };
         let thread = thread::spawn(move || {
@@ -140,6 +144,11 @@ impl Journal {
     /// Has the spooled line `id` refused, because the node cannot send it.
     pub fn refuse(&self, id: u64, code: Refusal) {
         let _ = self.jobs.send(Job::Refuse(id, code));
+    }
+
+    /// Has it noted that all who were present have the line that was spooled as `id`.
+    pub fn note_delivered(&self, id: u64) {
+        let _ = self.jobs.send(Job::Delivered(id));
     }
 
     /// What other processes leave; for ever nothing if there is nothing.
@@ -210,6 +219,8 @@ struct Writer {
     version: Option<i64>,
     /// The last line of the spool that was handed over.
     handed_over: u64,
+    /// The last stored line that was handed over to be watched.
+    watched: u64,
     /// The rooms that were told to be wanted.
     wanted: Vec<RoomName>,
 }
@@ -223,18 +234,23 @@ impl Writer {
             let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
             let mut requests = Vec::new();
             let mut refused = Vec::new();
+            let mut delivered = Vec::new();
             for job in first.into_iter().chain(jobs.try_iter()) {
                 match job {
                     Job::Entry(request) => requests.push(request),
                     Job::Shown(count, shown) => self.printed.push((count, shown)),
                     Job::Refuse(id, code) => refused.push((id, code)),
+                    Job::Delivered(id) => delivered.push(id),
                 }
             }
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
                 self.write(&requests)?;
             }
             for (id, code) in refused {
-                until_there_is_room(|| self.file.refuse(id, code))?;
+                until_there_is_room(&mut self.file, |file| file.refuse(id, code))?;
+            }
+            for id in delivered {
+                until_there_is_room(&mut self.file, |file| file.note_delivered(id))?;
             }
             if is_over {
                 return Ok(());
@@ -248,11 +264,18 @@ impl Writer {
         if requests.is_empty() && self.printed.is_empty() {
             return Ok(());
         }
-        until_there_is_room(|| {
-            let shown = self.printed.iter().map(|(_, shown)| shown);
+        let printed = &self.printed;
+        until_there_is_room(&mut self.file, |file| {
+            let shown = printed.iter().map(|(_, shown)| shown);
             let entries = requests.iter().map(|request| &request.entry);
-            self.file.write(entries, shown)
+            file.write(entries, shown)
         })?;
+        let settled =
+            |request: &JournalRequest| matches!(request.entry, JournalEntry::Settled { .. });
+        if requests.iter().any(settled) {
+            // Somebody may wait for what is stored now.
+            self.version = None;
+        }
         if let Some(last) = requests.last() {
             // Who asked may be gone.
             let _ = self.done.send(last.id);
@@ -279,6 +302,13 @@ impl Writer {
                 self.wanted.push(room);
             }
         }
+        for line in self.file.watched_after(self.watched, NEWS_MAX)? {
+            let id = line.id;
+            if self.news.try_send(News::Watched(line)).is_err() {
+                return Ok(());
+            }
+            self.watched = id;
+        }
         loop {
             let spooled = self.file.spooled_after(self.handed_over, NEWS_MAX)?;
             if spooled.is_empty() {
@@ -299,16 +329,24 @@ impl Writer {
 
 /// A disk that is full, or a file that another process holds, is waited for: nothing is lost, and
 /// nothing goes on.
-fn until_there_is_room(mut write: impl FnMut() -> Result<()>) -> Result<()> {
+fn until_there_is_room(
+    file: &mut JournalFile,
+    mut write: impl FnMut(&mut JournalFile) -> Result<()>,
+) -> Result<()> {
     let mut is_said = false;
     loop {
-        match write() {
+        let written = write(file).map_err(|error| sqlite::or_limit(error, &file.connection));
+        match written {
             Err(error) if matches!(error.blame, Blame::Full | Blame::InUse) => {
                 if !is_said {
                     tracing::warn!(%error, "the journal waits");
                     is_said = true;
                 }
                 thread::sleep(TRIED_AGAIN_AFTER);
+            }
+            Ok(()) if is_said => {
+                tracing::warn!("the journal can be written to again");
+                return Ok(());
             }
             done => return done,
         }

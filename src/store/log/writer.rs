@@ -102,6 +102,7 @@ impl Writer {
             }
             Err(error) => {
                 self.tables.forget();
+                let error = sqlite::or_limit(error, &self.connection);
                 if !may_pass(error.blame) {
                     return Err(error);
                 }
@@ -207,7 +208,8 @@ const RESTART: &str = "PRAGMA wal_checkpoint(RESTART)";
 /// disk that is full and somebody who reads are no failures.
 fn checkpoint(connection: &Connection, mode: &str) -> Result<bool> {
     let was_busy: rusqlite::Result<bool> = connection.query_row(mode, (), |row| row.get("busy"));
-    match was_busy.map_err(StoreError::from) {
+    let limit = |error| sqlite::or_limit(StoreError::from(error), connection);
+    match was_busy.map_err(limit) {
         Ok(was_busy) => Ok(!was_busy),
         Err(error) if may_pass(error.blame) => {
             tracing::debug!(%error, "the store's log was not emptied");

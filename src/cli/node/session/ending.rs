@@ -124,10 +124,12 @@ impl Session<'_> {
             return;
         };
         if let Some(text) = &self.held
-            && let Err(error) =
-                record
-                    .file
-                    .spool(room, std::slice::from_ref(text), self.clock.unix_ms())
+            && let Err(error) = record.file.spool(
+                room,
+                std::slice::from_ref(text),
+                self.clock.unix_ms(),
+                false,
+            )
         {
             self.note(error.to_string()).await;
         }

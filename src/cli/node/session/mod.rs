@@ -393,7 +393,9 @@ impl<'a> Session<'a> {
             ClientEvent::Past { .. } | ClientEvent::HistoryEnd { .. } => {}
             ClientEvent::Delivered {
                 room, delivered, ..
-            } => self.note(words::delivered(&room, &delivered)).await,
+            } if self.args.states => self.note(words::delivered(&room, &delivered)).await,
+            // Another program waits for that (CLI-12).
+            ClientEvent::Delivered { .. } => {}
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;

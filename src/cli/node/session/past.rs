@@ -160,7 +160,9 @@ impl Session<'_> {
 
     /// JSN-2: what a program is told besides lines and notices.
     pub(super) async fn tell_program(&mut self, event: &ClientEvent) {
+        let is_wanted = self.args.states || !matches!(event, ClientEvent::Delivered { .. });
         if self.args.json
+            && is_wanted
             && let Some(object) = json::event(event)
         {
             self.terminal.screen.line(object).await;
