@@ -35,11 +35,31 @@ pub enum Mutant {
     LoseTail,
     /// A store that is opened again no longer knows which publications it holds (PUB-2).
     ForgetPublications,
+    /// A broker calls a publication stored when it asks its store (BRK-1, DLV-6).
+    AckBeforeSync,
+    /// A broker shows a line to the room when it asks its store (BRK-1).
+    DeliverBeforeSync,
+    /// A device that signs in anew keeps its older session, too (SGN-4).
+    GhostSession,
+    /// Who resumes gets what follows, and not what was said meanwhile (RUM-9).
+    SeamHole,
+    /// A line that comes while a member catches up moves its place (BRK-2).
+    CursorPoisoned,
+    /// An acknowledgement covers what has not come, between what has (ACK-1).
+    StaleAck,
+    /// A handshake datagram is taken whatever its CRC says (HSD-1).
+    NoCrc,
+    /// What a member is to get is queued for it, however little it takes (BRK-9, CHN-4).
+    UnboundedQueue,
+    /// A store takes any resume for one of its own history (RUM-10).
+    ForgetFork,
+    /// A node does not notice that its device is used elsewhere, or was (JRN-4).
+    KeepDevice,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 22] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -52,6 +72,16 @@ impl Mutant {
         Self::AnswerBeforeSync,
         Self::LoseTail,
         Self::ForgetPublications,
+        Self::AckBeforeSync,
+        Self::DeliverBeforeSync,
+        Self::GhostSession,
+        Self::SeamHole,
+        Self::CursorPoisoned,
+        Self::StaleAck,
+        Self::NoCrc,
+        Self::UnboundedQueue,
+        Self::ForgetFork,
+        Self::KeepDevice,
     ];
 }
 

@@ -52,6 +52,8 @@ pub enum Situation {
     OutboxRestored,
     /// A node was told that its link is gone (RST-4).
     LinkReset,
+    /// A device was given up (JRN-4).
+    DeviceRetired,
 }
 
 impl Situation {
@@ -59,7 +61,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -82,6 +84,7 @@ impl Situation {
         Self::KilledWhileStoring,
         Self::OutboxRestored,
         Self::LinkReset,
+        Self::DeviceRetired,
     ];
 }
 

@@ -50,9 +50,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(900);
 const LEARNING: Duration = Duration::from_secs(60);
 /// How long both are watched for being quiet.
 const QUIET: Duration = Duration::from_secs(60);
-/// How many datagrams signs of life take in that time: four PINGs of the node, two of the broker
-/// and their answers.
-const QUIET_DATAGRAMS_MAX: usize = 12;
+/// How many datagrams that may take: four PINGs of the node, two of the broker and their answers;
+/// and twelve questions to an address from which a copy came, and their answers (PTH-2).
+const QUIET_DATAGRAMS_MAX: usize = 12 + 24;
 /// For how long a pair is watched whose network has healed in vain, since a peer is hostile.
 const AFTERMATH: Duration = Duration::from_secs(30);
 /// More turns than these without anything arriving and without time going by are a busy loop.

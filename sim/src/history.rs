@@ -8,12 +8,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::broker::StorageOp;
+use tertulia::broker::{StorageOp, Tables};
 use tertulia::chat::{Line, LineBase, LogId, NoticeEvent, RoomName};
-use tertulia::client::EndReason;
+use tertulia::client::{EndReason, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
 use tertulia::situation::Situation;
 use tertulia::time::Timestamp;
+
+/// A journal has what its node learned by then, however slow it is.
+const JOURNALED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One run of one node's program: a client that dies and comes back has a second life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,19 +111,26 @@ pub enum Observation {
     NotStored(Life, RoomName, u64),
     /// The node stops by itself.
     Ended(Life, EndReason),
-    /// A node starts from its journal, which says after which line it goes on in a room.
-    Resumed(Life, RoomName, LineBase),
+    /// A node starts from its journal, which says after which line of which history it goes on in a
+    /// room.
+    Resumed(Life, RoomName, LogId, LineBase),
     /// And what was typed then, when, and waits.
     Restored(Life, RoomName, u64, u64),
     /// The broker starts again from its store.
     Recovered {
         /// With which history.
         log: LogId,
+        /// Whether that is a backup of its store: what came after it is gone.
+        is_backup: bool,
         /// All its lines.
         lines: Vec<(RoomName, Vec<Line>)>,
         /// Who is present where.
         present: Vec<(RoomName, String)>,
     },
+    /// Something of the broker's is fuller than ever before in the run (the most of each).
+    Fuller(Tables),
+    /// A handshake datagram that was damaged on the way was taken; by a client, or the broker.
+    DamageTaken(Option<usize>),
     /// The broker starts with a new log.
     NewLog,
     /// The broker gets so many bytes from an address that will never prove itself.
@@ -135,12 +145,31 @@ pub enum Observation {
 pub struct History {
     /// Which account and device each client has.
     pub keys: Vec<(AccountKey, DeviceKey)>,
-    /// Everything that was typed, by (device, room, time of typing).
-    pub typed: BTreeMap<(DeviceKey, RoomName, u64), Typed>,
+    /// The devices that accounts had before, and gave up (JRN-4).
+    pub retired: BTreeMap<DeviceKey, AccountKey>,
+    /// Everything that was typed, by (account, room, time of typing).
+    pub typed: BTreeMap<(AccountKey, RoomName, u64), Typed>,
     /// The same by the life and its handle.
     pub handles: BTreeMap<(Life, u64), (RoomName, u64)>,
     /// The lines of each room of each history.
     pub logs: BTreeMap<(LogId, RoomName), Vec<Line>>,
+    /// What they were when the broker was restored from a backup, each time, the oldest first.
+    pub lost: BTreeMap<(LogId, RoomName), Vec<Vec<Line>>>,
+    /// How often the broker was restored from a backup.
+    pub restores: usize,
+    /// When the broker's history last became another one.
+    pub forked_at: Option<Timestamp>,
+    /// When each client came into a room after that, and so has learned of it.
+    pub learned_at: BTreeMap<(usize, RoomName), Timestamp>,
+    /// The clients whose journals were ever restored from a backup.
+    pub restored: BTreeSet<usize>,
+    /// The clients that have ever lost their journals, and kept their devices.
+    pub forgot: BTreeSet<usize>,
+    /// Those whose journals were restored from a backup that was older than the broker's history, or
+    /// that had been lost before and had only provisional numbers yet. What such a journal holds as
+    /// waiting may have been stored under numbers that it knows nothing of: nothing is promised where
+    /// two such losses meet.
+    pub outdated: BTreeSet<AccountKey>,
     /// After which line each device was last let into each room.
     pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
     /// Which rooms each life of a node has been in.
@@ -176,7 +205,7 @@ impl History {
     /// What was typed, as `line` claims.
     #[must_use]
     pub fn source(&self, room: &RoomName, line: &Line) -> Option<&Typed> {
-        let key = (line.device, room.clone(), line.typed_at_ms);
+        let key = (line.account, room.clone(), line.typed_at_ms);
         self.typed.get(&key)
     }
 
@@ -186,6 +215,44 @@ impl History {
         self.logs
             .get(&(log, room.clone()))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// What a room of a history is, and what it was before each restore from a backup.
+    pub fn versions(&self, log: LogId, room: &RoomName) -> impl Iterator<Item = &[Line]> {
+        let lost = self.lost.get(&(log, room.clone()));
+        let lost = lost.into_iter().flatten().map(Vec::as_slice);
+        lost.chain([self.log(log, room)])
+    }
+
+    /// Whose device it is, or was.
+    #[must_use]
+    pub fn owner(&self, device: DeviceKey) -> Option<AccountKey> {
+        let present = self.keys.iter().find(|(_, of)| *of == device);
+        present
+            .map(|(account, _)| *account)
+            .or_else(|| self.retired.get(&device).copied())
+    }
+
+    /// The client's journal is what it was at a time.
+    pub fn restore_journal(&mut self, client: usize, backup: &JournalState, made_at: Timestamp) {
+        let mut rooms = backup.rooms.values();
+        let is_provisional = rooms.any(|room| !room.is_numbered && !room.waiting.is_empty());
+        let has_forgotten = !self.restored.insert(client) || self.forgot.contains(&client);
+        if is_provisional && has_forgotten {
+            self.outdated.insert(self.keys[client].0);
+        }
+        let learned = self.learned_at.iter().filter(|((of, _), _)| *of == client);
+        let known_at = learned.map(|(_, at)| *at + JOURNALED_WITHIN).max();
+        if self.forked_at.max(known_at).is_some_and(|at| made_at <= at) {
+            self.outdated.insert(self.keys[client].0);
+        }
+    }
+
+    /// The client's account goes on with another device (JRN-4).
+    pub fn change_device(&mut self, client: usize, device: DeviceKey) {
+        let (account, old) = self.keys[client];
+        self.retired.insert(old, account);
+        self.keys[client].1 = device;
     }
 
     /// After which line of the current history a node was let into a room, once it knows.
@@ -205,12 +272,32 @@ impl History {
         }
     }
 
+    /// The lines of a history are what they were when a backup was made.
+    fn note_restore(&mut self, log: LogId, backup: &[(RoomName, Vec<Line>)]) {
+        self.restores += 1;
+        self.forked_at = Some(self.now);
+        self.bases.retain(|(of, ..), _| *of != log);
+        for ((of, room), lines) in &mut self.logs {
+            if *of == log {
+                let now = backup.iter().find(|(name, _)| name == room);
+                let now = now.map(|(_, lines)| lines.clone()).unwrap_or_default();
+                // What was lost before has come back, with what it was lost for lost.
+                if !lines.starts_with(&now) {
+                    self.outdated.extend(self.keys.iter().map(|(a, _)| *a));
+                }
+                let before = core::mem::replace(lines, now);
+                let lost = self.lost.entry((log, room.clone())).or_default();
+                lost.push(before);
+            }
+        }
+    }
+
     /// Takes note of an observation.
     pub fn note(&mut self, observation: &Observation) {
         match observation {
             Observation::Typed(typed) => {
-                let device = self.device(typed.life.client);
-                let key = (device, typed.room.clone(), typed.typed_at_ms);
+                let account = self.keys[typed.life.client].0;
+                let key = (account, typed.room.clone(), typed.typed_at_ms);
                 self.handles.insert(
                     (typed.life, typed.handle),
                     (typed.room.clone(), typed.typed_at_ms),
@@ -225,6 +312,13 @@ impl History {
                 let lines = self.logs.entry((*log, room.clone())).or_default();
                 lines.push(line.clone());
             }
+            Observation::Recovered {
+                log,
+                is_backup: true,
+                lines,
+                ..
+            } => self.note_restore(*log, lines),
+            Observation::NewLog => self.forked_at = Some(self.now),
             Observation::Entered {
                 log,
                 room,
@@ -235,6 +329,11 @@ impl History {
             }
             Observation::Joined(life, room) => {
                 self.joined.insert((*life, room.clone()));
+                let learned_at = self.learned_at.get(&(life.client, room.clone()));
+                if self.forked_at > learned_at.copied() {
+                    let key = (life.client, room.clone());
+                    self.learned_at.insert(key, self.now);
+                }
             }
             Observation::Leaving(life, room) => {
                 let account = self.keys[life.client].0;

@@ -16,7 +16,8 @@ use tertulia::time::Timestamp;
 use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
-    draw_absences, draw_faults, draw_kills, draw_moves, draw_rates, draw_topology, draw_workload,
+    draw_absences, draw_faults, draw_kills, draw_moves, draw_rates, draw_restores, draw_topology,
+    draw_workload,
 };
 
 /// Everything that a run depends on.
@@ -195,6 +196,23 @@ pub enum Fault {
         /// When it starts again.
         back_after_ms: u64,
     },
+    /// The broker is killed, and what it starts again from is a backup of its store: its history goes
+    /// on from there as if the rest had never been (RUM-10).
+    RestoreBroker {
+        /// How old the backup is.
+        age_ms: u64,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
+    /// The node is killed, and what it starts again from is a backup of its journal (JRN-4).
+    RestoreNode {
+        /// Which one.
+        client: usize,
+        /// How old the backup is.
+        age_ms: u64,
+        /// When it starts again.
+        back_after_ms: u64,
+    },
     /// The store takes longer.
     SlowStore {
         /// Than usual by this much.
@@ -229,12 +247,23 @@ impl Fault {
             | Self::Rebind { client, .. }
             | Self::Racer { client, .. }
             | Self::Die { client, .. }
-            | Self::Kill { client, .. } => Some(client),
+            | Self::Kill { client, .. }
+            | Self::RestoreNode { client, .. } => Some(client),
             Self::Crash { .. }
+            | Self::RestoreBroker { .. }
             | Self::SlowStore { .. }
             | Self::FailingStore { .. }
             | Self::NewLog
             | Self::Strangers { .. } => None,
+        }
+    }
+
+    /// How long before it the backup is made that it needs, in ms.
+    #[must_use]
+    pub const fn backup_age_ms(&self) -> Option<u64> {
+        match *self {
+            Self::RestoreBroker { age_ms, .. } | Self::RestoreNode { age_ms, .. } => Some(age_ms),
+            _ => None,
         }
     }
 
@@ -248,7 +277,10 @@ impl Fault {
             | Self::SlowStore { for_ms, .. }
             | Self::FailingStore { for_ms, .. } => for_ms,
             Self::NewAddress { dead_ms, .. } => dead_ms,
-            Self::Kill { back_after_ms, .. } | Self::Crash { back_after_ms, .. } => back_after_ms,
+            Self::Kill { back_after_ms, .. }
+            | Self::Crash { back_after_ms, .. }
+            | Self::RestoreBroker { back_after_ms, .. }
+            | Self::RestoreNode { back_after_ms, .. } => back_after_ms,
             Self::Die { back_after_ms, .. } => match back_after_ms {
                 Some(after) => after,
                 None => 0,
@@ -295,6 +327,11 @@ impl Plan {
         faults.extend(draw_moves(&mut more, topology.clients.len(), span_ms));
         faults.extend(draw_kills(
             &mut Dice::new(mix(seed, 0x6b11)),
+            topology.clients.len(),
+            span_ms,
+        ));
+        faults.extend(draw_restores(
+            &mut Dice::new(mix(seed, 0x2e57)),
             topology.clients.len(),
             span_ms,
         ));
@@ -417,6 +454,8 @@ mod tests {
             fault(|f| matches!(f, Fault::SlowStore { .. })),
             fault(|f| matches!(f, Fault::Kill { .. })),
             fault(|f| matches!(f, Fault::Crash { .. })),
+            fault(|f| matches!(f, Fault::RestoreBroker { .. })),
+            fault(|f| matches!(f, Fault::RestoreNode { .. })),
             fault(|f| matches!(f, Fault::FailingStore { .. })),
         ] {
             assert!((430..570).contains(&count), "{count}");

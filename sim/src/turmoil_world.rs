@@ -191,9 +191,12 @@ impl Shared {
                 self.lines_shown += 1;
                 self.shown.insert((life.client, room.clone()), line.seq);
             }
-            Observation::Resumed(life, room, cursor) => {
+            Observation::Resumed(life, room, _, cursor) => {
                 self.shown.insert((life.client, room.clone()), cursor.seq);
             }
+            Observation::Recovered {
+                is_backup: true, ..
+            } => self.shown.clear(),
             Observation::Restored(life, _, handle, _) => {
                 self.waiting.insert((*life, *handle));
             }

@@ -78,6 +78,8 @@ pub(super) struct Feed {
     covers_from: u64,
     /// The room's last line.
     tail_seq: u64,
+    /// When the last line that came was stored. For nothing: see `bug!(DeliverBeforeSync)`.
+    pub(super) tail_stored_at_ms: Option<u64>,
 }
 
 impl Feed {
@@ -89,6 +91,7 @@ impl Feed {
             first: 0,
             covers_from: tail_seq + 1,
             tail_seq,
+            tail_stored_at_ms: None,
         }
     }
 
@@ -131,6 +134,7 @@ impl Feed {
             self.covers_from = stored.line.seq;
         }
         self.tail_seq = stored.line.seq;
+        self.tail_stored_at_ms = Some(stored.line.stored_at_ms);
         self.push(FeedItem::line(stored));
     }
 

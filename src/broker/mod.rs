@@ -30,6 +30,7 @@ mod session;
 mod signing;
 mod states;
 mod storage;
+mod tables;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,6 +49,7 @@ pub use storage::{
     Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
     StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
 };
+pub use tables::Tables;
 
 use crate::chat::{LogId, Name, NoticeEvent, RoomName};
 use crate::drops::{Dropped, Drops};
@@ -73,7 +75,7 @@ pub const STORAGE_PENDING_MAX: usize = 8_192;
 /// The most handshake replies that wait for a turn of the sender; more are dropped and counted.
 const REPLIES_WAITING_MAX: usize = 1_024;
 /// How many lines a read takes from the store at most (BRK-2).
-const READ_LINES_MAX: usize = 64;
+pub const READ_LINES_MAX: usize = 64;
 /// After how many bytes of bodies a read stops (BRK-2).
 const READ_BYTES_MAX: usize = 65_536;
 

@@ -74,9 +74,21 @@ impl Broker {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        room.feed
-            .get_or_insert_with(|| Feed::new(stored.line.seq - 1))
-            .push_line(stored);
+        let feed = room
+            .feed
+            .get_or_insert_with(|| Feed::new(stored.line.seq - 1));
+        if bug!(DeliverBeforeSync) && stored.line.seq <= feed.tail_seq() {
+            return;
+        }
+        feed.push_line(stored);
+        if bug!(CursorPoisoned) {
+            for (link, channel) in &room.readers {
+                let session = self.sessions.get_mut(link);
+                if let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) {
+                    seat.poison(stored.line.seq);
+                }
+            }
+        }
         let (seq, len) = (stored.line.seq, stored.line.body.len());
         self.events.push_back(BrokerEvent::Stored {
             room: name.clone(),

@@ -10,6 +10,7 @@ use super::session::{Cursor, Pace, Place, Seat, SeatStage, Session};
 use super::states::{next_delivered, note_delivered};
 use super::storage::{Author, StorageOp};
 use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
+use crate::bug;
 use crate::chat::{RoomFromBroker, RoomName};
 use crate::link::Link;
 use crate::time::Timestamp;
@@ -185,6 +186,9 @@ enum Wanted {
 /// Whether the seat's link may get more now (BRK-9).
 fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
     let unacked = link.unacked_messages(channel);
+    if bug!(UnboundedQueue) {
+        return matches!(seat.stage, SeatStage::In(_));
+    }
     let waits = seat.progress.update(unacked, now);
     let SeatStage::In(cursor) = &mut seat.stage else {
         return false;

@@ -208,6 +208,14 @@ impl Cursor {
         }
     }
 
+    /// How many lines were read for it that the link has not taken.
+    pub(super) fn fetched(&self) -> usize {
+        match &self.place {
+            Place::Live(_) => 0,
+            Place::Replay { fetched, .. } => fetched.len(),
+        }
+    }
+
     /// A read that failed may be repeated (BRK-5).
     pub(super) const fn read_again(&mut self) {
         if let Place::Replay { reading, .. } = &mut self.place {
@@ -237,6 +245,16 @@ impl Seat {
     /// Whether the seat is, or may come to be, in its room.
     pub(super) const fn is_open(&self) -> bool {
         !matches!(self.stage, SeatStage::Closed)
+    }
+
+    /// For nothing: see `bug!(CursorPoisoned)`.
+    pub(super) fn poison(&mut self, seq: u64) {
+        if let SeatStage::In(cursor) = &mut self.stage
+            && let Place::Replay { fetched, .. } = &mut cursor.place
+        {
+            fetched.clear();
+            cursor.next_seq = seq;
+        }
     }
 
     pub(super) fn reply(&mut self, message: &RoomFromBroker) {

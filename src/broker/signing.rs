@@ -4,6 +4,7 @@ use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::Stage;
 use super::storage::{StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Opening, Pending};
+use crate::bug;
 use crate::chat::{ControlFromBroker, ControlFromNode, Name, NoticeEvent, Refusal, RoomName};
 use crate::link::CloseCode;
 use crate::time::Timestamp;
@@ -138,6 +139,7 @@ impl Broker {
                 // SGN-4: the device's older link goes, without a word to anybody.
                 if let Some(older) = self.devices.insert(device, id)
                     && older != id
+                    && !bug!(GhostSession)
                     && let Some(session) = self.sessions.get_mut(&older)
                 {
                     session

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::flight::FlightMeter;
 use super::rtt::{ACK_DELAY_MAX, Rtt};
+use crate::bug;
 use crate::time::Timestamp;
 use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, varint_len};
 
@@ -72,7 +73,11 @@ impl ReceivedPackets {
     /// The acknowledgement to send now, in at most `room` bytes; the highest ranges first.
     pub(super) fn ack(&self, room: usize, now: Timestamp) -> Option<Ack> {
         let mut descending = self.ranges.descending();
-        let highest = descending.next()?;
+        let mut highest = descending.next()?;
+        if bug!(StaleAck) {
+            highest = self.ranges.0.front()?.0..=*highest.end();
+            descending.by_ref().for_each(drop);
+        }
         let delay = now.saturating_since(self.largest_at).min(ACK_DELAY_MAX);
         let delay_us = delay.as_micros() as u64;
         // Type and count take a byte each: the count is below 64.

@@ -436,7 +436,7 @@ pub(super) fn crc(body: &[u8]) -> [u8; CRC_LEN] {
 /// A datagram without its CRC, if that is right (HSD-1).
 fn checked_body(datagram: &[u8]) -> Result<&[u8], DecodeError> {
     let (body, received) = datagram.split_last_chunk().ok_or(DecodeError::Truncated)?;
-    if crc(body) == *received {
+    if crc(body) == *received || crate::bug!(NoCrc) {
         Ok(body)
     } else {
         Err(DecodeError::BadCrc)

@@ -3,7 +3,8 @@
 use super::Checker;
 use crate::history::{History, Observation};
 
-/// A broker that starts again has every line that its disk ever had, and no other.
+/// A broker that starts again has every line that its disk ever had, and no other; from a backup, the
+/// first of them.
 pub(super) struct Durability;
 
 impl Checker for Durability {
@@ -12,17 +13,30 @@ impl Checker for Durability {
     }
 
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
-        let Observation::Recovered { log, lines, .. } = observation else {
+        let Observation::Recovered {
+            log,
+            is_backup,
+            lines,
+            ..
+        } = observation
+        else {
             return Ok(());
         };
-        for ((of, room), before) in &history.logs {
+        for ((of, room), known) in &history.logs {
+            let lost = history.lost.get(&(*of, room.clone()));
             let now = lines.iter().find(|(name, _)| name == room);
             let now = now.map_or(&[][..], |(_, lines)| lines);
-            if of == log && now != before {
+            // A backup may be older than the one before.
+            let is_there = if *is_backup {
+                lost.is_some_and(|lost| lost.iter().any(|before| before.starts_with(now)))
+            } else {
+                known == now
+            };
+            if of == log && !is_there {
                 return Err(format!(
                     "{} had {} lines, and other {} after a recovery",
                     room.as_str(),
-                    before.len(),
+                    known.len(),
                     now.len()
                 ));
             }

@@ -33,15 +33,16 @@ impl Checker for ExactlyOnceInTheApplication {
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Joined(life, room) => {
-                let tails = history.logs.iter().filter(|((_, of), _)| of == room);
-                let tails = tails.map(|((log, _), lines)| (*log, lines.len() as u64));
+                let logs = history.logs.keys().filter(|(_, of)| of == room);
+                let longest = |log| history.versions(log, room).map(<[Line]>::len).max();
+                let tails = logs.map(|(log, _)| (*log, longest(*log).unwrap_or(0) as u64));
                 self.joined_at
                     .entry((*life, room.clone()))
                     .or_insert_with(|| tails.collect());
                 Ok(())
             }
             // JRN-1
-            Observation::Resumed(life, room, cursor) => {
+            Observation::Resumed(life, room, _, cursor) => {
                 let shown = Shown {
                     seq: cursor.seq,
                     stored_at_ms: cursor.stored_at_ms,
@@ -89,8 +90,9 @@ impl Checker for ExactlyOnceInTheApplication {
                     Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
                         said(format!("line {} after {last}", line.seq))
                     }
-                    None if forked_after
-                        .is_some_and(|at| line.seq != first_after(at, history.log(*log, room))) =>
+                    None if forked_after.is_some_and(|at| {
+                        is_other_than_after(at, *log, room, line.seq, history)
+                    }) =>
                     {
                         said(format!("begins with line {} after a fork", line.seq))
                     }
@@ -108,6 +110,13 @@ impl Checker for ExactlyOnceInTheApplication {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a line is the first that was stored after a time in no version of a history.
+fn is_other_than_after(at: u64, log: LogId, room: &RoomName, seq: u64, history: &History) -> bool {
+    history
+        .versions(log, room)
+        .all(|lines| seq != first_after(at, lines))
 }
 
 /// The number of the first line that was stored after a time.

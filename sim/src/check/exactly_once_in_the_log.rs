@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tertulia::chat::{Kind, LogId, RoomName};
-use tertulia::secure::{AccountKey, DeviceKey};
+use tertulia::chat::{Kind, Line, LogId, RoomName};
+use tertulia::secure::AccountKey;
 
 use super::Checker;
 use crate::history::{History, Observation};
@@ -12,7 +12,7 @@ use crate::history::{History, Observation};
 /// or leaves without being one.
 #[derive(Default)]
 pub(super) struct ExactlyOnceInTheLog {
-    stored: BTreeMap<(LogId, RoomName, DeviceKey, u64), u64>,
+    stored: BTreeMap<(LogId, RoomName, AccountKey, u64), u64>,
     members: BTreeMap<(LogId, RoomName, AccountKey), u64>,
 }
 
@@ -21,24 +21,52 @@ impl Checker for ExactlyOnceInTheLog {
         "exactly_once_in_the_log"
     }
 
-    fn on(&mut self, observation: &Observation, _: &History) -> Result<(), String> {
-        let Observation::Appended { log, room, line } = observation else {
-            return Ok(());
-        };
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        match observation {
+            Observation::Appended { log, room, line } => {
+                let taken = self.take(*log, room, line);
+                let is_outdated = history.outdated.contains(&line.account);
+                if is_outdated { Ok(()) } else { taken }
+            }
+            // What came after the backup has never been.
+            Observation::Recovered {
+                log,
+                is_backup: true,
+                lines,
+                ..
+            } => {
+                self.stored.retain(|(of, ..), _| of != log);
+                self.members.retain(|(of, ..), _| of != log);
+                let lines = lines
+                    .iter()
+                    .flat_map(|(room, lines)| lines.iter().map(move |line| (room, line)));
+                for (room, line) in lines {
+                    // What is there was judged when it came.
+                    let _judged = self.take(*log, room, line);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ExactlyOnceInTheLog {
+    fn take(&mut self, log: LogId, room: &RoomName, line: &Line) -> Result<(), String> {
         let before = match line.kind {
             Kind::Joined => self
                 .members
-                .insert((*log, room.clone(), line.account), line.seq),
+                .insert((log, room.clone(), line.account), line.seq),
             // RUM-12
             Kind::Left => {
-                let member = (*log, room.clone(), line.account);
+                let member = (log, room.clone(), line.account);
                 if self.members.remove(&member).is_none() {
                     return Err(format!("line {}: no member leaves", line.seq));
                 }
                 None
             }
             _ => self.stored.insert(
-                (*log, room.clone(), line.device, line.typed_at_ms),
+                (log, room.clone(), line.account, line.typed_at_ms),
                 line.seq,
             ),
         };

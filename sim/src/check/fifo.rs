@@ -30,10 +30,27 @@ impl Checker for Fifo {
                 .entry((typed.life, typed.room.clone()))
                 .or_insert(typed.index);
         }
+        if let Observation::Recovered {
+            log,
+            is_backup: true,
+            lines,
+            ..
+        } = observation
+        {
+            self.last.retain(|(of, ..), _| of != log);
+            for (room, lines) in lines {
+                for line in lines {
+                    if let Some(typed) = history.source(room, line) {
+                        let key = (*log, room.clone(), line.device);
+                        self.last.insert(key, (typed.life, typed.index));
+                    }
+                }
+            }
+        }
         let Observation::Appended { log, room, line } = observation else {
             return Ok(());
         };
-        if line.kind != Kind::Message {
+        if line.kind != Kind::Message || history.outdated.contains(&line.account) {
             return Ok(());
         }
         let Some(typed) = history.source(room, line) else {
@@ -42,9 +59,15 @@ impl Checker for Fifo {
         let (life, index) = (typed.life, typed.index);
         let key = (*log, room.clone(), line.device);
         let before = self.last.insert(key, (life, index));
-        let is_first_log = history.logs.keys().all(|(other, _)| other == log);
+        // What is missing is what an older history has.
+        let is_first_log =
+            history.restores == 0 && history.logs.keys().all(|(other, _)| other == log);
+        let is_restored = history.restored.contains(&life.client);
         let expected = match before {
-            Some((before, last)) if before == life => Some(last + 1),
+            Some((before, last)) if before == life && history.restores == 0 && !is_restored => {
+                Some(last + 1)
+            }
+            _ if is_restored => None,
             // In its first log a life's lines begin with its first.
             _ if is_first_log => self.first.get(&(life, room.clone())).copied(),
             _ => None,

@@ -28,14 +28,16 @@ impl Checker for HonestOutcomes {
                     ));
                 }
                 let typed = history.handles.get(&(*life, *handle));
-                let device = history.device(life.client);
+                let account = history.keys[life.client].0;
                 let is_true = typed.is_some_and(|(typed_in, typed_at_ms)| {
                     typed_in == room
-                        && history.logs.iter().any(|((_, of), lines)| {
-                            let line = lines.get((*seq as usize).wrapping_sub(1));
+                        && history.logs.keys().any(|(log, of)| {
                             of == room
-                                && line.is_some_and(|line| {
-                                    line.device == device && line.typed_at_ms == *typed_at_ms
+                                && history.versions(*log, room).any(|lines| {
+                                    let line = lines.get((*seq as usize).wrapping_sub(1));
+                                    line.is_some_and(|line| {
+                                        line.account == account && line.typed_at_ms == *typed_at_ms
+                                    })
                                 })
                         })
                 });

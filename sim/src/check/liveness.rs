@@ -30,9 +30,13 @@ impl Checker for Liveness {
             Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
                 self.seen.remove(&(*life, room.clone()));
             }
-            Observation::Resumed(life, room, cursor) => {
+            Observation::Resumed(life, room, _, cursor) => {
                 self.seen.insert((*life, room.clone()), cursor.seq);
             }
+            // What was seen since the backup has never been.
+            Observation::Recovered {
+                is_backup: true, ..
+            } => self.seen.clear(),
             Observation::Restored(life, _, handle, _) => {
                 self.waiting.insert((*life, *handle));
             }

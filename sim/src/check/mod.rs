@@ -3,6 +3,7 @@
 //! A checker sees everything that happens, at once, and says which rule was broken at the first
 //! chance; at the end of a run it says what is missing.
 
+mod bounds;
 mod durability;
 mod exactly_once_in_the_application;
 mod exactly_once_in_the_log;
@@ -10,6 +11,7 @@ mod fifo;
 mod honest_outcomes;
 mod liveness;
 mod no_broken_rules;
+mod no_damage;
 mod no_noise;
 mod no_phantom;
 mod no_waste;
@@ -58,6 +60,8 @@ impl Default for Checkers {
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),
             Box::new(no_noise::NoNoise::default()),
+            Box::new(no_damage::NoDamage),
+            Box::new(bounds::Bounds),
             Box::new(no_waste::NoWaste),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
         ])

@@ -42,6 +42,11 @@ impl Checker for NoNoise {
                 }
                 self.present = present;
             }
+            // RUM-10, RUM-12: it has forgotten which notices of the room it has seen.
+            Observation::Fork(life, room) | Observation::RoomLeft(life, room) => {
+                self.shown
+                    .retain(|(of, name, _), _| (of, name) != (life, room));
+            }
             Observation::Came(room, name) => {
                 self.is_told = true;
                 let key = (room.clone(), name.clone());

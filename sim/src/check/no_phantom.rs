@@ -23,11 +23,12 @@ impl Checker for NoPhantom {
 }
 
 fn check(what: &str, room: &RoomName, line: &Line, history: &History) -> Result<(), String> {
-    let owner = history.keys.iter().position(|(_, d)| *d == line.device);
-    let Some(client) = owner else {
+    let Some(owner) = history.owner(line.device) else {
         return Err(format!("line {} {what}, by a device of nobody", line.seq));
     };
-    if history.keys[client].0 != line.account {
+    let client = history.keys.iter().position(|(a, _)| *a == owner);
+    let client = client.unwrap_or_default();
+    if owner != line.account {
         return Err(format!(
             "line {} {what} under another's account than client {client}'s",
             line.seq

@@ -170,6 +170,32 @@ pub(super) fn draw_kills(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(
     kills
 }
 
+/// Programs that go on from a backup of what they had on disk.
+pub(super) fn draw_restores(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
+    let mut restores = Vec::new();
+    for class in 0..2 {
+        if dice.chance(500) {
+            continue;
+        }
+        for _ in 0..dice.range(1, 2) {
+            let (age_ms, back_after_ms) = (dice.range(0, 30_000), dice.range(1, 5_000));
+            let fault = match class {
+                0 => Fault::RestoreBroker {
+                    age_ms,
+                    back_after_ms,
+                },
+                _ => Fault::RestoreNode {
+                    client: dice.range(0, clients as u64 - 1) as usize,
+                    age_ms,
+                    back_after_ms,
+                },
+            };
+            restores.push((dice.range(0, span_ms), fault));
+        }
+    }
+    restores
+}
+
 pub(super) fn draw_absences(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Absence> {
     if dice.chance(500) {
         return Vec::new();

@@ -26,6 +26,7 @@ use crate::world::{SimStore, seed_of};
 /// The broker's host. It does not end by itself.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     let mut faults = faults_of_the_broker(&plan);
+    let mut backups = VecDeque::new();
     let mut life = 0;
     let mut disk = empty_disk(&plan, life);
     let mut process = Some(Process::start(&plan, life, &disk, &state).await?);
@@ -38,10 +39,14 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
                 None => return Ok(()),
             },
             () = sleep_until(next) => {
-                let Some((_, fault, begins)) = faults.pop_front() else {
+                let Some((_, fault, edge)) = faults.pop_front() else {
                     continue;
                 };
+                let begins = edge == Edge::Begins;
                 match fault {
+                    Fault::RestoreBroker { .. } if edge == Edge::BacksUp => {
+                        backups.push_back(lock(&disk).memory().clone());
+                    }
                     Fault::SlowStore { by_ms, .. } => {
                         lock(&disk).slow(Duration::from_millis(by_ms), begins);
                     }
@@ -55,19 +60,36 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
                         process = Some(Process::start(&plan, life, &disk, &state).await?);
                         state.observe(Observation::NewLog);
                     }
-                    Fault::Crash { commits_permille, .. } if begins => {
+                    Fault::Crash { .. } | Fault::RestoreBroker { .. } if begins => {
                         let Some(running) = process.take() else {
                             continue;
                         };
                         running.kill().await;
+                        let commits_permille = match fault {
+                            Fault::Crash { commits_permille, .. } => commits_permille,
+                            _ => 0,
+                        };
                         let done = lock(&disk).crash(commits_permille);
                         for observation in done {
                             state.observe(observation);
                         }
                     }
-                    Fault::Crash { .. } if process.is_none() => {
+                    Fault::RestoreBroker { .. } | Fault::Crash { .. } if edge == Edge::Ends => {
+                        let backup = match fault {
+                            Fault::RestoreBroker { .. } => backups.pop_front(),
+                            _ => None,
+                        };
+                        if process.is_some() {
+                            continue;
+                        }
                         life += 1;
-                        let recovered = lock(&disk).recovered();
+                        let log = lock(&disk).memory().log_id();
+                        let backup = backup.filter(|backup| backup.log_id() == log);
+                        let is_backup = backup.is_some();
+                        if let Some(backup) = backup {
+                            lock(&disk).restore(backup);
+                        }
+                        let recovered = lock(&disk).recovered(is_backup);
                         state.observe(recovered);
                         process = Some(Process::start(&plan, life, &disk, &state).await?);
                     }
@@ -78,16 +100,31 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
     }
 }
 
+/// A moment of something that befalls the broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// The backup is made that it will need.
+    BacksUp,
+    Begins,
+    Ends,
+}
+
 /// When what befalls the broker begins and ends.
-fn faults_of_the_broker(plan: &Plan) -> VecDeque<(Timestamp, Fault, bool)> {
+fn faults_of_the_broker(plan: &Plan) -> VecDeque<(Timestamp, Fault, Edge)> {
     let faults = plan.faults.iter().filter(|(_, f)| f.client().is_none());
     let mut edges: Vec<_> = faults
         .flat_map(|(at_ms, fault)| {
             let ends = Timestamp::from_millis(at_ms + fault.lasts_ms());
-            [
-                (Timestamp::from_millis(*at_ms), fault.clone(), true),
-                (ends, fault.clone(), false),
-            ]
+            let backs_up = fault.backup_age_ms().map(|age_ms| {
+                let at = Timestamp::from_millis(at_ms.saturating_sub(age_ms));
+                (at, fault.clone(), Edge::BacksUp)
+            });
+            let begins = Timestamp::from_millis(*at_ms);
+            let edges = [
+                (begins, fault.clone(), Edge::Begins),
+                (ends, fault.clone(), Edge::Ends),
+            ];
+            backs_up.into_iter().chain(edges)
         })
         .collect();
     edges.sort_by_key(|(at, ..)| *at);

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::RoomName;
-use tertulia::client::{ClientEvent, JoinOptions, JournalState};
+use tertulia::client::{ClientEvent, EndReason, JoinOptions, JournalState};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tokio::select;
 use tokio::sync::oneshot;
@@ -21,7 +22,7 @@ use super::program::{Program, lock};
 use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan};
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, room_name, seed_of};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name, seed_of};
 
 /// How often somebody looks whether everything is settled.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -54,6 +55,10 @@ enum Deed {
     Start,
     /// The program ends; whether its journal is lost with it.
     Die(bool),
+    /// A copy is made of the journal.
+    BackUp,
+    /// The journal is what the oldest copy says.
+    Restore,
     Say(RoomName, Bytes),
     /// The system tells of a new network (PTH-6).
     HearOfNewAddress,
@@ -80,6 +85,8 @@ pub(super) struct Person {
     pub(super) plan: Plan,
     pub(super) state: State,
     program: Option<Program>,
+    /// Copies of the journal, the oldest first.
+    backups: VecDeque<(Timestamp, JournalState)>,
     deeds: BTreeMap<(Timestamp, u64), Deed>,
     next_deed: u64,
     /// The rooms that it is leaving or has left, and when it is to join them again.
@@ -99,6 +106,7 @@ impl Person {
             plan: plan.clone(),
             state,
             program: None,
+            backups: VecDeque::new(),
             deeds: BTreeMap::new(),
             next_deed: 0,
             away: BTreeMap::new(),
@@ -128,6 +136,18 @@ impl Person {
                 Fault::Kill { back_after_ms, .. } => {
                     person.intend(at, Deed::Die(false));
                     person.intend(at + Duration::from_millis(*back_after_ms), Deed::Start);
+                }
+                Fault::RestoreNode {
+                    age_ms,
+                    back_after_ms,
+                    ..
+                } => {
+                    let made_at = Timestamp::from_millis(at_ms.saturating_sub(*age_ms));
+                    person.intend(made_at, Deed::BackUp);
+                    person.intend(at, Deed::Die(false));
+                    let back_at = at + Duration::from_millis(*back_after_ms);
+                    person.intend(back_at, Deed::Restore);
+                    person.intend(back_at, Deed::Start);
                 }
                 Fault::Rebind {
                     announced: true, ..
@@ -188,6 +208,22 @@ impl Person {
                 }
                 if forgets {
                     *lock(&self.kept) = JournalState::default();
+                    let mut shared = self.state.lock();
+                    shared.record.history.forgot.insert(self.client);
+                }
+            }
+            Deed::BackUp => {
+                let backup = lock(&self.kept).clone();
+                self.backups.push_back((now(), backup));
+            }
+            Deed::Restore => {
+                if let Some((made_at, backup)) = self.backups.pop_front()
+                    && self.program.is_none()
+                {
+                    let mut shared = self.state.lock();
+                    let history = &mut shared.record.history;
+                    history.restore_journal(self.client, &backup, made_at);
+                    *lock(&self.kept) = backup;
                 }
             }
             Deed::Say(room, text) => self.say(room, text).await,
@@ -218,6 +254,19 @@ impl Person {
                 }
             }
         }
+    }
+
+    /// JRN-4.
+    fn change_device(&mut self) {
+        situation::meet(Situation::DeviceRetired);
+        let number = (self.client * 1000 + self.lives) as u64;
+        self.identity = other_device(&self.identity, self.plan.seed, number);
+        lock(&self.kept).change_device();
+        let mut shared = self.state.lock();
+        let device = self.identity.device();
+        shared.record.history.change_device(self.client, device);
+        drop(shared);
+        self.intend(now(), Deed::Start);
     }
 
     /// Tells the program, if it runs. One that has ended says so by an event.
@@ -305,7 +354,13 @@ impl Person {
                 Observation::NotStored(life, room, handle)
             }
             ClientEvent::Ended(reason) => {
-                self.program = None;
+                let ended = self.program.take();
+                if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {
+                    self.state.observe(Observation::Ended(life, reason));
+                    program.end(&self.kept).await;
+                    self.change_device();
+                    return;
+                }
                 Observation::Ended(life, reason)
             }
         };

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest};
+use tertulia::client::{
+    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
+};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
@@ -34,6 +36,8 @@ pub(super) struct Journal {
     typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
     /// Of which history each received line is, until it is shown.
     pub(super) received: BTreeMap<RoomName, VecDeque<LogId>>,
+    /// What it was asked for and has not done.
+    begun: VecDeque<JournalEntry>,
 }
 
 impl Program {
@@ -65,15 +69,20 @@ impl Program {
             typing: VecDeque::new(),
             typed: person.typed.clone(),
             received: BTreeMap::new(),
+            begun: VecDeque::new(),
         }));
+        let of_end = journal.clone();
         let (of_journal, of_state) = (journal.clone(), state.clone());
         let takes = Duration::from_millis(plan.journal_ms);
         let begin = move |request: &JournalRequest| {
-            lock(&of_journal).handle(&request.entry, life, &of_state);
+            let mut journal = lock(&of_journal);
+            journal.handle(&request.entry, life, &of_state);
+            journal.begun.push_back(request.entry.clone());
             takes
         };
         let kept = person.kept.clone();
         let end = move |request: JournalRequest| {
+            let _done = lock(&of_end).begun.pop_front();
             lock(&kept).apply(request.entry);
             request.id
         };
@@ -108,6 +117,15 @@ impl Program {
 
     pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
+    }
+
+    /// Waits for the end of one that ends by itself: it writes its journal to the end.
+    pub(super) async fn end(self, kept: &Mutex<JournalState>) {
+        // A panic is reported by the run itself.
+        let _ = self.task.await;
+        for entry in lock(&self.journal).begun.drain(..) {
+            lock(kept).apply(entry);
+        }
     }
 
     /// Kills it: it has no time to say goodbye.

@@ -8,7 +8,7 @@ use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
 use super::net::stranger_address;
-use super::{Datagram, Event, World, broker_address, seed_of};
+use super::{Backup, Datagram, Event, World, broker_address, seed_of};
 use crate::history::Observation;
 use crate::plan::Fault;
 
@@ -18,13 +18,41 @@ impl World {
         let (at_ms, fault) = self.plan.faults[index].clone();
         let always_ends = matches!(
             fault,
-            Fault::NewAddress { .. } | Fault::Kill { .. } | Fault::Crash { .. }
+            Fault::NewAddress { .. }
+                | Fault::Kill { .. }
+                | Fault::Crash { .. }
+                | Fault::RestoreBroker { .. }
+                | Fault::RestoreNode { .. }
         );
         if begins && (fault.lasts_ms() > 0 || always_ends) {
             let ends = Timestamp::from_millis(at_ms + fault.lasts_ms());
             self.schedule(ends, Event::FaultEnds(index));
         }
         self.apply(&fault, begins);
+        if !begins {
+            match self.backups.remove(&index) {
+                Some(Backup::Store(backup)) => self.restore_broker(*backup),
+                Some(Backup::Journal(backup, made_at)) => {
+                    if let Some(client) = fault.client() {
+                        self.restore_journal(client, backup, made_at);
+                        self.start_node(client);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Makes the backup from which the plan's fault with this index will restore.
+    pub(super) fn back_up(&mut self, index: usize) {
+        let backup = match &self.plan.faults[index].1 {
+            Fault::RestoreBroker { .. } => Backup::Store(Box::new(self.store.memory().clone())),
+            Fault::RestoreNode { client, .. } => {
+                Backup::Journal(self.nodes[*client].journal.clone(), self.now)
+            }
+            _ => return,
+        };
+        self.backups.insert(index, backup);
     }
 
     /// Begins or ends a fault.
@@ -61,6 +89,8 @@ impl World {
                     self.reopen_broker();
                 }
             }
+            Fault::RestoreNode { client, .. } if begins => self.kill_node(client),
+            Fault::RestoreBroker { .. } if begins => self.crash_broker(0),
             Fault::SlowStore { by_ms, .. } => {
                 self.store.slow(Duration::from_millis(by_ms), begins);
             }
@@ -84,7 +114,9 @@ impl World {
                     self.greet(hellos);
                 }
             }
-            Fault::Cut { .. }
+            Fault::RestoreNode { .. }
+            | Fault::RestoreBroker { .. }
+            | Fault::Cut { .. }
             | Fault::Burst { .. }
             | Fault::NewAddress { .. }
             | Fault::Racer { .. } => {}
@@ -110,6 +142,7 @@ impl World {
                     from: stranger_address(number),
                     to: broker_address(),
                     bytes,
+                    is_damaged: false,
                 };
                 self.schedule(self.now, Event::Arrive(hello));
             }

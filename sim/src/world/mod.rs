@@ -16,8 +16,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tertulia::broker::{Broker, BrokerConfig, BrokerEvent};
+use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, Tables};
 use tertulia::chat::{LogId, RoomName};
+use tertulia::client::JournalState;
 use tertulia::rng::{Seed, SeededRng};
 use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::time::Timestamp;
@@ -25,7 +26,7 @@ use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
-pub use node::{Node, Running, beginning};
+pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
 
 use crate::fate::mix;
@@ -51,12 +52,22 @@ enum Event {
     Stored(u64),
     Journaled(Life, u64),
     Say(usize, u64),
+    /// The backup is made that a fault will need.
+    Backup(usize),
     Fault(usize),
     FaultEnds(usize),
+    /// A node starts, if it does not run.
+    Start(usize),
     /// Somebody leaves a room.
     Absence(usize),
     /// And joins it again.
     Back(Life, RoomName),
+}
+
+/// What was on a disk.
+enum Backup {
+    Store(Box<MemoryStore>),
+    Journal(JournalState, Timestamp),
 }
 
 /// A run, and all who take part in it.
@@ -83,6 +94,10 @@ pub struct World {
     is_broker_down: bool,
     /// How often the broker has started.
     broker_life: u64,
+    /// What the plan's faults restore, by index.
+    backups: BTreeMap<usize, Backup>,
+    /// How full the broker was, and for how many inputs nobody has looked.
+    tables: (Tables, u32),
     /// Events, and time-outs in a row, at this moment.
     spinning: (u32, u32),
     /// How many lines were shown to anybody.
@@ -150,6 +165,8 @@ impl World {
             identity,
             is_broker_down: false,
             broker_life: 0,
+            backups: BTreeMap::new(),
+            tables: (Tables::default(), 0),
             spinning: (0, 0),
             lines_shown: 0,
             lines_typed: 0,
@@ -169,7 +186,11 @@ impl World {
 
     fn schedule_plan(&mut self) {
         let plan = self.plan.clone();
-        for (index, (at_ms, _)) in plan.faults.iter().enumerate() {
+        for (index, (at_ms, fault)) in plan.faults.iter().enumerate() {
+            if let Some(age_ms) = fault.backup_age_ms() {
+                let at = Timestamp::from_millis(at_ms.saturating_sub(age_ms));
+                self.schedule(at, Event::Backup(index));
+            }
             self.schedule(Timestamp::from_millis(*at_ms), Event::Fault(index));
         }
         for (index, absence) in plan.absences.iter().enumerate() {
@@ -369,6 +390,8 @@ impl World {
                 }
             }
             Event::Say(talk, line) => self.say_next(talk, line),
+            Event::Backup(index) => self.back_up(index),
+            Event::Start(client) => self.start_node(client),
             Event::Fault(index) => self.fault(index, true),
             Event::FaultEnds(index) => self.fault(index, false),
             Event::Absence(index) => self.leave_room(index),
@@ -378,7 +401,12 @@ impl World {
 
     /// Hands a datagram to whoever is at its address now.
     pub fn deliver(&mut self, datagram: Datagram) {
-        let Datagram { from, to, bytes } = datagram;
+        let Datagram {
+            from,
+            to,
+            bytes,
+            is_damaged,
+        } = datagram;
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             if self.is_broker_down {
@@ -390,15 +418,25 @@ impl World {
             }
             let dropped = self.dropped();
             self.broker.handle_datagram(Path::new(from), data, self.now);
+            if is_damaged && self.dropped() == dropped {
+                self.observe(Observation::DamageTaken(None));
+            }
             if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {
                 self.note_heard(from);
             }
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
             self.trace_event(Trace::Arrive, client as u64, &bytes);
-            self.with_client(client, |client, now| {
+            let is_dropped = self.with_client(client, |client, now| {
+                let dropped = || client.drops().iter().map(|(_, count)| count).sum::<u64>();
+                let before = dropped();
                 client.handle_datagram(Path::new(from), data, now);
+                let dropped = || client.drops().iter().map(|(_, count)| count).sum::<u64>();
+                Some(dropped() > before)
             });
+            if is_damaged && is_dropped == Some(false) {
+                self.observe(Observation::DamageTaken(Some(client)));
+            }
         }
     }
 

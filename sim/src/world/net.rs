@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tertulia::time::Timestamp;
+use tertulia::wire::is_data;
 
 use crate::fate::{Dice, Direction, fate, mix};
 use crate::plan::{Fault, Plan, Rates, Way};
@@ -46,6 +47,8 @@ pub struct Datagram {
     pub to: SocketAddr,
     /// What arrives.
     pub bytes: Vec<u8>,
+    /// Whether that is a handshake datagram, and not as it was sent.
+    pub is_damaged: bool,
 }
 
 /// A datagram as somebody on the way saw it, before anything befell it.
@@ -213,6 +216,8 @@ impl Net {
             Fault::Die { .. }
             | Fault::Kill { .. }
             | Fault::Crash { .. }
+            | Fault::RestoreBroker { .. }
+            | Fault::RestoreNode { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
             | Fault::NewLog
@@ -262,6 +267,7 @@ impl Net {
                     from,
                     to,
                     bytes: bytes.to_vec(),
+                    is_damaged: false,
                 },
             });
         }
@@ -286,14 +292,22 @@ impl Net {
         self.fates.duplicated += u64::from(fate.delays.len() > 1);
         self.fates.corrupted += u64::from(!fate.flips.is_empty());
         self.fates.truncated += u64::from(fate.cut_to_permille.is_some());
+        let is_of_a_link = bytes.first().copied().is_some_and(is_data);
         let arrives = |(copy, delay): (usize, &std::time::Duration)| {
             // Only the first copy is damaged: a duplicate is another chance.
-            let bytes = if copy == 0 {
+            let arrives = if copy == 0 {
                 fate.apply(bytes)
             } else {
                 bytes.to_vec()
             };
-            (now + *delay, Datagram { from, to, bytes })
+            let is_damaged = arrives != bytes && !is_of_a_link;
+            let datagram = Datagram {
+                from,
+                to,
+                bytes: arrives,
+                is_damaged,
+            };
+            (now + *delay, datagram)
         };
         let mut all: Vec<_> = fate.delays.iter().enumerate().map(arrives).collect();
         if way.racers > 0 && direction == Direction::Up {
@@ -302,6 +316,7 @@ impl Net {
                 from: racer_address(client),
                 to,
                 bytes: bytes.to_vec(),
+                is_damaged: false,
             };
             all.push((now + fate.delays[0] / 2, copy));
         }

@@ -7,7 +7,7 @@ use tertulia::client::{
     Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
 };
 use tertulia::rng::SeededRng;
-use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
@@ -132,6 +132,14 @@ impl Node {
         true
     }
 
+    /// Gives up the device for another one of the same account (JRN-4). Returns that.
+    pub fn change_device(&mut self, seed: u64) -> DeviceKey {
+        let number = (self.client * 1000 + self.lives) as u64;
+        self.identity = other_device(&self.identity, seed, number);
+        self.journal.change_device();
+        self.identity.device()
+    }
+
     /// A time of typing that this device has not used yet.
     pub fn typed_at_ms(&mut self, wall_ms: u64) -> u64 {
         self.last_typed_at_ms = wall_ms.max(self.last_typed_at_ms + 1);
@@ -159,13 +167,20 @@ impl Running {
     }
 }
 
+/// Another device of the same account.
+#[must_use]
+pub fn other_device(identity: &NodeIdentity, seed: u64, number: u64) -> NodeIdentity {
+    let device = seed_of(seed, "device", number);
+    NodeIdentity::from_secrets(*identity.account_seed(), device)
+}
+
 /// What a life begins with that starts from a journal.
 #[must_use]
 pub fn beginning(life: Life, journal: &JournalState) -> Vec<Observation> {
     let mut all = Vec::new();
     for (room, state) in &journal.rooms {
-        if let Some((_, cursor)) = state.cursor {
-            all.push(Observation::Resumed(life, room.clone(), cursor));
+        if let Some((log, cursor)) = state.cursor {
+            all.push(Observation::Resumed(life, room.clone(), log, cursor));
         }
         for (handle, publication) in &state.waiting {
             situation::meet(Situation::OutboxRestored);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tertulia::broker::BrokerEvent;
-use tertulia::client::{Client, ClientEvent};
+use tertulia::client::{Client, ClientEvent, EndReason};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
 use tertulia::wire::is_data;
@@ -42,6 +42,21 @@ impl World {
                 BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
             }
             self.broker_events.push((self.now, event));
+        }
+        self.measure();
+    }
+
+    /// Looks now and then how full the broker is.
+    fn measure(&mut self) {
+        const EVERY: u32 = 16;
+        let (most, since) = &mut self.tables;
+        *since = (*since + 1) % EVERY;
+        if *since == 0 {
+            let now = most.max(self.broker.tables());
+            if now != *most {
+                *most = now;
+                self.observe(Observation::Fuller(now));
+            }
         }
     }
 
@@ -192,7 +207,22 @@ impl World {
                 Observation::NotStored(life, room, handle)
             }
             ClientEvent::Ended(reason) => {
+                // A program that ends by itself writes its journal to the end.
+                while node.journaled(life) {
+                    if node
+                        .running
+                        .as_ref()
+                        .is_none_or(|r| r.journaling.is_empty())
+                    {
+                        break;
+                    }
+                }
                 node.running = None;
+                if let EndReason::Retired { .. } = reason {
+                    self.observe(Observation::Ended(life, reason));
+                    self.change_device(index);
+                    return false;
+                }
                 Observation::Ended(life, reason)
             }
         };

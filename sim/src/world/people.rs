@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tertulia::broker::MemoryStore;
 use tertulia::chat::RoomName;
 use tertulia::client::JoinOptions;
 use tertulia::client::JournalState;
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
+use tertulia::situation::{self, Situation};
+use tertulia::time::Timestamp;
 
 use super::{Event, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of};
 use crate::history::{Life, Observation, Typed};
@@ -33,6 +36,7 @@ impl World {
     pub fn stop_node(&mut self, client: usize) {
         self.kill_node(client);
         self.nodes[client].journal = JournalState::default();
+        self.record.history.forgot.insert(client);
     }
 
     /// Stops a client's node, without a word. What is in its journal stays.
@@ -152,10 +156,46 @@ impl World {
     /// Starts the broker again, from its store, if it does not run.
     pub fn reopen_broker(&mut self) {
         if self.is_broker_down {
-            let recovered = self.store.recovered();
+            let recovered = self.store.recovered(false);
             self.observe(recovered);
             self.start_broker();
         }
+    }
+
+    /// Starts the broker again from a backup of its store, if it does not run.
+    pub fn restore_broker(&mut self, backup: MemoryStore) {
+        if self.is_broker_down && backup.log_id() == self.store.memory().log_id() {
+            self.store.restore(backup);
+            let recovered = self.store.recovered(true);
+            self.observe(recovered);
+            for node in &mut self.nodes {
+                if let Some(running) = &mut node.running {
+                    running.shown.clear();
+                }
+            }
+            self.start_broker();
+        } else {
+            // Somebody has begun a new history since, which is not to be lost for an old one.
+            self.reopen_broker();
+        }
+    }
+
+    /// What is in a client's journal from here on, whose node does not run, is what was in it before.
+    pub fn restore_journal(&mut self, client: usize, backup: JournalState, made_at: Timestamp) {
+        if self.nodes[client].running.is_none() {
+            let history = &mut self.record.history;
+            history.restore_journal(client, &backup, made_at);
+            self.nodes[client].journal = backup;
+        }
+    }
+
+    /// The device is given up: the account goes on with a new one, and what the journal holds
+    /// (JRN-4).
+    pub(super) fn change_device(&mut self, client: usize) {
+        situation::meet(Situation::DeviceRetired);
+        let device = self.nodes[client].change_device(self.plan.seed);
+        self.record.history.change_device(client, device);
+        self.schedule(self.now, Event::Start(client));
     }
 
     fn start_broker(&mut self) {

@@ -95,9 +95,15 @@ impl SimStore {
         seen
     }
 
-    /// What is there when the broker starts again.
+    /// What is there from here on is what was there before, and is no longer.
+    pub fn restore(&mut self, backup: MemoryStore) {
+        self.memory = backup;
+        self.earlier = None;
+    }
+
+    /// What is there when the broker starts again; whether that is a backup.
     #[must_use]
-    pub fn recovered(&self) -> Observation {
+    pub fn recovered(&self, is_backup: bool) -> Observation {
         let mut memory = self.memory.clone();
         let rooms: Vec<RoomName> = memory.rooms().cloned().collect();
         let lines = rooms.into_iter().map(|room| {
@@ -118,6 +124,7 @@ impl SimStore {
             .map(|row| (row.room, row.author.name.to_string()));
         Observation::Recovered {
             log: self.memory.log_id(),
+            is_backup,
             lines,
             present: present.collect(),
         }

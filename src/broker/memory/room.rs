@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::storage::{
     Author, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow, StorageOutcome, StoredLine,
 };
+use crate::bug;
 use crate::chat::{
     Digest, HistoryPolicy, Kind, LastPublication, Line, LineBase, LogId, Name, NoticeEvent,
     Publication, Recorded, Refusal, ResumeOutcome, RoomId, RoomName, Start, Verdict, judge,
@@ -141,7 +142,13 @@ impl RoomLog {
         entry: &Entry,
         tail_before: u64,
     ) -> (ResumeOutcome, LineBase) {
+        if let Start::After(wanted) = entry.start
+            && bug!(ForgetFork)
+        {
+            return (ResumeOutcome::Resumed, wanted.base);
+        }
         let (resume, seq) = match entry.start {
+            Start::After(_) if bug!(SeamHole) => (ResumeOutcome::Fresh, tail_before),
             Start::Tail => (
                 ResumeOutcome::Fresh,
                 tail_before.saturating_sub(entry.history),

@@ -48,6 +48,9 @@ impl SendChannels {
         if len > MESSAGE_MAX {
             return Err(SendError::TooLong);
         }
+        if bug!(UnboundedQueue) {
+            return Ok(());
+        }
         let is_full = |channel: &SendChannel| !channel.has_room(len);
         let is_poor = |channel: &SendChannel| !channel.credit.has_room(len);
         let state = self.get(channel);
