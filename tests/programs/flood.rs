@@ -215,18 +215,23 @@ struct Queue {
     dropped: u64,
 }
 
+/// The table moves under its reader while others open and close sockets, so that a row may be missed
+/// in one reading, and is not in every one of many.
 fn queue_of(port: u16) -> Queue {
+    let found = (0..1_000).find_map(|_| find_queue(port));
+    found.expect("the broker listens")
+}
+
+fn find_queue(port: u16) -> Option<Queue> {
     let table = fs::read_to_string("/proc/net/udp").expect("Linux lists its sockets");
     let local = format!(":{port:04X}");
     let mut rows = table.lines().map(|row| row.split_whitespace().collect());
-    let row = rows
-        .find(|row: &Vec<&str>| row.get(1).is_some_and(|at| at.ends_with(&local)))
-        .expect("the broker listens");
+    let row = rows.find(|row: &Vec<&str>| row.get(1).is_some_and(|at| at.ends_with(&local)))?;
     let (_, waiting) = row[4].split_once(':').expect("two queues");
-    Queue {
+    Some(Queue {
         waiting: u64::from_str_radix(waiting, 16).expect("a number"),
         dropped: row[row.len() - 1].parse().expect("a number"),
-    }
+    })
 }
 
 /// The counters as the broker logs them at its end, by reason.
