@@ -73,5 +73,6 @@ pub mod wire;
 pub use handle::StartError;
 #[cfg(feature = "driver")]
 pub use handle::{
-    Broker, ConnectError, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
+    Broker, ConnectError, HistoryError, HistoryPage, JoinError, LeaveError, Node, NodeBuilder,
+    PublishError, Receipt, Room, RoomEvent,
 };

@@ -167,7 +167,7 @@ pub(super) struct NodeArgs {
     #[arg(long, env = "CHAT_PLAIN", value_parser = FalseyValueParser::new())]
     pub(super) plain: bool,
 
-    /// Say on stderr when a line of yours is stored
+    /// Say on stderr when a line of yours is stored, and who has it
     #[arg(long, env = "CHAT_STATES", value_parser = FalseyValueParser::new())]
     pub(super) states: bool,
 

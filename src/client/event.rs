@@ -74,6 +74,13 @@ pub enum ClientEvent {
         /// To whom.
         name: Name,
     },
+    /// A publication is in the journal, and will be sent until it has an outcome (NOD-2).
+    Waiting {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// For which room.
+        room: RoomName,
+    },
     /// A publication is stored (DLV-6).
     Stored {
         /// Which one, as [`publish`](super::Client::publish) called it.
@@ -96,6 +103,8 @@ pub enum ClientEvent {
     Past {
         /// Which room.
         room: RoomName,
+        /// Of which history.
+        log: LogId,
         /// The line.
         line: Line,
     },

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
-use crate::chat::RoomName;
+use crate::chat::{HistoryPolicy, RoomName};
 use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
@@ -149,6 +149,29 @@ pub enum NodeCommand {
         /// Told the publication's handle, or why there is none.
         reply: oneshot::Sender<Result<u64, PublishError>>,
     },
+    /// [`Client::publish`], typed now, and [`Client::watch`].
+    PublishWatched {
+        /// Into which room.
+        room: RoomName,
+        /// The line.
+        text: Bytes,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// [`Client::watch`]: for what waits from before.
+    Watch {
+        /// What the publication is called.
+        handle: u64,
+    },
+    /// [`Client::set_policy`], decided now.
+    SetPolicy {
+        /// Of which room.
+        room: RoomName,
+        /// Who may read what was said before they came.
+        policy: HistoryPolicy,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
     /// [`Client::publish_spooled`].
     PublishSpooled {
         /// What it is called in the spool.
@@ -174,6 +197,17 @@ pub enum NodeCommand {
         /// In which room.
         room: RoomName,
         /// Told whether anybody was asked.
+        reply: oneshot::Sender<bool>,
+    },
+    /// [`Client::ask_history`].
+    AskHistory {
+        /// Of which room.
+        room: RoomName,
+        /// Before which line; 0 for those before what the client was sent.
+        before: u64,
+        /// How many lines.
+        count: u64,
+        /// Told whether it was asked, or will be.
         reply: oneshot::Sender<bool>,
     },
     /// [`Client::ask_rooms`].
@@ -233,6 +267,23 @@ impl Machine for Client {
                 // Who asked may have lost interest.
                 let _ = reply.send(self.publish(&room, &text, unix_ms, now));
             }
+            NodeCommand::PublishWatched { room, text, reply } => {
+                let published = self.publish(&room, &text, unix_ms, now);
+                if let Ok(handle) = published {
+                    self.watch(handle);
+                }
+                let _ = reply.send(published);
+            }
+            NodeCommand::Watch { handle } => {
+                self.watch(handle);
+            }
+            NodeCommand::SetPolicy {
+                room,
+                policy,
+                reply,
+            } => {
+                let _ = reply.send(self.set_policy(&room, policy, unix_ms, now));
+            }
             NodeCommand::PublishSpooled {
                 id,
                 room,
@@ -254,6 +305,14 @@ impl Machine for Client {
             // Who asked may have lost interest.
             NodeCommand::AskWho { room, reply } => {
                 let _ = reply.send(self.ask_who(&room, now));
+            }
+            NodeCommand::AskHistory {
+                room,
+                before,
+                count,
+                reply,
+            } => {
+                let _ = reply.send(self.ask_history(&room, before, count, now));
             }
             NodeCommand::AskRooms { reply } => {
                 let _ = reply.send(self.ask_rooms(now));

@@ -343,7 +343,7 @@ fn on_a_small_disk(scene: &Scene) -> Option<(Broker, PathBuf)> {
     }
     let broker = scene.broker().run_by(&small).start_broker();
     // The disk as the broker sees it.
-    let seen = format!("/proc/{}/root{}", broker.process.pid(), dir.display());
+    let seen = format!("/proc/{}/root{}", broker.process.id(), dir.display());
     Some((broker, seen.into()))
 }
 

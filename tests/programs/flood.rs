@@ -51,10 +51,9 @@ fn flood(warm_up: u64, total: u64) {
     // Of all kinds, and of a link that has ended and two that have not.
     let material = capture.into_iter().map(|c| c.bytes).collect();
 
-    let status = format!("/proc/{}/status", broker.process.id());
     let mut strangers = Strangers::new(broker.address, material);
     strangers.send(warm_up);
-    let before = anonymous_kib(&status);
+    let before = broker.process.anonymous_kib();
     let mut said = Vec::new();
     for number in 1..=LINES {
         strangers.send((total - warm_up) / LINES);
@@ -63,7 +62,7 @@ fn flood(warm_up: u64, total: u64) {
         said.push(format!("ada: {line}"));
         bob.shows(&said[said.len() - 1]);
     }
-    let after = anonymous_kib(&status);
+    let after = broker.process.anonymous_kib();
     println!(
         "{} datagrams, {} answered; anonymous memory {before} KiB, then {after} KiB",
         strangers.sent, strangers.answered
@@ -228,14 +227,6 @@ fn queue_of(port: u16) -> Queue {
         waiting: u64::from_str_radix(waiting, 16).expect("a number"),
         dropped: row[row.len() - 1].parse().expect("a number"),
     }
-}
-
-/// A process's anonymous memory.
-fn anonymous_kib(status: &str) -> u64 {
-    let text = fs::read_to_string(status).expect("the broker runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    kib.and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
 /// The counters as the broker logs them at its end, by reason.

@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod relay;
 pub(crate) mod transcript;
+pub(crate) mod typist;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -156,6 +156,11 @@ impl Process {
         let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
     }
 
+    /// Hands its input over to somebody else who types.
+    pub(crate) fn take_input(&mut self) -> ChildStdin {
+        self.stdin.take().expect("the input has not ended")
+    }
+
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }
@@ -201,6 +206,18 @@ impl Process {
         );
     }
 
+    /// How much memory of its own it has.
+    pub(crate) fn anonymous_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process lives");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.and_then(|kib| kib.parse().ok())
+            .expect("the system counts memory")
+    }
+
     /// Its number with the system.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -212,13 +229,18 @@ impl Process {
         let _ = kill_process(pid, signal);
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills it as the system does when it must: without a word.
     pub(crate) fn kill(mut self) {
         self.kill_and_reap();
+    }
+
+    /// The same, and what it has written can still be read.
+    pub(crate) fn kill_now(&mut self) {
+        self.kill_and_reap();
+        assert!(
+            self.stdout.wait_for_end(PATIENCE),
+            "a pipe outlives its writer"
+        );
     }
 
     /// Whether it ends within `patience`.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that came out of one stream, read by a thread of its own.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ struct Shared {
 
 struct State {
     bytes: Vec<u8>,
+    /// When each line came to its end.
+    lines: Vec<Instant>,
     is_ended: bool,
 }
 
@@ -31,7 +33,7 @@ impl Transcript {
             let mut buffer = [0; 4096];
             // A terminal whose last process has gone reads as an error, which is its end.
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                writer.lock().bytes.extend_from_slice(&buffer[..count]);
+                writer.lock().push(&buffer[..count]);
                 writer.shared.changed.notify_all();
             }
             writer.lock().is_ended = true;
@@ -44,6 +46,7 @@ impl Transcript {
     pub(crate) fn ended() -> Self {
         let state = State {
             bytes: Vec::new(),
+            lines: Vec::new(),
             is_ended: true,
         };
         Self {
@@ -91,10 +94,40 @@ impl Transcript {
         }
     }
 
+    /// How many finished lines there are so far.
+    pub(crate) fn lines(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// When each finished line came to its end.
+    pub(crate) fn line_times(&self) -> Vec<Instant> {
+        self.lock().lines.clone()
+    }
+
+    /// Waits until there are so many finished lines; whether there are.
+    pub(crate) fn wait_for_lines(&self, patience: Duration, lines: usize) -> bool {
+        let short = |state: &mut State| state.lines.len() < lines && !state.is_ended;
+        let state = self.lock();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, patience, short);
+        waited.expect("no reader panics").0.lines.len() >= lines
+    }
+
     /// Waits for the end of the stream; whether it came.
     pub(crate) fn wait_for_end(&self, patience: Duration) -> bool {
         self.wait(patience, |_| None::<()>);
         self.lock().is_ended
+    }
+}
+
+impl State {
+    fn push(&mut self, bytes: &[u8]) {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let now = super::now();
+        self.lines.extend(std::iter::repeat_n(now, lines));
+        self.bytes.extend_from_slice(bytes);
     }
 }
 

@@ -304,8 +304,9 @@ impl Person {
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // Nobody asks for these in these plans.
-            ClientEvent::Roster { .. }
+            // The journal has told, and nobody asks for the others in these plans.
+            ClientEvent::Waiting { .. }
+            | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             | ClientEvent::Delivered { .. }
             | ClientEvent::Past { .. }

@@ -163,8 +163,9 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // Nobody asks for these in these plans.
-            ClientEvent::Roster { .. }
+            // The journal has told, and nobody asks for the others in these plans.
+            ClientEvent::Waiting { .. }
+            | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             | ClientEvent::Delivered { .. }
             | ClientEvent::Past { .. }

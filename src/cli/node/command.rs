@@ -1,6 +1,10 @@
-//! What can be typed besides lines: `/join`, `/leave`, `/who`, `/rooms`, `/help` (CLI-3).
+//! What can be typed besides lines: `/join`, `/leave`, `/who`, `/rooms`, `/history`, `/policy`,
+//! `/help` (CLI-3).
 
-use crate::chat::RoomName;
+use crate::chat::{HistoryPolicy, RoomName};
+
+/// How many earlier lines `/history` alone asks for.
+const HISTORY_DEFAULT: u64 = 20;
 
 /// What `/help` says.
 pub(super) const HELP: &str = "\
@@ -8,6 +12,9 @@ pub(super) const HELP: &str = "\
 /leave [ROOM]  leave the room for good
 /who [ROOM]    who is there
 /rooms         which rooms there are
+/history [N]   N earlier lines, and again: those before them
+/policy all|since-join
+               whether newcomers may read what was said before they came
 q!             leave the chat
 //text         say /text";
 
@@ -22,6 +29,17 @@ pub(super) enum Command {
     Who(Option<RoomName>),
     /// Ask which rooms there are.
     Rooms,
+    /// Ask for earlier lines; without a name, of the room that is typed to.
+    History {
+        room: Option<RoomName>,
+        /// How many.
+        count: u64,
+        /// Before which line; otherwise before those that were told.
+        before: Option<u64>,
+    },
+    /// Decide who may read what was said before they came; without a name, in the room that is
+    /// typed to.
+    Policy(Option<RoomName>, HistoryPolicy),
     /// Say what there is to be typed.
     Help,
 }
@@ -48,9 +66,32 @@ impl Command {
             "/leave" => room().map(Self::Leave),
             "/who" => room().map(Self::Who),
             "/rooms" => alone(Self::Rooms),
+            "/history" => history(argument),
+            "/policy" => policy(argument),
             "/help" => alone(Self::Help),
             _ => return None,
         })
+    }
+}
+
+fn history(argument: &str) -> Result<Command, String> {
+    let count = match argument {
+        "" => Some(HISTORY_DEFAULT),
+        number => number.parse().ok().filter(|count| *count > 0),
+    };
+    let asked = count.map(|count| Command::History {
+        room: None,
+        count,
+        before: None,
+    });
+    asked.ok_or_else(|| "/history [N]: N is a number of lines".to_owned())
+}
+
+fn policy(argument: &str) -> Result<Command, String> {
+    match argument {
+        "all" => Ok(Command::Policy(None, HistoryPolicy::All)),
+        "since-join" => Ok(Command::Policy(None, HistoryPolicy::SinceJoin)),
+        _ => Err("/policy all, or /policy since-join".to_owned()),
     }
 }
 
@@ -74,6 +115,18 @@ mod tests {
         );
         assert_eq!(of("/rooms"), Some(Ok(Command::Rooms)));
         assert_eq!(of("/help"), Some(Ok(Command::Help)));
+        let history = |count| {
+            Some(Ok(Command::History {
+                room: None,
+                count,
+                before: None,
+            }))
+        };
+        assert_eq!(of("/history"), history(HISTORY_DEFAULT));
+        assert_eq!(of("/history 5"), history(5));
+        let policy = |policy| Some(Ok(Command::Policy(None, policy)));
+        assert_eq!(of("/policy all"), policy(HistoryPolicy::All));
+        assert_eq!(of("/policy since-join"), policy(HistoryPolicy::SinceJoin));
         for line in [
             "/joined",
             "join garden",
@@ -94,6 +147,11 @@ mod tests {
             "/join a:b",
             "/leave \u{202e}",
             "/rooms x",
+            "/history 0",
+            "/history -1",
+            "/history all",
+            "/policy",
+            "/policy nobody",
             "/help me",
         ] {
             assert!(

@@ -4,21 +4,30 @@ use serde_json::{Value, json};
 
 use super::Typed;
 use super::command::Command;
-use crate::chat::{Kind, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{HistoryPolicy, Kind, Line, LogId, Name, NoticeEvent, RoomName};
 use crate::client::ClientEvent;
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
-    let kind = match line.kind {
+    let mut object = line_object(room, log, line);
+    object["type"] = kind(line).into();
+    object.to_string()
+}
+
+/// What a line of this kind is called.
+const fn kind(line: &Line) -> &'static str {
+    match line.kind {
         Kind::Message => "line",
         Kind::Joined => "member_joined",
         Kind::Left => "member_left",
         Kind::Removed => "member_removed",
         Kind::Policy => "policy",
         Kind::Other(_) => "other",
-    };
+    }
+}
+
+fn line_object(room: &RoomName, log: LogId, line: &Line) -> Value {
     json!({
-        "type": kind,
         "log": log.to_string(),
         "room": room.as_str(),
         "seq": line.seq,
@@ -29,7 +38,6 @@ pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
         "typed_at_ms": line.typed_at_ms,
         "stored_at_ms": line.stored_at_ms,
     })
-    .to_string()
 }
 
 /// Somebody came or went (JSN-2).
@@ -63,6 +71,9 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "code": code.code(),
             "reason": reason,
         }),
+        ClientEvent::Waiting { handle, room } => json!({
+            "type": "waiting", "room": room.as_str(), "handle": handle,
+        }),
         ClientEvent::Stored { handle, room, seq } => json!({
             "type": "stored",
             "room": room.as_str(),
@@ -81,14 +92,39 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "code": code.code(),
             "reason": reason,
         }),
+        ClientEvent::Delivered {
+            handle,
+            room,
+            delivered,
+        } => json!({
+            "type": "delivered",
+            "room": room.as_str(),
+            "handle": handle,
+            "seq": delivered.seq,
+            "k": delivered.k,
+            "n": delivered.n,
+            "present_k": delivered.present_k,
+            "present_n": delivered.present_n,
+        }),
+        ClientEvent::Past { room, log, line } => {
+            let mut object = line_object(room, *log, line);
+            object["type"] = "past".into();
+            object["kind"] = kind(line).into();
+            object
+        }
+        ClientEvent::HistoryEnd {
+            room,
+            count,
+            earlier,
+        } => json!({
+            "type": "history_end",
+            "room": room.as_str(),
+            "count": count,
+            "earlier": earlier,
+        }),
         _ => return None,
     };
     Some(object.to_string())
-}
-
-/// A line was taken, and will be stored: under this handle that is told (JSN-2).
-pub(super) fn waiting(room: &RoomName, handle: u64) -> String {
-    json!({ "type": "waiting", "room": room.as_str(), "handle": handle }).to_string()
 }
 
 /// What an object on stdin asks for (JSN-3).
@@ -116,8 +152,34 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         },
         (Some("join"), Some(room)) => Typed::Command(Command::Join(room)),
         (Some("leave"), room) => Typed::Command(Command::Leave(room)),
+        (Some("history"), room) => history(room, &value),
+        (Some("policy"), room) => policy(room, &value),
         (Some("quit"), _) => Typed::Leave,
-        _ => mistake("\"type\" is one of say, join (with a room), leave, quit"),
+        _ => mistake("\"type\" is one of say, join (with a room), leave, history, policy, quit"),
+    }
+}
+
+fn history(room: Option<RoomName>, value: &Value) -> Typed {
+    let number = |key| value.get(key).map(Value::as_u64);
+    match (number("count"), number("before")) {
+        (Some(Some(count @ 1..)), before @ (None | Some(Some(_)))) => {
+            Typed::Command(Command::History {
+                room,
+                count,
+                before: before.flatten(),
+            })
+        }
+        _ => Typed::Mistake(
+            "\"history\" needs a \"count\", and takes a line's number \"before\"".to_owned(),
+        ),
+    }
+}
+
+fn policy(room: Option<RoomName>, value: &Value) -> Typed {
+    match value.get("history").and_then(Value::as_str) {
+        Some("all") => Typed::Command(Command::Policy(room, HistoryPolicy::All)),
+        Some("since-join") => Typed::Command(Command::Policy(room, HistoryPolicy::SinceJoin)),
+        _ => Typed::Mistake("\"policy\" needs a \"history\": all or since-join".to_owned()),
     }
 }
 
@@ -151,6 +213,20 @@ mod tests {
             of(r#"{"type":"leave"}"#),
             Typed::Command(Command::Leave(None))
         );
+        let history = |room, before| {
+            Typed::Command(Command::History {
+                room,
+                count: 5,
+                before,
+            })
+        };
+        let asked = of(r#"{"type":"history","room":"den","count":5,"before":9}"#);
+        assert_eq!(asked, history(RoomName::new("den").ok(), Some(9)));
+        assert_eq!(of(r#"{"type":"history","count":5}"#), history(None, None));
+        assert_eq!(
+            of(r#"{"type":"policy","history":"since-join"}"#),
+            Typed::Command(Command::Policy(None, HistoryPolicy::SinceJoin))
+        );
         assert_eq!(of(r#"{"type":"quit"}"#), Typed::Leave);
         assert_eq!(of(""), Typed::Nothing);
         for wrong in [
@@ -163,6 +239,10 @@ mod tests {
             r#"{"type":"say","room":"a:b","text":"x"}"#,
             r#"{"type":"say","room":7,"text":"x"}"#,
             r#"{"type":"shout","text":"x"}"#,
+            r#"{"type":"history"}"#,
+            r#"{"type":"history","count":0}"#,
+            r#"{"type":"history","count":5,"before":"x"}"#,
+            r#"{"type":"policy","history":"some"}"#,
         ] {
             assert!(matches!(of(wrong), Typed::Mistake(_)), "{wrong}");
         }
@@ -171,8 +251,10 @@ mod tests {
     /// JSN-2, JSN-4: the text is exactly the line's, whatever is in it.
     #[test]
     fn a_line_keeps_its_text_exactly() {
-        let object = waiting(&RoomName::default(), 7);
-        assert_eq!(object, r#"{"handle":7,"room":"lobby","type":"waiting"}"#);
+        let room = RoomName::default();
+        let object = event(&ClientEvent::Waiting { handle: 7, room });
+        let expected = r#"{"handle":7,"room":"lobby","type":"waiting"}"#;
+        assert_eq!(object.as_deref(), Some(expected));
         let notice = notice(
             &RoomName::default(),
             9,

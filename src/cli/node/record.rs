@@ -2,6 +2,7 @@
 //! printed is noted (CLI-11).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use tokio::sync::watch;
@@ -120,6 +121,19 @@ impl Record {
     }
 
     // ---- what is printed
+
+    /// The lines of the same history between the one printed last and line `seq`, if that is not
+    /// the next one.
+    pub(super) fn hole_before(
+        &self,
+        room: &RoomName,
+        log: LogId,
+        seq: u64,
+    ) -> Option<RangeInclusive<u64>> {
+        let printed = self.printed.get(room)?;
+        let is_hole = printed.log == Some(log) && seq > printed.seq + 1;
+        is_hole.then(|| printed.seq + 1..=seq - 1)
+    }
 
     /// Whether `line` is to be printed; it is taken for printed then.
     pub(super) fn is_new_line(&mut self, room: &RoomName, log: LogId, seq: u64) -> bool {

@@ -1,12 +1,17 @@
 //! What a node says, in words.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName, visible};
+use super::session::past::PageEnd;
+use crate::chat::{Delivered, HistoryPolicy, Kind, Line, Name, NoticeEvent, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::known_hosts::Remembered;
 use crate::secure::PublicKey;
 use crate::store::journal::SHOWN_LAG_MAX;
+
+/// 9999-12-31 23:59:59, in milliseconds of Unix time: later times have no name.
+const LAST_TIME_MS: u64 = 253_402_300_799_000;
 
 /// A line as it is printed (CLI-1); `None` if a notice says it already, or a later version will
 /// know what it is. `room` is given where it is not the one that is typed to.
@@ -31,6 +36,66 @@ pub(super) fn notice(room: Option<&RoomName>, event: NoticeEvent, name: &Name) -
 fn prefix(room: Option<&RoomName>) -> String {
     room.map(|room| format!("[{}] ", visible(room.as_str())))
         .unwrap_or_default()
+}
+
+/// An earlier line, as `/history` shows it (CLI-17).
+pub(super) fn past(line: &Line) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(line.stored_at_ms.min(LAST_TIME_MS));
+    let at = humantime::format_rfc3339_seconds(at);
+    let (name, text) = (visible(line.name.as_str()), line.text());
+    let what = match line.kind {
+        Kind::Message => format!("{name}: {}", visible(&text)),
+        Kind::Joined => format!("-- {name} became a member --"),
+        Kind::Left => format!("-- {name} is no member any more --"),
+        Kind::Removed => format!("-- {name}: a member was removed --"),
+        Kind::Policy => format!("-- {name}: {} --", visible(&text)),
+        Kind::Other(_) => format!("-- {name}: of a kind that this version does not know --"),
+    };
+    format!("| {} {at} {what}", line.seq)
+}
+
+/// The last line of a page (CLI-17).
+pub(super) fn page_end(room: &RoomName, end: &PageEnd) -> String {
+    let room = visible(room.as_str());
+    let before = match end.earliest {
+        _ if end.has_more => "/history shows those before".to_owned(),
+        0 => "that is all that you may read".to_owned(),
+        1 => "that is its beginning".to_owned(),
+        first => format!("{} are not for you to read", spell(&(1..=first - 1))),
+    };
+    match &end.lines {
+        Some(lines) => format!("-- earlier in {room}: {}; {before} --", spell(lines)),
+        None => format!("-- nothing earlier in {room}: {before} --"),
+    }
+}
+
+/// Lines of the room that were never received (CLI-18).
+pub(super) fn hole(room: &RoomName, missing: &RangeInclusive<u64>) -> String {
+    let (room, missing) = (visible(room.as_str()), spell(missing));
+    format!("-- {missing} of {room} did not come here: /history shows what you may read --")
+}
+
+/// `line 7`, `lines 7 to 9`.
+fn spell(lines: &RangeInclusive<u64>) -> String {
+    let (first, last) = (lines.start(), lines.end());
+    if first == last {
+        format!("line {first}")
+    } else {
+        format!("lines {first} to {last}")
+    }
+}
+
+/// Who may read earlier lines from this line on, if it says so (RUM-16).
+pub(super) fn policy(room: &RoomName, line: &Line) -> Option<String> {
+    if line.kind != Kind::Policy {
+        return None;
+    }
+    let who = match HistoryPolicy::parse(&line.body)? {
+        HistoryPolicy::All => "every member may read everything",
+        HistoryPolicy::SinceJoin => "a member may read what was said since it became one",
+    };
+    let (room, name) = (visible(room.as_str()), visible(line.name.as_str()));
+    Some(format!("-- {name} has decided for {room}: {who} --"))
 }
 
 /// The answer to `/who`.
@@ -118,6 +183,16 @@ pub(super) fn from_before() -> String {
 /// With `--states` (CLI-14).
 pub(super) fn stored(room: &RoomName, seq: u64) -> String {
     format!("-- stored in {} as line {seq} --", visible(room.as_str()))
+}
+
+/// With `--states` (CLI-14).
+pub(super) fn delivered(room: &RoomName, delivered: &Delivered) -> String {
+    let Delivered { seq, k, n, .. } = delivered;
+    let room = visible(room.as_str());
+    match n {
+        0 => format!("-- line {seq} of {room}: nobody else is to have it --"),
+        _ => format!("-- line {seq} of {room}: delivered to {k} of {n} --"),
+    }
 }
 
 /// HSD-7.
@@ -234,6 +309,57 @@ mod tests {
         let mut joined = message("ada", "ada");
         joined.kind = Kind::Joined;
         assert_eq!(line(None, &joined), None);
+    }
+
+    /// CLI-17, CLI-5.
+    #[test]
+    fn an_earlier_line_is_told_with_its_number_and_time() {
+        let mut line = message("ada", "hi\x07");
+        (line.seq, line.stored_at_ms) = (12, 1_700_000_000_000);
+        assert_eq!(past(&line), "| 12 2023-11-14T22:13:20Z ada: hi␇");
+        line.kind = Kind::Joined;
+        line.stored_at_ms = u64::MAX;
+        let told = "| 12 9999-12-31T23:59:59Z -- ada became a member --";
+        assert_eq!(past(&line), told);
+    }
+
+    /// CLI-17, CLI-18.
+    #[test]
+    fn what_is_not_shown_is_said() {
+        let room = RoomName::default();
+        let end = |lines, earliest, has_more| {
+            let end = PageEnd {
+                lines,
+                earliest,
+                has_more,
+            };
+            page_end(&room, &end)
+        };
+        for (told, expected) in [
+            (
+                end(Some(7..=9), 7, true),
+                "-- earlier in lobby: lines 7 to 9; /history shows those before --",
+            ),
+            (
+                end(Some(1..=1), 1, false),
+                "-- earlier in lobby: line 1; that is its beginning --",
+            ),
+            (
+                end(None, 7, false),
+                "-- nothing earlier in lobby: lines 1 to 6 are not for you to read --",
+            ),
+            (
+                end(None, 0, false),
+                "-- nothing earlier in lobby: that is all that you may read --",
+            ),
+        ] {
+            assert_eq!(told, expected);
+        }
+        let told = hole(&room, &(3..=3));
+        assert!(
+            told.starts_with("-- line 3 of lobby did not come here"),
+            "{told}"
+        );
     }
 
     /// CLI-7, KEY-6.

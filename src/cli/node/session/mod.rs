@@ -1,6 +1,6 @@
 //! A node under one name, from its start to its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -28,8 +28,11 @@ use crate::store::journal::{News, Unopened};
 use crate::store::sqlite::StoreError;
 
 mod ending;
+pub(super) mod past;
 mod shown;
 mod typed;
+
+use past::Past;
 
 /// After this long without a first contact, the node says so.
 const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(3);
@@ -55,6 +58,9 @@ pub(super) struct Session<'a> {
     /// What was typed before there was a journal, and where.
     early: VecDeque<(RoomName, Bytes)>,
     spool: Spool,
+    past: Past,
+    /// Publications that say who may read earlier lines.
+    policies: BTreeSet<u64>,
     ends: Ends<Client>,
     task: Option<JoinHandle<Client>>,
     contact: Contact,
@@ -142,6 +148,7 @@ impl<'a> Session<'a> {
             .map(|record| record.profile.identity.clone());
         let known = key.zip(identity);
         let waiting = restored.waiting();
+        let watched = handles_to_watch(args, &restored);
 
         let ways = find_ways(&host.host, host.port).await;
         let Ways { sockets, paths } = ways.map_err(|error| {
@@ -167,6 +174,9 @@ impl<'a> Session<'a> {
             };
             client.join(options, clock.now());
         }
+        for handle in watched {
+            client.watch(handle);
+        }
         let (driver, ends) = Driver::new(client, sockets, store, clock.clone());
         let mut session = Self {
             args,
@@ -182,6 +192,8 @@ impl<'a> Session<'a> {
             record,
             early: VecDeque::new(),
             spool: Spool::default(),
+            past: Past::default(),
+            policies: BTreeSet::new(),
             ends,
             task: Some(tokio::spawn(driver.run())),
             contact: Contact::NotYet { said: false },
@@ -373,13 +385,15 @@ impl<'a> Session<'a> {
     async fn on_event(&mut self, event: ClientEvent) -> Result<(), Failure> {
         self.spool.on_event(&event);
         self.tell_program(&event).await;
+        self.on_history(&event).await;
         match event {
             ClientEvent::FirstContact(key) => self.on_first_contact(key).await?,
             ClientEvent::Online => self.on_online().await?,
-            // The program asks for none of these.
-            ClientEvent::Delivered { .. }
-            | ClientEvent::Past { .. }
-            | ClientEvent::HistoryEnd { .. } => {}
+            // Taken above.
+            ClientEvent::Past { .. } | ClientEvent::HistoryEnd { .. } => {}
+            ClientEvent::Delivered {
+                room, delivered, ..
+            } => self.note(words::delivered(&room, &delivered)).await,
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
@@ -417,19 +431,26 @@ impl<'a> Session<'a> {
                 event,
                 name,
             } => self.show_notice(&room, number, event, &name).await,
-            ClientEvent::Stored { room, seq, .. } => {
+            ClientEvent::Stored { handle, room, seq } => {
                 self.waiting = self.waiting.saturating_sub(1);
+                self.policies.remove(&handle);
                 if self.args.states {
                     self.note(words::stored(&room, seq)).await;
                 }
             }
-            ClientEvent::NotStored { reason, .. } => {
+            ClientEvent::NotStored { handle, reason, .. } => {
                 self.waiting = self.waiting.saturating_sub(1);
-                self.note(format!("-- the broker refused a line: {reason} --"))
+                let what = match self.policies.remove(&handle) {
+                    true => "does not change who may read earlier lines",
+                    false => "refused a line",
+                };
+                self.note(format!("-- the broker {what}: {reason} --"))
                     .await;
             }
+            // Said in objects only.
+            ClientEvent::Waiting { .. }
             // Taken by the caller.
-            ClientEvent::Ended(_) => {}
+            | ClientEvent::Ended(_) => {}
         }
         Ok(())
     }
@@ -474,7 +495,11 @@ impl<'a> Session<'a> {
             let (record, state) = Record::open(profile, unopened, self.clock.clone())?;
             self.record = Some(record);
             self.waiting += state.waiting();
+            let watched = handles_to_watch(self.args, &state);
             self.command(NodeCommand::Restore(Box::new(state))).await;
+            for handle in watched {
+                self.command(NodeCommand::Watch { handle }).await;
+            }
             self.pick_up().await?;
         }
         let note = format!(
@@ -530,4 +555,11 @@ impl<'a> Session<'a> {
     async fn note(&self, text: String) {
         self.terminal.screen.note(text).await;
     }
+}
+
+/// CLI-14: what waits from before is watched too.
+fn handles_to_watch(args: &NodeArgs, state: &JournalState) -> Vec<u64> {
+    let rooms = state.rooms.values().filter(|_| args.states);
+    let waiting = rooms.flat_map(|room| &room.waiting);
+    waiting.map(|(handle, _)| *handle).collect()
 }

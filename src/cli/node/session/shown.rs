@@ -4,26 +4,22 @@ use super::Session;
 use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
 use crate::cli::exit::Failure;
 use crate::cli::node::{json, words};
-use crate::client::ClientEvent;
 use crate::driver::NodeCommand;
 use crate::store::journal::{Item, News, Shown};
 
 impl Session<'_> {
-    /// JSN-2: what a program is told besides lines and notices.
-    pub(super) async fn tell_program(&mut self, event: &ClientEvent) {
-        if self.args.json
-            && let Some(object) = json::event(event)
-        {
-            self.terminal.screen.line(object).await;
-        }
-    }
-
     /// CLI-1. Rooms that were joined for others are not shown.
     pub(super) async fn show_line(&mut self, room: &RoomName, log: LogId, line: &Line) {
-        let Some(record) = self.record.as_mut().filter(|_| self.rooms.contains(room)) else {
+        if self.record.is_none() || !self.rooms.contains(room) {
             return;
-        };
-        if record.is_new_line(room, log, line.seq) {
+        }
+        self.say_hole(room, log, line).await;
+        let record = self.record.as_mut();
+        if record.is_some_and(|record| record.is_new_line(room, log, line.seq)) {
+            // RUM-16: who may read what concerns everybody, and is nothing that was said.
+            if let Some(note) = words::policy(room, line) {
+                self.note(note).await;
+            }
             let text = if self.args.json {
                 Some(json::line(room, log, line))
             } else {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Contact, Session};
-use crate::chat::{RoomName, check_body};
+use crate::chat::{HistoryPolicy, RoomName, check_body};
 use crate::cli::input::Input;
 use crate::cli::node::command::{Command, HELP};
 use crate::cli::node::{LINE_PROMPT, Typed, json, words};
@@ -86,6 +86,18 @@ impl Session<'_> {
                 }
                 None => self.say_where().await,
             },
+            Command::History {
+                room,
+                count,
+                before,
+            } => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) => self.ask_history(room, count, before).await,
+                None => self.say_where().await,
+            },
+            Command::Policy(room, policy) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) => self.set_policy(room, policy).await,
+                None => self.say_where().await,
+            },
             Command::Rooms => {
                 let (reply, asked) = oneshot::channel();
                 self.command(NodeCommand::AskRooms { reply }).await;
@@ -95,6 +107,30 @@ impl Session<'_> {
                 }
             }
             Command::Help => self.note(HELP.to_owned()).await,
+        }
+    }
+
+    /// RUM-16. The line itself tells, when it is stored.
+    async fn set_policy(&mut self, room: RoomName, policy: HistoryPolicy) {
+        let (reply, answer) = oneshot::channel();
+        let command = NodeCommand::SetPolicy {
+            room,
+            policy,
+            reply,
+        };
+        // NOD-2: without a journal nothing is taken that has to last.
+        if self.record.is_none() {
+            return self.note("-- not yet: no contact --".to_owned()).await;
+        }
+        self.command(command).await;
+        match answer.await {
+            Ok(Ok(handle)) => {
+                self.waiting += 1;
+                self.policies.insert(handle);
+            }
+            Ok(Err(error)) => self.refuse(&error.to_string()).await,
+            // The driver has ended, and its last event says why.
+            Err(_) => {}
         }
     }
 
@@ -123,24 +159,17 @@ impl Session<'_> {
             return;
         }
         let (reply, answer) = oneshot::channel();
-        let command = NodeCommand::Publish {
-            room: room.clone(),
-            text: text.clone(),
-            reply,
+        let kept = text.clone();
+        let command = if self.args.states {
+            NodeCommand::PublishWatched { room, text, reply }
+        } else {
+            NodeCommand::Publish { room, text, reply }
         };
         self.command(command).await;
         match answer.await {
-            Ok(Ok(handle)) => {
-                self.waiting += 1;
-                if self.args.json {
-                    self.terminal
-                        .screen
-                        .line(json::waiting(&room, handle))
-                        .await;
-                }
-            }
+            Ok(Ok(_)) => self.waiting += 1,
             Ok(Err(PublishError::OutboxFull)) => {
-                self.held = Some(text);
+                self.held = Some(kept);
                 return;
             }
             Ok(Err(error)) => return self.refuse(&error.to_string()).await,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::{Entered, LinkRow, MemoryStore};
-use crate::chat::{LineBase, NoticeEvent, Refusal, Resume};
+use crate::chat::{LineBase, NoticeEvent, Recorded, Refusal, Resume};
 use crate::transmit;
 
 /// What a step does, in numbers that mean something only when it is done.
@@ -265,4 +265,67 @@ proptest! {
     fn the_file_answers_as_the_reference_does(steps in steps()) {
         agree(&steps);
     }
+}
+
+/// PUB-2, PUB-4, STO-4: what became of a publication is known after 100,000 other lines and a
+/// restart; it is not stored again, and what was refused stays refused.
+#[test]
+fn a_publication_keeps_its_outcome_for_ever() {
+    let disk = Disk::new();
+    let (mut store, running) = disk.open();
+    let refused = || match publish(1, 2, "refused") {
+        StorageOp::Append {
+            room,
+            account,
+            device,
+            name,
+            publication,
+            now_ms,
+            ..
+        } => StorageOp::Append {
+            room,
+            account,
+            device,
+            name,
+            publication,
+            refuse: Some(Refusal::BadText),
+            now_ms,
+        },
+        other => other,
+    };
+    disk.ask(&mut store, vec![publish(1, 1, "stored"), refused()]);
+    let others = 100_000;
+    for first in (1..=others).step_by(COMMIT_REQUESTS_MAX) {
+        let batch = first..(first + COMMIT_REQUESTS_MAX as u64).min(others + 1);
+        disk.ask(&mut store, batch.map(|n| publish(2, n, "other")).collect());
+    }
+    disk.close(store, running);
+
+    let (mut store, running) = disk.open();
+    let again = [
+        publish(1, 1, "stored"),
+        publish(1, 2, "refused"),
+        publish(1, 1, "another"),
+    ];
+    let outcomes: Vec<_> = disk
+        .ask(&mut store, again.into())
+        .into_iter()
+        .map(|answer| answer.outcome)
+        .collect();
+    let known = |recorded| StorageOutcome::Known(recorded);
+    assert_eq!(
+        outcomes,
+        [
+            known(Recorded::Stored(1)),
+            known(Recorded::Refused(Refusal::BadText)),
+            StorageOutcome::Conflict,
+        ]
+    );
+    let rest = lines(disk.ask_one(&mut store, read(others + 1, 10)));
+    assert_eq!(
+        rest.len(),
+        1,
+        "the last of the others, and nothing after it"
+    );
+    disk.close(store, running);
 }
