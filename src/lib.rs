@@ -58,6 +58,8 @@ pub mod drops;
 pub mod handle;
 pub mod link;
 pub mod mutant;
+#[cfg(feature = "sqlite")]
+mod profile;
 #[cfg(test)]
 pub(crate) mod pump;
 pub mod rng;
@@ -69,9 +71,9 @@ pub mod time;
 pub mod transmit;
 pub mod wire;
 
-#[cfg(feature = "sqlite")]
-pub use handle::StartError;
 #[cfg(feature = "driver")]
 pub use handle::{
     Broker, ConnectError, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
 };
+#[cfg(feature = "sqlite")]
+pub use handle::{ProfileError, StartError, Trouble};

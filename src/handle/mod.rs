@@ -26,8 +26,12 @@
 //! wait, and in the end the broker, which keeps what is due and delays nobody else.
 
 mod broker;
+#[cfg(feature = "sqlite")]
+mod keeper;
 mod node;
 
+#[cfg(feature = "sqlite")]
+pub use crate::profile::{ProfileError, Trouble};
 pub use broker::Broker;
 #[cfg(feature = "sqlite")]
 pub use broker::StartError;

@@ -2,20 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::io;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::chat::{Line, Name, NameError, NoticeEvent, Refusal, RoomName};
+#[cfg(feature = "sqlite")]
+use super::keeper::{Keeper, Told, event_of};
+use crate::chat::{Line, LogId, Name, NameError, NoticeEvent, Refusal, RoomName};
 use crate::client::{
-    self, Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalState,
+    self, Client, ClientConfig, ClientEvent, EndReason, JoinOptions, JournalRequest, JournalState,
 };
 use crate::driver::{
-    Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
+    Clock, Driver, Ends, NodeCommand, Store, Ways, find_ways, memory_journal, system_seed,
 };
+#[cfg(feature = "sqlite")]
+use crate::profile::ProfileError;
 use crate::rng::SeededRng;
 use crate::secure::{NodeIdentity, PublicKey};
+#[cfg(feature = "sqlite")]
+use crate::store::journal::Shown;
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::StoreError;
+
+/// How an event is noted as handled, where that outlives the process.
+#[cfg(not(feature = "sqlite"))]
+type Shown = core::convert::Infallible;
 
 /// How many events of a room wait to be taken.
 const ROOM_EVENTS_WAITING_MAX: usize = 256;
@@ -34,6 +48,10 @@ pub enum ConnectError {
     /// The host cannot be found, or the system does not let the node have a socket.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The data directory cannot be used.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The broker said no, or is not the one that was expected.
     #[error("{0}")]
     Ended(Ended),
@@ -145,6 +163,8 @@ pub struct NodeBuilder {
     broker: String,
     key: Option<PublicKey>,
     identity: Option<NodeIdentity>,
+    #[cfg(feature = "sqlite")]
+    data_dir: Option<PathBuf>,
 }
 
 impl NodeBuilder {
@@ -164,12 +184,61 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps in this directory, made if need be, what has to outlive the process, as `chat-node`
+    /// does with `--data-dir`: the node's keys (those of [`identity`](Self::identity) are of no
+    /// use then), the keys of the brokers that it met, what it said and what it heard.
+    ///
+    /// A node that is built again under the same name goes on where the one before it ended,
+    /// however that was: what was published and has no outcome is sent, and stored once. What
+    /// happened in a room meanwhile comes first when it is joined; so does what was received and
+    /// not handled. An event is handled when [`Room::next`] is asked for the one after it, so that
+    /// a crash repeats the one that was being handled, and loses none.
+    ///
+    /// One node at a time may use a name in a directory; the next one waits a few seconds for it.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
     /// Waits for the broker for as long as it takes, and signs in.
     ///
     /// # Errors
     ///
-    /// If the broker cannot be found, has another key, or does not accept the name.
-    pub async fn connect(self) -> Result<Node, ConnectError> {
+    /// If the broker cannot be found, has another key, or does not accept the name; or if the data
+    /// directory cannot be used.
+    pub async fn connect(mut self) -> Result<Node, ConnectError> {
+        let clock = Clock::system();
+        #[cfg(feature = "sqlite")]
+        if let Some(dir) = self.data_dir.take() {
+            let (mut keeper, store) = Keeper::new(dir, &self.broker, &self.name, clock.clone())?;
+            self.key = self.key.or(keeper.known_key()?);
+            let mut restored = JournalState::default();
+            if let Some(key) = &self.key {
+                let (identity, state) = keeper.open(key).await?;
+                (self.identity, restored) = (Some(identity), state);
+            }
+            let keeper = Some(keeper);
+            return self.start(clock, restored, store, keeper).await;
+        }
+        let restored = JournalState::default();
+        #[cfg(feature = "sqlite")]
+        return self.start(clock, restored, memory_journal(), None).await;
+        #[cfg(not(feature = "sqlite"))]
+        self.start(clock, restored, memory_journal()).await
+    }
+
+    async fn start<S>(
+        self,
+        clock: Clock,
+        restored: JournalState,
+        store: S,
+        #[cfg(feature = "sqlite")] keeper: Option<Keeper>,
+    ) -> Result<Node, ConnectError>
+    where
+        S: Store<Request = JournalRequest, Completion = u64>,
+    {
         let address = || ConnectError::Address(self.broker.clone());
         let (host, port) = self.broker.rsplit_once(':').ok_or_else(address)?;
         let port = port.parse().map_err(|_| address())?;
@@ -182,31 +251,36 @@ impl NodeBuilder {
         let identity = self
             .identity
             .unwrap_or_else(|| NodeIdentity::generate(&mut rng));
-        let clock = Clock::system();
         let known = self.key.map(|key| (key, identity.clone()));
         let config = ClientConfig {
             paths,
             name: self.name,
             known,
-            restored: JournalState::default(),
+            restored,
         };
         let machine = Client::new(config, rng.fork(), clock.now());
-        let (driver, ends) = Driver::new(machine, sockets, memory_journal(), clock);
+        let (driver, ends) = Driver::new(machine, sockets, store, clock);
         tokio::spawn(driver.run());
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (online, signed_in) = oneshot::channel();
+        let (handled, was_handled) = mpsc::unbounded_channel();
         let desk = Desk {
             ends,
-            identity: identity.clone(),
+            identity,
             key: self.key,
             online: Some(online),
             rooms: BTreeMap::new(),
             publications: BTreeMap::new(),
+            was_handled,
+            #[cfg(feature = "sqlite")]
+            keeper,
         };
         let task = tokio::spawn(desk.run(receiver));
-        if let Ok(broker_key) = signed_in.await {
+        if let Ok(signed_in) = signed_in.await {
+            let (broker_key, identity) = signed_in?;
             return Ok(Node {
                 requests,
+                handled,
                 task,
                 identity,
                 broker_key,
@@ -221,6 +295,7 @@ impl NodeBuilder {
 #[derive(Debug)]
 pub struct Node {
     requests: mpsc::Sender<Request>,
+    handled: mpsc::UnboundedSender<Shown>,
     task: JoinHandle<Option<EndReason>>,
     identity: NodeIdentity,
     broker_key: PublicKey,
@@ -239,6 +314,8 @@ impl Node {
             broker: broker.to_owned(),
             key: None,
             identity: None,
+            #[cfg(feature = "sqlite")]
+            data_dir: None,
         })
     }
 
@@ -292,6 +369,8 @@ impl Node {
             name,
             requests: self.requests.clone(),
             events,
+            handled: self.handled.clone(),
+            handling: None,
         })
     }
 
@@ -323,7 +402,10 @@ async fn joined(task: JoinHandle<Option<EndReason>>) -> Ended {
 pub struct Room {
     name: RoomName,
     requests: mpsc::Sender<Request>,
-    events: mpsc::Receiver<RoomEvent>,
+    events: mpsc::Receiver<Telling>,
+    handled: mpsc::UnboundedSender<Shown>,
+    /// How to note that the last event was handled.
+    handling: Option<Shown>,
 }
 
 impl Room {
@@ -349,7 +431,13 @@ impl Room {
 
     /// What happens next; `None` when the node has ended or left the room.
     pub async fn next(&mut self) -> Option<RoomEvent> {
-        self.events.recv().await
+        if let Some(handled) = self.handling.take() {
+            // A node that has ended takes no notes: the next one repeats the event.
+            let _ = self.handled.send(handled);
+        }
+        let (event, noted_by) = self.events.recv().await?;
+        self.handling = noted_by;
+        Some(event)
     }
 
     /// Leaves the room for good, once what was published there is stored.
@@ -368,7 +456,10 @@ impl Room {
 }
 
 type Published = oneshot::Sender<Result<u64, PublishError>>;
-type Entered = oneshot::Sender<Result<mpsc::Receiver<RoomEvent>, JoinError>>;
+/// An event, and how to note that it was handled.
+type Telling = (RoomEvent, Option<Shown>);
+type Entered = oneshot::Sender<Result<mpsc::Receiver<Telling>, JoinError>>;
+type SignedIn = oneshot::Sender<Result<(PublicKey, NodeIdentity), ConnectError>>;
 
 /// What handles ask of the desk.
 #[derive(Debug)]
@@ -391,9 +482,11 @@ enum Request {
 
 /// A room as the desk knows it.
 struct Seat {
-    events: mpsc::Sender<RoomEvent>,
+    events: mpsc::Sender<Telling>,
     /// Told when the room is entered.
-    entering: Option<(Entered, mpsc::Receiver<RoomEvent>)>,
+    entering: Option<(Entered, mpsc::Receiver<Telling>)>,
+    #[cfg(feature = "sqlite")]
+    told: Told,
 }
 
 /// The task between the handles and the driver.
@@ -401,18 +494,31 @@ struct Desk {
     ends: Ends<Client>,
     identity: NodeIdentity,
     key: Option<PublicKey>,
-    online: Option<oneshot::Sender<PublicKey>>,
+    online: Option<SignedIn>,
     rooms: BTreeMap<RoomName, Seat>,
     publications: BTreeMap<u64, Published>,
+    was_handled: mpsc::UnboundedReceiver<Shown>,
+    #[cfg(feature = "sqlite")]
+    keeper: Option<Keeper>,
 }
 
 impl Desk {
     /// Runs until the client ends, which it does when the last handle is dropped.
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+    async fn run(mut self, requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+        let ended = self.serve(requests).await;
+        #[cfg(feature = "sqlite")]
+        self.close(ended.as_ref()).await;
+        ended
+    }
+
+    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>) -> Option<EndReason> {
         let mut is_held = true;
         loop {
+            let failed = self.failed();
             tokio::select! {
                 biased;
+                () = failed => return None,
+                Some(shown) = self.was_handled.recv() => self.note(shown),
                 event = self.ends.events.recv() => match event {
                     Some(ClientEvent::Ended(reason)) => return Some(reason),
                     Some(event) => self.on_event(event).await,
@@ -429,7 +535,7 @@ impl Desk {
         }
     }
 
-    async fn command(&self, command: NodeCommand) {
+    async fn command(&mut self, command: NodeCommand) {
         // A driver that has ended has said so by its last event.
         let _ = self.ends.commands.send(command).await;
     }
@@ -471,8 +577,13 @@ impl Desk {
             return;
         }
         let (events, receiver) = mpsc::channel(ROOM_EVENTS_WAITING_MAX);
-        let entering = Some((reply, receiver));
-        self.rooms.insert(room.clone(), Seat { events, entering });
+        let seat = Seat {
+            events,
+            entering: Some((reply, receiver)),
+            #[cfg(feature = "sqlite")]
+            told: Told::default(),
+        };
+        self.rooms.insert(room.clone(), seat);
         let options = JoinOptions {
             history,
             ..room.into()
@@ -484,19 +595,25 @@ impl Desk {
         match event {
             ClientEvent::FirstContact(key) => {
                 self.key = Some(key);
+                #[cfg(feature = "sqlite")]
+                if !self.meet(key).await {
+                    return;
+                }
                 let identity = Box::new(self.identity.clone());
                 self.command(NodeCommand::SetIdentity(identity)).await;
             }
             ClientEvent::Online => {
                 if let (Some(online), Some(key)) = (self.online.take(), self.key) {
                     // Who waited for this may be gone; the desk ends with its handles.
-                    let _ = online.send(key);
+                    let _ = online.send(Ok((key, self.identity.clone())));
                 }
             }
             ClientEvent::Joined { room } => {
                 let entering = self.rooms.get_mut(&room).and_then(|seat| seat.entering.take());
                 if let Some((reply, events)) = entering {
                     let _ = reply.send(Ok(events));
+                    #[cfg(feature = "sqlite")]
+                    self.tell_unhandled(&room).await;
                 }
             }
             ClientEvent::JoinRefused { room, code, reason } => {
@@ -507,11 +624,11 @@ impl Desk {
                 self.command(NodeCommand::LeaveRoom { room }).await;
             }
             ClientEvent::RoomLeft { room } => drop(self.rooms.remove(&room)),
-            ClientEvent::Line { room, line, .. } => self.tell(&room, RoomEvent::Line(line)).await,
-            ClientEvent::Notice { room, event, name, .. } => {
-                self.tell(&room, RoomEvent::Notice { event, name }).await;
+            ClientEvent::Line { room, log, line } => self.tell_line(room, log, line).await,
+            ClientEvent::Notice { room, number, event, name } => {
+                self.tell_notice(room, number, RoomEvent::Notice { event, name }).await;
             }
-            ClientEvent::Fork { room } => self.tell(&room, RoomEvent::Fork).await,
+            ClientEvent::Fork { room } => self.tell(&room, (RoomEvent::Fork, None)).await,
             ClientEvent::Stored { handle, seq, .. } => {
                 if let Some(reply) = self.publications.remove(&handle) {
                     let _ = reply.send(Ok(seq));
@@ -536,9 +653,149 @@ impl Desk {
     }
 
     /// Waits for whoever takes the room's events, unless nobody does any more.
-    async fn tell(&self, room: &RoomName, event: RoomEvent) {
+    async fn tell(&mut self, room: &RoomName, event: Telling) {
         if let Some(seat) = self.rooms.get(room) {
             let _ = seat.events.send(event).await;
         }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Desk {
+    /// The broker has shown its key: now it is known who the node is there. Returns `false` if
+    /// that cannot be used, and has been said.
+    async fn meet(&mut self, key: PublicKey) -> bool {
+        let Some(keeper) = &mut self.keeper else {
+            return true;
+        };
+        match keeper.meet(key).await {
+            Ok((identity, state)) => {
+                self.identity = identity;
+                self.command(NodeCommand::Restore(Box::new(state))).await;
+                true
+            }
+            Err(error) => {
+                if let Some(online) = self.online.take() {
+                    // Who waited for this may be gone.
+                    let _ = online.send(Err(error.into()));
+                }
+                self.command(NodeCommand::Abandon).await;
+                false
+            }
+        }
+    }
+
+    /// Waits until the journal has failed: nothing can be kept any more, and the node ends.
+    fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let failed = self.keeper.as_ref().map(Keeper::failed);
+        async move {
+            match failed {
+                Some(failed) => {
+                    let error = failed.await;
+                    tracing::error!(%error, "the journal fails, and the node ends");
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn note(&self, shown: Shown) {
+        if let Some(keeper) = &self.keeper {
+            keeper.note(shown);
+        }
+    }
+
+    /// What was received in `room` and never handled comes first.
+    async fn tell_unhandled(&mut self, room: &RoomName) {
+        if let Err(error) = self.try_telling_unhandled(room).await {
+            // What cannot be read now is told by the next node.
+            tracing::error!(%error, %room, "the journal cannot be read");
+        }
+    }
+
+    async fn try_telling_unhandled(&mut self, room: &RoomName) -> Result<(), StoreError> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        let (mut after, until) = keeper.unhandled(room)?;
+        while let Some(keeper) = &self.keeper
+            && after < until
+        {
+            let items = keeper.read(room, after, until)?;
+            let Some(last) = items.back() else {
+                break;
+            };
+            after = last.id();
+            for item in items {
+                let Some(seat) = self.rooms.get_mut(room) else {
+                    return Ok(());
+                };
+                let (event, shown) = event_of(item, room, &mut seat.told);
+                self.tell(room, (event, Some(shown))).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_line(&mut self, room: RoomName, log: LogId, line: Line) {
+        let Some(seat) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        if self.keeper.is_some() && !seat.told.is_new_line(log, line.seq) {
+            return;
+        }
+        let shown = Shown::Line(room.clone(), line.seq);
+        self.tell(&room, (RoomEvent::Line(line), Some(shown))).await;
+    }
+
+    async fn tell_notice(&mut self, room: RoomName, number: u64, notice: RoomEvent) {
+        let Some(seat) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        if self.keeper.is_some() && !seat.told.is_new_notice(number) {
+            return;
+        }
+        let shown = Shown::Notice(room.clone(), number);
+        self.tell(&room, (notice, Some(shown))).await;
+    }
+
+    /// Writes what is to be written, and lets the profile go.
+    async fn close(mut self, ended: Option<&EndReason>) {
+        let Some(mut keeper) = self.keeper.take() else {
+            return;
+        };
+        while let Ok(shown) = self.was_handled.try_recv() {
+            keeper.note(shown);
+        }
+        if let Some(EndReason::Retired { .. }) = ended
+            && let Err(error) = keeper.change_device()
+        {
+            // The next one is told the same, and tries again.
+            tracing::error!(%error, "the device cannot be changed");
+        }
+        // The driver ends when nobody is left to talk to it, and the journal after it.
+        drop(self);
+        keeper.close().await;
+    }
+}
+
+#[cfg(not(feature = "sqlite"))]
+impl Desk {
+    #[expect(clippy::unused_self)]
+    fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        std::future::pending()
+    }
+
+    #[expect(clippy::unused_self)]
+    fn note(&self, shown: Shown) {
+        match shown {}
+    }
+
+    async fn tell_line(&mut self, room: RoomName, _log: LogId, line: Line) {
+        self.tell(&room, (RoomEvent::Line(line), None)).await;
+    }
+
+    async fn tell_notice(&mut self, room: RoomName, _number: u64, notice: RoomEvent) {
+        self.tell(&room, (notice, None)).await;
     }
 }
