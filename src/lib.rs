@@ -73,7 +73,8 @@ pub mod wire;
 
 #[cfg(feature = "driver")]
 pub use handle::{
-    Broker, ConnectError, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
+    Broker, ConnectError, HistoryError, HistoryPage, JoinError, LeaveError, Node, NodeBuilder,
+    PublishError, Receipt, Room, RoomEvent,
 };
 #[cfg(feature = "sqlite")]
 pub use handle::{ProfileError, StartError, Trouble};

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
 use ring::hkdf::{self, HKDF_SHA256, Prk};
 use tertulia::chat::{
-    ControlFromBroker, ControlFromNode, Join, Joined, Kind, LastPublication, Line, LineBase, LogId,
-    Name, NoticeEvent, Publication, Resume, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId,
-    RoomName, Start, WireLine,
+    ControlFromBroker, ControlFromNode, Delivered, HistoryPolicy, Join, Joined, Kind,
+    LastPublication, Line, LineBase, LogId, Name, NoticeEvent, PastLine, Publication, Resume,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, WireLine,
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{
@@ -483,4 +483,67 @@ fn a_publication_and_a_resume_after_it_agree() {
         "resume",
         &join(BEGINNING_MS, Start::After(Resume { log, base })),
     );
+}
+
+/// RUM-2, RUM-3, RUM-5, RUM-16.
+#[test]
+fn a_policy_agrees() {
+    let room = RoomId(array("room_id"));
+    let (typed, stored) = (BEGINNING_MS + 9_990, BEGINNING_MS + 10_000);
+    let policy = HistoryPolicy::SinceJoin.as_str();
+    let publication = Publication {
+        n: 2,
+        typed_at_ms: typed,
+        kind: Kind::Policy,
+        body: policy.into(),
+    };
+    assert_from_node("publish_policy", &RoomFromNode::Publish(publication));
+    let third = line(3, 2, Kind::Policy, stored, typed, policy);
+    assert_from_broker("line_3", &wire_line(&third, BEGINNING_MS + 5_000));
+    assert_eq!(third.record(room), vector("record_3"));
+    assert_eq!(third.hash_after(room, &array("hash_2")), array("hash_3"));
+}
+
+/// STA-1, STA-3, RUM-14, RUM-15, HST-2.
+#[test]
+fn states_and_pages_agree() {
+    assert_from_node("cursor", &RoomFromNode::Cursor { seq: 3 });
+    assert_from_node("watch", &RoomFromNode::Watch { seq: 2 });
+    let delivered = Delivered {
+        seq: 2,
+        k: 1,
+        n: 2,
+        present_k: 1,
+        present_n: 1,
+    };
+    assert_from_broker("delivered", &RoomFromBroker::Delivered(delivered));
+
+    let quiet = RoomFromNode::Join(Join {
+        room: "Lobby".to_owned(),
+        quiet: true,
+        history: 0,
+        presence: 0,
+        start: Start::Line(3),
+    });
+    assert_from_node("join_quiet", &quiet);
+    let history = RoomFromNode::History {
+        before: 0,
+        count: 1,
+    };
+    assert_from_node("history", &history);
+    let past = PastLine {
+        seq: 2,
+        author: 1,
+        n: 1,
+        kind: Kind::Message,
+        stored_at_ms: BEGINNING_MS + 5_000,
+        typed_at_ms: BEGINNING_MS + 4_990,
+        body: "hi, Zoë".into(),
+    };
+    assert_from_broker("past", &RoomFromBroker::Past(past));
+    let end = RoomFromBroker::HistoryEnd {
+        count: 1,
+        earlier: true,
+    };
+    assert_from_broker("history_end", &end);
 }

@@ -83,7 +83,7 @@ pub struct Delivered {
     pub present_n: u64,
 }
 
-/// A line on the wire: what [`LineBase`] and the author's introduction do not say already.
+/// A line on the wire: what [`LineBase`](super::LineBase) and the author's introduction do not say already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireLine {
     /// The line's number.

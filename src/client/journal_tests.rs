@@ -43,6 +43,36 @@ fn restore_broker(pump: &mut Pump, backup: MemoryStore) {
     pump.store = backup;
 }
 
+/// PUB-2, DLV-2: for ever, not for a time: a publication whose answer was lost is asked for again a
+/// day and a crash of the broker later, and gets its old number.
+#[test]
+fn a_publication_repeated_a_day_later_is_not_stored_again() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "precious");
+    // The node dies before it is told the outcome: to its journal the line waits.
+    pump.run_ms(1);
+    let journal = pump.nodes[0].journal.clone();
+    assert_eq!(journal.waiting(), 1);
+    pump.run_ms(500);
+    assert_eq!(stored(&pump), ["precious"]);
+    let seq = pump.store.lines(&lobby()).last().map(|line| line.seq);
+    pump.nodes[0].connected = false;
+    pump.restart_node(0, journal);
+    pump.nodes[0].events.clear();
+    pump.say(1, "the next morning");
+    pump.run_ms(24 * 60 * 60 * 1_000);
+    pump.crash_broker();
+    pump.nodes[0].connected = true;
+    pump.run_ms(20_000);
+    assert_eq!(stored(&pump), ["precious", "the next morning"]);
+    let outcome = |event: &ClientEvent| match event {
+        ClientEvent::Stored { seq, .. } => Some(*seq),
+        _ => None,
+    };
+    assert_eq!(pump.nodes[0].events.iter().find_map(outcome), seq);
+    assert_eq!(pump.nodes[0].journal.waiting(), 0);
+}
+
 /// JRN-1, PUB-1, PUB-6, NOD-2: what was typed before the kill is sent after it, once, under the
 /// same number; what was received before it is not received again.
 #[test]

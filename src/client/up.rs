@@ -1,4 +1,5 @@
-//! What a client does while it has a link: sign in, join, publish, receive, leave.
+//! What a client does while it has a link: sign in, join, publish, leave. What it hears meanwhile is
+//! in `heard`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +11,7 @@ use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::states::say_the_rest;
 use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
-use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
-    RoomFromNode, RoomName,
-};
+use crate::chat::{ControlFromNode, RoomFromNode, RoomName};
 use crate::drops::Dropped;
 use crate::link::{CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
@@ -21,7 +19,7 @@ use crate::transmit::Path;
 use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// A link, and what was said on it.
 pub(super) struct Up {
@@ -71,6 +69,20 @@ impl Up {
     /// When to sign in again, if the broker has put it off.
     pub(super) const fn sign_in_due(&self) -> Option<Timestamp> {
         self.sign_in_at
+    }
+
+    /// The broker has put off signing in.
+    pub(super) const fn sign_in_again_at(&mut self, at: Timestamp) {
+        self.sign_in_at = Some(at);
+    }
+
+    pub(super) const fn on_welcome(&mut self) {
+        self.stage = Stage::SignedIn;
+    }
+
+    /// The room that was given this channel.
+    pub(super) fn room_on(&self, channel: u8) -> Option<&RoomName> {
+        self.channels.get(&channel)
     }
 
     /// Whether rooms may be spoken to.
@@ -167,33 +179,6 @@ impl Client {
         }
     }
 
-    /// The broker broke a rule (LIF-4).
-    fn protest(&mut self, reason: &'static str, now: Timestamp) {
-        if let State::Up(up) = &mut self.state {
-            up.link.close(CloseCode::Protocol, reason, now);
-        }
-    }
-
-    fn on_message(&mut self, channel: u8, data: &Bytes, now: Timestamp) {
-        let handled = if channel == 0 {
-            match ControlFromBroker::decode(data) {
-                Ok(message) => {
-                    self.on_control(message, now);
-                    Ok(())
-                }
-                Err(_) => Err("malformed control message"),
-            }
-        } else {
-            match RoomFromBroker::decode(data) {
-                Ok(message) => self.on_room_message(channel, message, now),
-                Err(_) => Err("malformed room message"),
-            }
-        };
-        if let Err(broken) = handled {
-            self.protest(broken, now);
-        }
-    }
-
     // ---- signing in and out
 
     /// SGN-1
@@ -219,265 +204,6 @@ impl Client {
         // What a node says here is little, and at a person's pace; a channel that is full of
         // questions answers enough of them. A link that has just closed reports that by itself.
         let _ = up.link.send(0, message.encode(), now);
-    }
-
-    fn on_control(&mut self, message: ControlFromBroker, now: Timestamp) {
-        let State::Up(up) = &mut self.state else {
-            return;
-        };
-        match message {
-            ControlFromBroker::Welcome { .. } => {
-                up.stage = Stage::SignedIn;
-                self.online = true;
-                self.events.push_back(ClientEvent::Online);
-            }
-            ControlFromBroker::SignInRefused {
-                code: Refusal::RetryLater,
-                ..
-            } => up.sign_in_at = Some(now + RETRY_AFTER),
-            ControlFromBroker::SignInRefused { code, reason } => {
-                self.end(EndReason::NameRefused { code, reason }, now);
-            }
-            ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
-            ControlFromBroker::Rooms { total, rooms } => {
-                // A name that is none must not reach a screen.
-                let known =
-                    |(people, name): (u64, String)| Some((RoomName::new(&name).ok()?, people));
-                let rooms = rooms.into_iter().filter_map(known).collect();
-                self.events.push_back(ClientEvent::Rooms { total, rooms });
-            }
-        }
-    }
-
-    // ---- rooms
-
-    fn on_room_message(
-        &mut self,
-        channel: u8,
-        message: RoomFromBroker,
-        now: Timestamp,
-    ) -> Result<(), &'static str> {
-        let State::Up(up) = &mut self.state else {
-            return Ok(());
-        };
-        let name = up
-            .channels
-            .get(&channel)
-            .ok_or("a channel that was not opened")?
-            .clone();
-        let room = self
-            .rooms
-            .get_mut(&name)
-            .ok_or("a room that was not joined")?;
-        match message {
-            RoomFromBroker::Joined(joined) => {
-                if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
-                    return Err("JOINED without JOIN");
-                }
-                let seated = room.on_joined(channel, &joined);
-                let is_fork = joined.resume == ResumeOutcome::Fork;
-                let cut_off = if is_fork {
-                    room.pages.clear()
-                } else {
-                    Vec::new()
-                };
-                self.retiring |= seated.is_outrun;
-                let entered = seated.entry.map(|entry| self.journal(entry));
-                for count in cut_off {
-                    let (room, earlier) = (name.clone(), true);
-                    self.events.push_back(ClientEvent::HistoryEnd {
-                        room,
-                        count,
-                        earlier,
-                    });
-                }
-                if is_fork {
-                    crate::sometimes!(ForkSeen);
-                    self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
-                }
-                self.tell_in_turn(entered, ClientEvent::Joined { room: name });
-            }
-            RoomFromBroker::JoinRefused {
-                code: Refusal::RetryLater,
-                ..
-            } => {
-                room.seat = Seat::Out;
-                room.retry_at = Some(now + RETRY_AFTER);
-            }
-            RoomFromBroker::JoinRefused { code, reason } => {
-                room.seat = Seat::Refused;
-                self.events.push_back(ClientEvent::JoinRefused {
-                    room: name,
-                    code,
-                    reason,
-                });
-            }
-            RoomFromBroker::Introduce {
-                author,
-                account,
-                device,
-                name,
-            } => {
-                room.introduce(author, account, device, &name)?;
-            }
-            RoomFromBroker::Line(wire) => self.on_line(&name, wire)?,
-            RoomFromBroker::Notice {
-                presence,
-                event,
-                author,
-            } => {
-                let who = room
-                    .name_of(author)
-                    .ok_or("an author without introduction")?;
-                if room.on_notice(presence) {
-                    let noticed = self.journal(JournalEntry::Noticed {
-                        room: name.clone(),
-                        number: presence,
-                        event,
-                        name: who.clone(),
-                    });
-                    let notice = ClientEvent::Notice {
-                        room: name,
-                        number: presence,
-                        event,
-                        name: who,
-                    };
-                    self.tell_in_turn(Some(noticed), notice);
-                }
-            }
-            RoomFromBroker::Stored { n, seq } => {
-                room.on_answer(n);
-                self.on_stored(&name, n, seq);
-            }
-            RoomFromBroker::NotStored {
-                n,
-                code: Refusal::RetryLater,
-                ..
-            } => {
-                if room.on_retry_later(n) {
-                    room.retry_at = Some(now + RETRY_AFTER);
-                }
-            }
-            RoomFromBroker::NotStored {
-                n,
-                code: Refusal::Conflict,
-                ..
-            } => {
-                room.on_answer(n);
-                self.retiring |= room.on_conflict(n);
-            }
-            RoomFromBroker::NotStored { n, code, reason } => {
-                room.on_answer(n);
-                if let Some(handle) = room.settle(n) {
-                    room.watches.on_settled(handle, None);
-                    self.journal(JournalEntry::Settled {
-                        handle,
-                        room: name.clone(),
-                        outcome: Recorded::Refused(code),
-                    });
-                    let room = name;
-                    self.events.push_back(ClientEvent::NotStored {
-                        handle,
-                        room,
-                        code,
-                        reason,
-                    });
-                }
-            }
-            RoomFromBroker::Gap { last } => room.on_gap(last),
-            RoomFromBroker::Delivered(delivered) => {
-                let all = delivered.k >= delivered.n;
-                if let Some(handle) = room.watches.on_delivered(delivered.seq, all) {
-                    self.events.push_back(ClientEvent::Delivered {
-                        handle,
-                        room: name,
-                        delivered,
-                    });
-                }
-            }
-            RoomFromBroker::Past(past) => {
-                if let Some((log, line)) = room.on_past(past)? {
-                    let room = name;
-                    self.events.push_back(ClientEvent::Past { room, log, line });
-                }
-            }
-            RoomFromBroker::HistoryEnd { earlier, .. } => {
-                let count = room.pages.on_end()?;
-                self.events.push_back(ClientEvent::HistoryEnd {
-                    room: name,
-                    count,
-                    earlier,
-                });
-            }
-            RoomFromBroker::Left => {
-                self.forget(name);
-            }
-            RoomFromBroker::Roster { total, names } => {
-                // A name that is none must not reach a screen.
-                let names = names
-                    .iter()
-                    .filter_map(|name| Name::new(name).ok())
-                    .collect();
-                self.events.push_back(ClientEvent::Roster {
-                    room: name,
-                    total,
-                    names,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn on_line(
-        &mut self,
-        name: &RoomName,
-        wire: crate::chat::WireLine,
-    ) -> Result<(), &'static str> {
-        let own_device = self.known.as_ref().map(|(_, identity)| identity.device());
-        let room = self
-            .rooms
-            .get_mut(name)
-            .ok_or("a room that was not joined")?;
-        let (line, log, cursor) = room.on_line(wire)?;
-        let is_own = Some(line.device) == own_device && room.waits_for(&line);
-        let own = is_own.then_some((line.n, line.seq));
-        let received = self.journal(JournalEntry::Received {
-            room: name.clone(),
-            log,
-            cursor,
-            line: Box::new(line.clone()),
-        });
-        let told = ClientEvent::Line {
-            room: name.clone(),
-            log,
-            line,
-        };
-        if let Some((n, seq)) = own {
-            // One's own line says as much as STORED.
-            self.on_stored(name, n, seq);
-        }
-        self.tell_in_turn(Some(received), told);
-        Ok(())
-    }
-
-    fn on_stored(&mut self, name: &RoomName, n: u64, seq: u64) {
-        let Some(room) = self.rooms.get_mut(name) else {
-            return;
-        };
-        if let Some(handle) = room.settle(n) {
-            room.note_own(seq);
-            room.watches.on_settled(handle, Some(seq));
-            self.journal(JournalEntry::Settled {
-                handle,
-                room: name.clone(),
-                outcome: Recorded::Stored(seq),
-            });
-            self.events.push_back(ClientEvent::Stored {
-                handle,
-                room: name.clone(),
-                seq,
-            });
-        }
     }
 
     /// RUM-13
@@ -560,7 +286,7 @@ impl Client {
     }
 
     /// RUM-12: the room is left for good.
-    fn forget(&mut self, room: RoomName) {
+    pub(super) fn forget(&mut self, room: RoomName) {
         self.rooms.remove(&room);
         let left = self.journal(JournalEntry::Left { room: room.clone() });
         self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
@@ -637,6 +363,6 @@ fn publish_waiting(up: &mut Up, room: &mut Room, now: Timestamp) {
         {
             return;
         }
-        room.mark_sent(n);
+        room.outbox.mark_sent(n);
     }
 }

@@ -26,18 +26,23 @@
 //! wait, and in the end the broker, which keeps what is due and delays nobody else.
 
 mod broker;
+mod desk;
+mod error;
 #[cfg(feature = "sqlite")]
 mod keeper;
+#[cfg(feature = "sqlite")]
+mod kept;
 mod node;
+mod room;
 
 #[cfg(feature = "sqlite")]
 pub use crate::profile::{ProfileError, Trouble};
 pub use broker::Broker;
 #[cfg(feature = "sqlite")]
 pub use broker::StartError;
-pub use node::{
-    ConnectError, Ended, JoinError, LeaveError, Node, NodeBuilder, PublishError, Room, RoomEvent,
-};
+pub use error::{ConnectError, Ended, HistoryError, JoinError, LeaveError, PublishError};
+pub use node::{Node, NodeBuilder};
+pub use room::{HistoryPage, Receipt, Room, RoomEvent};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The handles, over real sockets.
 
 use super::*;
+use crate::chat::{HistoryPolicy, Refusal};
 use crate::secure::PublicKey;
 
 async fn broker() -> (Broker, String) {
@@ -83,6 +84,74 @@ async fn the_same_keys_are_the_same_person() {
         .identity(identity)
         .broker_key(key);
     again.connect().await.unwrap().leave().await.unwrap();
+}
+
+/// HST-1, HST-2: earlier lines come in pages, without a hole, up to the beginning.
+#[tokio::test]
+async fn a_newcomer_reads_back_to_the_beginning() {
+    let (_broker, address) = broker().await;
+    let mut ada = Node::connect("ada", &address).await.unwrap();
+    let at_ada = ada.join("lobby").await.unwrap();
+    for text in ["one", "two", "three"] {
+        at_ada.publish(text).await.unwrap();
+    }
+    let mut bob = Node::connect("bob", &address).await.unwrap();
+    let at_bob = bob.join("lobby").await.unwrap();
+    let newest = at_bob.history(None, 2).await.unwrap();
+    let texts: Vec<String> = newest.lines.iter().map(|l| l.text().into_owned()).collect();
+    assert_eq!(
+        (texts, newest.earlier),
+        (vec!["two".into(), "three".into()], true)
+    );
+    let before = newest.lines[0].seq;
+    let oldest = at_bob.history(Some(before), 100).await.unwrap();
+    let seqs: Vec<u64> = oldest.lines.iter().map(|line| line.seq).collect();
+    assert_eq!((seqs, oldest.earlier), ((1..before).collect(), false));
+    let nothing = at_bob.history(None, 0).await.unwrap_err();
+    assert!(matches!(nothing, HistoryError::NotPossible), "{nothing}");
+}
+
+/// RUM-16.
+#[tokio::test]
+async fn only_whoever_made_the_room_says_who_may_read_back() {
+    let (_broker, address) = broker().await;
+    let mut ada = Node::connect("ada", &address).await.unwrap();
+    let at_ada = ada.join("lobby").await.unwrap();
+    at_ada.publish("a secret").await.unwrap();
+    at_ada.set_policy(HistoryPolicy::SinceJoin).await.unwrap();
+    let mut bob = Node::connect("bob", &address).await.unwrap();
+    let at_bob = bob.join_with_history("lobby", 100).await.unwrap();
+    let page = at_bob.history(None, 100).await.unwrap();
+    assert_eq!((page.lines, page.earlier), (Vec::new(), false));
+    let refused = at_bob.set_policy(HistoryPolicy::All).await.unwrap_err();
+    let code = Refusal::NotAdmitted;
+    assert!(matches!(refused, PublishError::NotStored { code: c, .. } if c == code));
+}
+
+/// STA-3: those who are away count, and are counted when they come back.
+#[tokio::test]
+async fn a_receipt_counts_those_who_have_the_line() {
+    let (_broker, address) = broker().await;
+    let mut ada = Node::connect("ada", &address).await.unwrap();
+    let at_ada = ada.join("lobby").await.unwrap();
+    let mut alone = at_ada.publish_watched("anybody?").await.unwrap();
+    let told = alone.next().await.unwrap();
+    assert_eq!((told.seq, told.k, told.n), (alone.seq(), 0, 0));
+    assert_eq!(alone.next().await, None, "there is no more to be told");
+
+    let mut bob = Node::connect("bob", &address).await.unwrap();
+    let identity = bob.identity().clone();
+    let _at_bob = bob.join("lobby").await.unwrap();
+    bob.leave().await.unwrap();
+    let mut receipt = at_ada.publish_watched("bob?").await.unwrap();
+    let told = receipt.next().await.unwrap();
+    assert_eq!((told.k, told.n), (0, 1));
+    let again = Node::builder("bob", &address).unwrap().identity(identity);
+    let mut bob = again.connect().await.unwrap();
+    let _at_bob = bob.join_with_history("lobby", 100).await.unwrap();
+    let told = receipt.next().await.unwrap();
+    assert_eq!((told.k, told.n), (1, 1));
+    assert_eq!(receipt.next().await, None);
 }
 
 #[cfg(feature = "sqlite")]

@@ -41,6 +41,7 @@ mod open;
 mod pacer;
 mod path;
 mod received;
+mod recovery;
 mod report;
 mod reset;
 mod rtt;

@@ -1,4 +1,5 @@
-//! A link while messages flow: what comes in, and what time does. What goes out is in `transmit`.
+//! A link while messages flow: what comes in, and what time does. What goes out is in
+//! `transmit`, what is sent again in `recovery`.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -7,16 +8,17 @@ use bytes::Bytes;
 
 use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
 use super::cids::Cids;
-use super::congestion::{Congestion as _, NewReno};
+use super::congestion::NewReno;
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
 use super::pacer::Pacer;
 use super::path::Paths;
 use super::received::ReceivedPackets;
+use super::recovery::requeue;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
-use super::sent::{Control, Fate, Losses, SentPacket, SentPackets};
+use super::sent::SentPackets;
 use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
@@ -25,7 +27,7 @@ use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{Ack, Frame, decode_frames};
+use crate::wire::{Frame, decode_frames};
 
 /// With fewer events than this waiting, a message may stay in the datagram that it came in.
 const EVENTS_FEW: usize = 16;
@@ -76,7 +78,7 @@ pub(super) struct Open {
     /// What a PATH_CHALLENGE wants to have sent back (PTH-3).
     pub(super) path_response: Option<[u8; 8]>,
     /// When the link came to the path that it is on.
-    moved_at: Timestamp,
+    pub(super) moved_at: Timestamp,
     /// Probes that have fired and are not sent yet.
     pub(super) probes_due: u8,
     /// Whether a PING is to be sent if nothing else is (LIF-1).
@@ -412,32 +414,6 @@ impl Open {
         false
     }
 
-    /// It is time to probe. When that has failed for two rounds, what is in flight by the books has
-    /// left the network, one way or the other (LOSS-3).
-    fn on_probe_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        if self.ladder.is_past_foot() {
-            let age = self.probe_timeout() * 2;
-            let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
-                requeue(
-                    &mut self.senders,
-                    &mut self.receivers,
-                    &mut self.cids,
-                    packet,
-                );
-            });
-            self.on_losses(losses, stats, now);
-        }
-        self.ladder.on_fired(now);
-        self.probes_due += 1;
-    }
-
-    /// Lets a probe repeat what is in flight about the link itself (PROBE-2).
-    pub(super) fn repeat_controls(&mut self) {
-        for packet in self.sent.iter_in_flight() {
-            requeue_controls(&mut self.receivers, &mut self.cids, packet);
-        }
-    }
-
     /// Sets every timer from the state, so that the earliest is always the true one.
     pub(super) fn rearm(&mut self, now: Timestamp) {
         self.unacked_since = match (self.unacknowledged(), self.unacked_since) {
@@ -519,107 +495,6 @@ impl Open {
         match is_open {
             true => Ok(channel),
             false => Err(Violation::ChannelNotOpened),
-        }
-    }
-
-    /// The peer says what has arrived.
-    fn on_ack(
-        &mut self,
-        ack: &Ack,
-        envelope: &Envelope,
-        stats: &mut Stats,
-        now: Timestamp,
-    ) -> Result<(), Violation> {
-        let largest = ack.largest();
-        if largest >= envelope.next_number() {
-            return Err(Violation::AckOfUnsent);
-        }
-        for range in ack.ranges.iter() {
-            if envelope.was_skipped(*range.start(), *range.end()) {
-                return Err(Violation::AckOfSkipped);
-            }
-        }
-        let mut has_news = false;
-        let mut largest_sent_at = None;
-        for range in ack.ranges.iter() {
-            self.sent.acknowledge(&range, |packet| {
-                has_news = true;
-                if packet.number == largest {
-                    largest_sent_at = Some(packet.sent_at);
-                }
-                for piece in packet.pieces.iter() {
-                    self.senders.on_acked(piece);
-                }
-                if let Some(reported) = packet.reported {
-                    self.received.on_ack_seen(reported);
-                }
-                match packet.fate {
-                    Fate::Lost => stats.packets_lost_wrongly += 1,
-                    Fate::InFlight | Fate::Acked => self.congestion.on_ack(
-                        packet.len.into(),
-                        packet.sent_at,
-                        self.is_app_limited,
-                    ),
-                }
-            });
-        }
-        // A sample that began on another path says nothing about this one (PTH-3).
-        if let Some(sent_at) = largest_sent_at.filter(|sent_at| *sent_at >= self.moved_at) {
-            let delay = Duration::from_micros(ack.delay_us);
-            self.rtt
-                .on_sample(now.saturating_since(sent_at), delay, now);
-        }
-        self.on_loss_due(stats, now);
-        if has_news {
-            self.ladder.on_ack(self.sent.oldest_since_ack());
-            self.probes_due = 0;
-        }
-        Ok(())
-    }
-
-    /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
-    fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
-            requeue(
-                &mut self.senders,
-                &mut self.receivers,
-                &mut self.cids,
-                packet,
-            );
-        });
-        self.on_losses(losses, stats, now);
-    }
-
-    fn on_losses(&mut self, losses: Losses, stats: &mut Stats, now: Timestamp) {
-        stats.packets_lost += losses.count;
-        if let Some(newest) = losses.newest {
-            self.congestion.on_loss(newest, now);
-        }
-        if losses.persistent {
-            self.congestion.on_persistent_congestion();
-        }
-    }
-}
-
-/// Queues again what a lost packet held (LOSS-2).
-fn requeue(
-    senders: &mut SendChannels,
-    receivers: &mut ReceiveChannels,
-    cids: &mut Cids,
-    packet: &SentPacket,
-) {
-    for piece in packet.pieces.iter() {
-        senders.on_lost(piece);
-    }
-    requeue_controls(receivers, cids, packet);
-}
-
-fn requeue_controls(receivers: &mut ReceiveChannels, cids: &mut Cids, packet: &SentPacket) {
-    for control in &packet.controls {
-        match *control {
-            Control::NewCid(sequence) => cids.set_offering(sequence, true),
-            Control::RetireCid => cids.set_retiring(true),
-            Control::Credit(channel) => receivers.on_credit_lost(channel),
         }
     }
 }

@@ -5,6 +5,9 @@ use crate::chat::{
 };
 use crate::secure::DeviceKey;
 
+mod history;
+mod presence;
+
 const LOG: LogId = LogId([7; 16]);
 
 fn who(byte: u8) -> (AccountKey, DeviceKey, Name) {
@@ -85,6 +88,22 @@ fn publish_at(
             now_ms,
         },
     )
+}
+
+fn leave(store: &mut MemoryStore, byte: u8, presence: u64) -> Option<Departed> {
+    let (account, device, name) = who(byte);
+    let op = StorageOp::Leave {
+        room: lobby(),
+        account,
+        device,
+        name,
+        presence,
+        now_ms: 70,
+    };
+    match run(store, op) {
+        StorageOutcome::Departed(departed) => departed.map(|departed| *departed),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn seq_of(outcome: &StorageOutcome) -> u64 {
@@ -289,313 +308,6 @@ fn a_read_is_bounded_in_lines_and_bytes() {
 }
 
 // ---- presence
-
-fn present(store: &mut MemoryStore) -> Vec<u64> {
-    match run(store, StorageOp::Open) {
-        StorageOutcome::Opened(opened) => opened.presence.iter().map(|row| row.number).collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn absent(
-    store: &mut MemoryStore,
-    byte: u8,
-    event: NoticeEvent,
-    presence: u64,
-) -> Option<PresenceRow> {
-    let op = StorageOp::Absent {
-        room: lobby(),
-        account: who(byte).0,
-        event,
-        presence,
-    };
-    match run(store, op) {
-        StorageOutcome::Absented(row) => row.map(|row| *row),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn leave(store: &mut MemoryStore, byte: u8, presence: u64) -> Option<Departed> {
-    let (account, device, name) = who(byte);
-    let op = StorageOp::Leave {
-        room: lobby(),
-        account,
-        device,
-        name,
-        presence,
-        now_ms: 70,
-    };
-    match run(store, op) {
-        StorageOutcome::Departed(departed) => departed.map(|departed| *departed),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Where a node is that has everything, to resume from.
-fn up_to_date(store: &mut MemoryStore, byte: u8) -> Start {
-    let base = enter(store, byte, None, 0).base;
-    Start::After(Resume { log: LOG, base })
-}
-
-/// PRS-1, RUM-14: the first entry that is not quiet makes present, and says so.
-#[test]
-fn presence_begins_once_and_a_quiet_entry_does_not_begin_it() {
-    let mut store = MemoryStore::new(LOG);
-    assert_eq!(
-        enter_at(&mut store, 1, Start::Tail, 0, 0, None).notice,
-        None
-    );
-    assert_eq!(present(&mut store), [0_u64; 0]);
-    let entered = enter_at(&mut store, 1, Start::Tail, 0, 0, Some(500));
-    let notice = entered.notice.unwrap();
-    assert_eq!(
-        (notice.event, notice.number, notice.after_seq),
-        (NoticeEvent::Joined, 500, 1)
-    );
-    assert_eq!((notice.author, entered.presence), (entered.author, 500));
-    let again = enter_at(&mut store, 1, Start::Tail, 0, 0, Some(600));
-    assert_eq!((again.notice, again.presence), (None, 500));
-    assert_eq!(present(&mut store), [500]);
-}
-
-/// PRS-1, RUM-12.
-#[test]
-fn presence_ends_once_by_time_by_goodbye_or_with_the_membership() {
-    let mut store = MemoryStore::new(LOG);
-    for (byte, event) in [(1, NoticeEvent::TimedOut), (2, NoticeEvent::Left)] {
-        enter_at(&mut store, byte, Start::Tail, 0, 0, Some(1));
-        assert_eq!(
-            absent(&mut store, byte, event, 900).map(|row| row.event),
-            Some(event)
-        );
-        assert_eq!(absent(&mut store, byte, event, 901), None);
-        assert_eq!(leave(&mut store, byte, 950).unwrap().notice, None);
-    }
-    enter_at(&mut store, 3, Start::Tail, 0, 0, Some(1));
-    let departed = leave(&mut store, 3, 2_000).unwrap();
-    let notice = departed.notice.unwrap();
-    assert_eq!(
-        (notice.event, notice.after_seq),
-        (NoticeEvent::Left, departed.line.line.seq)
-    );
-    assert_eq!(leave(&mut store, 3, 2_001), None);
-    assert_eq!(present(&mut store), [0_u64; 0]);
-}
-
-/// PRS-3: the clock may fall, numbers do not.
-#[test]
-fn presence_numbers_rise_whatever_is_asked_for() {
-    let mut store = MemoryStore::new(LOG);
-    let mut numbers = Vec::new();
-    for (byte, asked) in [(1, 500), (2, 400), (3, 501), (4, 900)] {
-        numbers.push(enter_at(&mut store, byte, Start::Tail, 0, 0, Some(asked)).presence);
-    }
-    assert_eq!(numbers, [500, 501, 502, 900]);
-    assert_eq!(
-        absent(&mut store, 1, NoticeEvent::Left, 7).unwrap().number,
-        901
-    );
-}
-
-/// PRS-3: what a node was not told while it was away is told when it goes on.
-#[test]
-fn who_resumes_is_told_the_last_notice_about_each_account_that_it_has_not_seen() {
-    let mut store = MemoryStore::new(LOG);
-    for byte in [1, 2, 3] {
-        enter_at(
-            &mut store,
-            byte,
-            Start::Tail,
-            0,
-            0,
-            Some(u64::from(byte) * 10),
-        );
-    }
-    absent(&mut store, 2, NoticeEvent::TimedOut, 40);
-    let start = up_to_date(&mut store, 1);
-    let missed = |store: &mut MemoryStore, start, seen| {
-        let entered = enter_at(store, 1, start, 0, seen, Some(99));
-        let rows = entered.missed.into_iter();
-        rows.map(|row| (row.number, row.event)).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        missed(&mut store, start, 10),
-        [(30, NoticeEvent::Joined), (40, NoticeEvent::TimedOut)]
-    );
-    assert_eq!(missed(&mut store, start, 40), []);
-    assert_eq!(missed(&mut store, Start::Tail, 0), []);
-}
-
-/// PRS-3: so many notices are told, and no more.
-#[test]
-fn the_notices_that_were_missed_are_bounded_and_the_newest_of_them() {
-    let mut store = MemoryStore::new(LOG);
-    let start = up_to_date(&mut store, 1);
-    for number in 1..=MISSED_MAX as u64 + 5 {
-        let name = Name::new(&format!("guest{number}")).unwrap();
-        let mut key = [9; 32];
-        key[..8].copy_from_slice(&number.to_be_bytes());
-        run(
-            &mut store,
-            StorageOp::Enter {
-                room: lobby(),
-                account: AccountKey(key),
-                device: DeviceKey(key),
-                name,
-                start: Start::Tail,
-                history: 0,
-                seen: 0,
-                presence: Some(number),
-                now_ms: 50,
-            },
-        );
-    }
-    let missed = enter_at(&mut store, 1, start, 0, 0, None).missed;
-    assert_eq!(missed.len(), MISSED_MAX);
-    assert_eq!(missed.last().unwrap().number, MISSED_MAX as u64 + 5);
-}
-
-// ---- where to begin, and what is withheld
-
-fn set_policy(store: &mut MemoryStore, byte: u8, n: u64, policy: HistoryPolicy) -> StorageOutcome {
-    let (account, device, name) = who(byte);
-    let publication = Publication {
-        n,
-        typed_at_ms: 55,
-        kind: Kind::Policy,
-        body: policy.as_str().into(),
-    };
-    let op = StorageOp::Append {
-        room: lobby(),
-        account,
-        device,
-        name,
-        publication,
-        refuse: None,
-        now_ms: 60,
-    };
-    run(store, op)
-}
-
-/// RUM-15.
-#[test]
-fn who_names_a_line_begins_there_or_at_the_tail() {
-    let mut store = MemoryStore::new(LOG);
-    enter(&mut store, 1, None, 0);
-    publish(&mut store, 1, 1, "two");
-    publish(&mut store, 1, 2, "three");
-    let mut base = |seq| {
-        enter_at(&mut store, 1, Start::Line(seq), 0, 0, None)
-            .base
-            .seq
-    };
-    assert_eq!(
-        [base(0), base(1), base(3), base(4), base(99)],
-        [0, 0, 2, 3, 3]
-    );
-}
-
-/// RUM-16.
-#[test]
-fn only_who_made_the_room_sets_its_policy() {
-    let mut store = MemoryStore::new(LOG);
-    enter(&mut store, 1, None, 0);
-    enter(&mut store, 2, None, 0);
-    let refused = StorageOutcome::Known(Recorded::Refused(Refusal::NotAdmitted));
-    assert_eq!(
-        set_policy(&mut store, 2, 1, HistoryPolicy::SinceJoin),
-        refused
-    );
-    let StorageOutcome::Appended(line) = set_policy(&mut store, 1, 1, HistoryPolicy::SinceJoin)
-    else {
-        panic!("it is its room");
-    };
-    assert_eq!(line.line.kind, Kind::Policy);
-}
-
-/// What `byte` gets when it asks for lines 1 to 9, and the first one that it may have.
-fn history(store: &mut MemoryStore, byte: u8) -> (u64, Vec<u64>) {
-    let op = StorageOp::History {
-        room: lobby(),
-        account: who(byte).0,
-        from: 1,
-        before: 10,
-        lines_max: 100,
-        bytes_max: 10_000,
-    };
-    match run(store, op) {
-        StorageOutcome::Past { first, lines } => {
-            (first, lines.iter().map(|stored| stored.line.seq).collect())
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-/// RUM-16: however a newcomer asks, it gets nothing from before it came.
-#[test]
-fn a_newcomer_never_gets_what_the_policy_withholds() {
-    let mut store = MemoryStore::new(LOG);
-    enter(&mut store, 1, None, 0);
-    publish(&mut store, 1, 1, "secret");
-    set_policy(&mut store, 1, 2, HistoryPolicy::SinceJoin);
-    assert_eq!(history(&mut store, 2), (4, vec![]), "no member, no line");
-    let beginning = Resume {
-        log: LOG,
-        base: LineBase::START,
-    };
-    let other_log = Resume {
-        log: LogId([8; 16]),
-        ..beginning
-    };
-    for start in [
-        Start::Tail,
-        Start::Line(1),
-        Start::After(beginning),
-        Start::After(other_log),
-    ] {
-        let entered = enter_at(&mut store, 2, start, 100, 0, None);
-        assert_eq!(entered.base.seq, 3, "{start:?}");
-        assert_ne!(entered.resume, ResumeOutcome::Resumed);
-    }
-    assert_eq!(history(&mut store, 2), (4, vec![4]));
-    assert_eq!(history(&mut store, 1), (1, vec![1, 2, 3, 4]));
-    set_policy(&mut store, 1, 3, HistoryPolicy::All);
-    assert_eq!(history(&mut store, 2), (1, vec![1, 2, 3, 4, 5]));
-}
-
-/// HST-1: a page ends before the line named, whatever its limits.
-#[test]
-fn a_page_of_history_ends_where_it_was_asked_to() {
-    let mut store = MemoryStore::new(LOG);
-    enter(&mut store, 1, None, 0);
-    for n in 1..=9 {
-        publish(&mut store, 1, n, "12345");
-    }
-    let mut page = |from, before, lines_max, bytes_max| {
-        let op = StorageOp::History {
-            room: lobby(),
-            account: who(1).0,
-            from,
-            before,
-            lines_max,
-            bytes_max,
-        };
-        match run(&mut store, op) {
-            StorageOutcome::Past { lines, .. } => lines
-                .iter()
-                .map(|stored| stored.line.seq)
-                .collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(page(3, 6, 100, 10_000), [3, 4, 5]);
-    assert_eq!(page(3, 6, 2, 10_000), [3, 4]);
-    assert_eq!(page(3, 6, 100, 6), [3, 4]);
-    assert_eq!(page(0, 3, 100, 10_000), [1, 2]);
-    assert_eq!(page(9, 9, 100, 10_000), [0_u64; 0]);
-}
-
-// ---- states, links
 
 /// STA-1.
 #[test]

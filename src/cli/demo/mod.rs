@@ -1,9 +1,9 @@
 //! `chat-node demo`: the proof that a sceptic can run (CLI-15).
 //!
-//! A play in three acts. The *stage* is set: a broker, a [relay](relay::Relay) that is a bad
+//! A play in three acts. The *stage* is set: a broker, a *relay* that is a bad
 //! network, nodes that have come in through it. The nodes *type* in turn, while the relay gives
 //! them new addresses and the broker is killed and started again. Then all are given time until
-//! everybody has been shown everything, and leave. The [score](score::Score) compares what was
+//! everybody has been shown everything, and leave. The *score* compares what was
 //! typed with what was shown, line by line, and the curtain falls with a verdict.
 
 mod args;
