@@ -8,6 +8,8 @@
 //! - *store*: the broker's store alone, asked for 1 line at a time, or for 64.
 //! - *publisher*: a node without a durable outbox that publishes to a broker over loopback, 1 line
 //!   at a time, or 64. Everything is in it: encryption, datagrams, acknowledgements.
+//! - *durable publisher*: the same with an outbox on the same disk: each line is waited for three
+//!   times, in the node's journal before it is sent, in the broker's log, and in the journal again.
 
 use std::error::Error;
 use std::fs::File;
@@ -40,40 +42,46 @@ async fn main() -> Result<(), Failure> {
     let dir = TempDir::with_prefix_in("durable-rate-", dir)?;
     let mut bare = Bare::new(dir.path())?;
     let mut store = Alone::new(&dir.path().join("alone.db"))?;
-    let mut publisher = Publisher::new(&dir.path().join(FILE_NAME)).await?;
-    let mut rates = [const { Vec::new() }; 5];
+    let mut publisher = Publisher::new(&dir.path().join(FILE_NAME), None).await?;
+    let outbox = dir.path().join("node");
+    let mut durable = Publisher::new(&dir.path().join("second.db"), Some(&outbox)).await?;
+    let mut rates = [const { Vec::new() }; 7];
     for _ in 0..ROUNDS {
         rates[0].push(measure(async || bare.append()).await?);
         rates[1].push(measure(async || store.publish(1).await).await?);
         rates[2].push(measure(async || store.publish(MANY).await).await?);
         rates[3].push(measure(async || publisher.publish(1).await).await?);
         rates[4].push(measure(async || publisher.publish(MANY).await).await?);
+        rates[5].push(measure(async || durable.publish(1).await).await?);
+        rates[6].push(measure(async || durable.publish(MANY).await).await?);
     }
-    let [bare, store_1, store_many, publisher_1, publisher_many] = rates.map(median);
+    let [bare, rates @ ..] = rates.map(median);
+    let [store, publisher_rates, durable_rates] = [
+        [rates[0], rates[1]],
+        [rates[2], rates[3]],
+        [rates[4], rates[5]],
+    ];
     println!(
         "lines a second, {} bytes each, median of {ROUNDS} rounds",
         LINE.len()
     );
-    println!("bare append + fdatasync      {bare:8.0}");
-    for (what, rate, beside, base) in [
-        ("store, 1 outstanding      ", store_1, "bare", bare),
-        (
-            "store, 64 outstanding     ",
-            store_many,
-            "its rate with 1",
-            store_1,
-        ),
-        ("publisher, 1 outstanding  ", publisher_1, "bare", bare),
-        (
-            "publisher, 64 outstanding ",
-            publisher_many,
-            "its rate with 1",
-            publisher_1,
-        ),
+    println!("bare append + fdatasync         {bare:8.0}");
+    for (what, [one, many]) in [
+        ("store", store),
+        ("publisher", publisher_rates),
+        ("durable publisher", durable_rates),
     ] {
-        println!("{what}   {rate:8.0}   {:5.2} x {beside}", rate / base);
+        println!(
+            "{what:17}  1 outstanding {one:7.0}  {:6.2} x bare",
+            one / bare
+        );
+        println!(
+            "{what:17} {MANY:2} outstanding {many:7.0}  {:6.2} x its rate with 1",
+            many / one
+        );
     }
     publisher.end().await?;
+    durable.end().await?;
     store.end().await?;
     Ok(())
 }
@@ -169,13 +177,20 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn new(path: &Path) -> Result<Self, Failure> {
+    async fn new(path: &Path, outbox: Option<&Path>) -> Result<Self, Failure> {
         let seed = tertulia::driver::system_seed()?;
         let identity = BrokerIdentity::generate(&mut SeededRng::new(seed));
         let listen = ["127.0.0.1:0".parse()?];
         let config = BrokerConfig::default();
         let broker = Broker::bind_on_disk(identity, config, path, listen)?;
-        let mut node = Node::connect("ada", &broker.addresses()[0].to_string()).await?;
+        let address = broker.addresses()[0].to_string();
+        let mut node = match outbox {
+            Some(outbox) => {
+                let builder = Node::builder("ada", &address)?;
+                builder.data_dir(outbox).connect().await?
+            }
+            None => Node::connect("ada", &address).await?,
+        };
         let room = Arc::new(node.join("lobby").await?);
         Ok(Self { broker, node, room })
     }

@@ -58,6 +58,8 @@ pub mod drops;
 pub mod handle;
 pub mod link;
 pub mod mutant;
+#[cfg(feature = "sqlite")]
+mod profile;
 #[cfg(test)]
 pub(crate) mod pump;
 pub mod rng;
@@ -69,10 +71,10 @@ pub mod time;
 pub mod transmit;
 pub mod wire;
 
-#[cfg(feature = "sqlite")]
-pub use handle::StartError;
 #[cfg(feature = "driver")]
 pub use handle::{
     Broker, ConnectError, HistoryError, HistoryPage, JoinError, LeaveError, Node, NodeBuilder,
     PublishError, Receipt, Room, RoomEvent,
 };
+#[cfg(feature = "sqlite")]
+pub use handle::{ProfileError, StartError, Trouble};

@@ -17,13 +17,14 @@ use super::args::BrokerArgs;
 use super::exit::{Code, Failure};
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, keyfile, logging};
+use super::{VERSION, files, inspect, logging};
 use crate::broker::{
     Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageRequest,
 };
 use crate::chat::{LogId, visible};
 use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
 use crate::drops::Drops;
+use crate::profile::keyfile;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, ResetSecret};
 use crate::store;

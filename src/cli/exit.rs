@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::profile::{ProfileError, Trouble};
 use crate::store::sqlite::{Blame, StoreError};
 
 /// Exit codes; those from 64 on have the meaning that `sysexits.h` gives them.
@@ -79,13 +80,21 @@ impl Failure {
     }
 }
 
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        let code = match error.trouble {
+            Trouble::Directory => Code::Directory,
+            Trouble::Disk => Code::Disk,
+            Trouble::Refused => Code::Refused,
+            Trouble::Unavailable => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 /// STO-3: a store that cannot do what it is for, by whose fault it is.
 pub(super) fn of_store(path: &Path, error: &StoreError) -> Failure {
-    let code = match error.blame {
-        Blame::Full | Blame::Io => Code::Disk,
-        Blame::ReadOnly | Blame::InUse | Blame::Newer | Blame::Damaged => Code::Directory,
-    };
-    Failure::new(code, format!("cannot use {}: {error}", path.display()))
+    ProfileError::store(path, error).into()
 }
 
 #[cfg(test)]

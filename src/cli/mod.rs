@@ -1,8 +1,7 @@
 //! The programs: `chat-broker` and `chat-node` (SPEC.md section 12).
 //!
 //! Everything that a person or a script meets is here: arguments and exit codes (`args`,
-//! `exit`), what is kept in files (`files`, `keyfile`, `known_hosts`, `profile`), what is
-//! read and shown (`input`, `screen`, `status`, `logging`, `lines`), and the two programs that put it
+//! `exit`), where things are kept (`files`), what is read and shown (`input`, `screen`, `status`, `logging`, `lines`), and the two programs that put it
 //! together around a [driver](crate::driver) (`broker`, `node`).
 //!
 //! This module is no interface for others: it is a part of the library only so that the two
@@ -16,12 +15,9 @@ mod exit;
 mod files;
 mod input;
 mod inspect;
-mod keyfile;
-mod known_hosts;
 mod lines;
 mod logging;
 mod node;
-mod profile;
 mod screen;
 mod signals;
 mod status;

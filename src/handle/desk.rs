@@ -5,12 +5,20 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{Ended, HistoryError, JoinError, PublishError};
+use super::error::{ConnectError, Ended, HistoryError, JoinError, PublishError};
+#[cfg(feature = "sqlite")]
+use super::keeper::{Keeper, Told};
 use super::room::{HistoryPage, RoomEvent};
 use crate::chat::{Delivered, HistoryPolicy, Line, RoomName};
 use crate::client::{Client, ClientEvent, EndReason, JoinOptions, ROOMS_PER_LINK_MAX};
 use crate::driver::{Ends, NodeCommand};
 use crate::secure::{NodeIdentity, PublicKey};
+#[cfg(feature = "sqlite")]
+pub(super) use crate::store::journal::Shown;
+
+/// How it is noted that an event was handled, where that outlives the process.
+#[cfg(not(feature = "sqlite"))]
+pub(super) type Shown = core::convert::Infallible;
 
 /// How many events of a room wait to be taken.
 const ROOM_EVENTS_WAITING_MAX: usize = 256;
@@ -18,7 +26,10 @@ const ROOM_EVENTS_WAITING_MAX: usize = 256;
 type Published = oneshot::Sender<Result<u64, PublishError>>;
 type Watch = watch::Sender<Option<Delivered>>;
 type Paged = oneshot::Sender<Result<HistoryPage, HistoryError>>;
-type Entered = oneshot::Sender<Result<mpsc::Receiver<RoomEvent>, JoinError>>;
+/// An event, and how to note that it was handled.
+pub(super) type Telling = (RoomEvent, Option<Shown>);
+type Entered = oneshot::Sender<Result<mpsc::Receiver<Telling>, JoinError>>;
+pub(super) type SignedIn = oneshot::Sender<Result<(PublicKey, NodeIdentity), ConnectError>>;
 
 /// What handles ask of the desk.
 #[derive(Debug)]
@@ -55,10 +66,12 @@ pub(super) enum Publication {
 }
 
 /// A room as the desk knows it.
-struct Seat {
-    events: mpsc::Sender<RoomEvent>,
+pub(super) struct Seat {
+    events: mpsc::Sender<Telling>,
     /// Told when the room is entered.
-    entering: Option<(Entered, mpsc::Receiver<RoomEvent>)>,
+    entering: Option<(Entered, mpsc::Receiver<Telling>)>,
+    #[cfg(feature = "sqlite")]
+    pub(super) told: Told,
     /// The pages that were asked for, in that order, as far as they have come.
     pages: VecDeque<(Vec<Line>, Paged)>,
 }
@@ -66,12 +79,15 @@ struct Seat {
 /// The task between the handles and the driver.
 pub(super) struct Desk {
     ends: Ends<Client>,
-    identity: NodeIdentity,
+    pub(super) identity: NodeIdentity,
     key: Option<PublicKey>,
-    online: Option<oneshot::Sender<PublicKey>>,
-    rooms: BTreeMap<RoomName, Seat>,
+    pub(super) online: Option<SignedIn>,
+    pub(super) rooms: BTreeMap<RoomName, Seat>,
     publications: BTreeMap<u64, Published>,
     watched: BTreeMap<u64, Watch>,
+    pub(super) was_handled: mpsc::UnboundedReceiver<Shown>,
+    #[cfg(feature = "sqlite")]
+    pub(super) keeper: Option<Keeper>,
 }
 
 impl Desk {
@@ -79,7 +95,8 @@ impl Desk {
         ends: Ends<Client>,
         identity: NodeIdentity,
         key: Option<PublicKey>,
-        online: oneshot::Sender<PublicKey>,
+        online: SignedIn,
+        was_handled: mpsc::UnboundedReceiver<Shown>,
     ) -> Self {
         Self {
             ends,
@@ -89,15 +106,28 @@ impl Desk {
             rooms: BTreeMap::new(),
             publications: BTreeMap::new(),
             watched: BTreeMap::new(),
+            was_handled,
+            #[cfg(feature = "sqlite")]
+            keeper: None,
         }
     }
 
     /// Runs until the client ends, which it does when the last handle is dropped.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+    pub(super) async fn run(mut self, requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+        let ended = self.serve(requests).await;
+        #[cfg(feature = "sqlite")]
+        self.close(ended.as_ref()).await;
+        ended
+    }
+
+    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>) -> Option<EndReason> {
         let mut is_held = true;
         loop {
+            let failed = self.failed();
             tokio::select! {
                 biased;
+                () = failed => return None,
+                Some(shown) = self.was_handled.recv() => self.note(shown),
                 event = self.ends.events.recv() => match event {
                     Some(ClientEvent::Ended(reason)) => return Some(reason),
                     Some(event) => self.on_event(event).await,
@@ -114,7 +144,7 @@ impl Desk {
         }
     }
 
-    async fn command(&self, command: NodeCommand) {
+    pub(super) async fn command(&mut self, command: NodeCommand) {
         // A driver that has ended has said so by its last event.
         let _ = self.ends.commands.send(command).await;
     }
@@ -209,6 +239,8 @@ impl Desk {
         let seat = Seat {
             events,
             entering,
+            #[cfg(feature = "sqlite")]
+            told: Told::default(),
             pages: VecDeque::new(),
         };
         self.rooms.insert(room.clone(), seat);
@@ -223,19 +255,25 @@ impl Desk {
         match event {
             ClientEvent::FirstContact(key) => {
                 self.key = Some(key);
+                #[cfg(feature = "sqlite")]
+                if !self.meet(key).await {
+                    return;
+                }
                 let identity = Box::new(self.identity.clone());
                 self.command(NodeCommand::SetIdentity(identity)).await;
             }
             ClientEvent::Online => {
                 if let (Some(online), Some(key)) = (self.online.take(), self.key) {
                     // Who waited for this may be gone; the desk ends with its handles.
-                    let _ = online.send(key);
+                    let _ = online.send(Ok((key, self.identity.clone())));
                 }
             }
             ClientEvent::Joined { room } => {
                 let entering = self.rooms.get_mut(&room).and_then(|seat| seat.entering.take());
                 if let Some((reply, events)) = entering {
                     let _ = reply.send(Ok(events));
+                    #[cfg(feature = "sqlite")]
+                    self.tell_unhandled(&room).await;
                 }
             }
             ClientEvent::JoinRefused { room, code, reason } => {
@@ -246,11 +284,11 @@ impl Desk {
                 self.command(NodeCommand::LeaveRoom { room }).await;
             }
             ClientEvent::RoomLeft { room } => drop(self.forget(&room)),
-            ClientEvent::Line { room, line, .. } => self.tell(&room, RoomEvent::Line(line)).await,
-            ClientEvent::Notice { room, event, name, .. } => {
-                self.tell(&room, RoomEvent::Notice { event, name }).await;
+            ClientEvent::Line { room, log, line } => self.tell_line(room, log, line).await,
+            ClientEvent::Notice { room, number, event, name } => {
+                self.tell_notice(room, number, RoomEvent::Notice { event, name }).await;
             }
-            ClientEvent::Fork { room } => self.tell(&room, RoomEvent::Fork).await,
+            ClientEvent::Fork { room } => self.tell(&room, (RoomEvent::Fork, None)).await,
             ClientEvent::Stored { handle, seq, .. } => {
                 if let Some(reply) = self.publications.remove(&handle) {
                     let _ = reply.send(Ok(seq));
@@ -292,9 +330,30 @@ impl Desk {
     }
 
     /// Waits for whoever takes the room's events, unless nobody does any more.
-    async fn tell(&self, room: &RoomName, event: RoomEvent) {
+    pub(super) async fn tell(&mut self, room: &RoomName, event: Telling) {
         if let Some(seat) = self.rooms.get(room) {
             let _ = seat.events.send(event).await;
         }
+    }
+}
+
+#[cfg(not(feature = "sqlite"))]
+impl Desk {
+    #[expect(clippy::unused_self)]
+    fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        std::future::pending()
+    }
+
+    #[expect(clippy::unused_self)]
+    fn note(&self, shown: Shown) {
+        match shown {}
+    }
+
+    async fn tell_line(&mut self, room: RoomName, _log: crate::chat::LogId, line: Line) {
+        self.tell(&room, (RoomEvent::Line(line), None)).await;
+    }
+
+    async fn tell_notice(&mut self, room: RoomName, _number: u64, notice: RoomEvent) {
+        self.tell(&room, (notice, None)).await;
     }
 }

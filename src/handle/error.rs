@@ -4,6 +4,8 @@ use std::io;
 
 use crate::chat::{NameError, Refusal};
 use crate::client::{self, EndReason};
+#[cfg(feature = "sqlite")]
+use crate::profile::ProfileError;
 
 /// A node could not be made, or could not sign in.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,10 @@ pub enum ConnectError {
     /// The host cannot be found, or the system does not let the node have a socket.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The data directory cannot be used.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The broker said no, or is not the one that was expected.
     #[error("{0}")]
     Ended(Ended),

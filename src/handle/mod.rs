@@ -28,9 +28,15 @@
 mod broker;
 mod desk;
 mod error;
+#[cfg(feature = "sqlite")]
+mod keeper;
+#[cfg(feature = "sqlite")]
+mod kept;
 mod node;
 mod room;
 
+#[cfg(feature = "sqlite")]
+pub use crate::profile::{ProfileError, Trouble};
 pub use broker::Broker;
 #[cfg(feature = "sqlite")]
 pub use broker::StartError;

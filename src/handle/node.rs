@@ -1,14 +1,19 @@
 //! A node to hold.
 
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::desk::{Desk, Request};
+use super::desk::{Desk, Request, Shown};
 use super::error::{ConnectError, Ended, JoinError, LeaveError};
+#[cfg(feature = "sqlite")]
+use super::keeper::Keeper;
 use super::room::Room;
 use crate::chat::{Name, RoomName};
-use crate::client::{Client, ClientConfig, EndReason, JournalState};
-use crate::driver::{Clock, Driver, Ways, find_ways, memory_journal, system_seed};
+use crate::client::{Client, ClientConfig, EndReason, JournalRequest, JournalState};
+use crate::driver::{Clock, Driver, Store, Ways, find_ways, memory_journal, system_seed};
 use crate::rng::SeededRng;
 use crate::secure::{NodeIdentity, PublicKey};
 
@@ -22,6 +27,8 @@ pub struct NodeBuilder {
     broker: String,
     key: Option<PublicKey>,
     identity: Option<NodeIdentity>,
+    #[cfg(feature = "sqlite")]
+    data_dir: Option<PathBuf>,
 }
 
 impl NodeBuilder {
@@ -41,12 +48,62 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps in this directory, made if need be, what has to outlive the process, as `chat-node`
+    /// does with `--data-dir`: the node's keys (those of [`identity`](Self::identity) are of no
+    /// use then), the keys of the brokers that it met, what it said and what it heard.
+    ///
+    /// A node that is built again under the same name goes on where the one before it ended,
+    /// however that was: what was published and has no outcome is sent, and stored once. What
+    /// happened in a room meanwhile comes first when it is joined; so does what was received and
+    /// not handled. An event is handled when [`Room::next`] is asked for the one after it, so that
+    /// a crash repeats the one that was being handled, and loses none.
+    ///
+    /// One node at a time may use a name in a directory; the next one waits a few seconds for it.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
     /// Waits for the broker for as long as it takes, and signs in.
     ///
     /// # Errors
     ///
-    /// If the broker cannot be found, has another key, or does not accept the name.
+    /// If the broker cannot be found, has another key, or does not accept the name; or if the data
+    /// directory cannot be used.
     pub async fn connect(self) -> Result<Node, ConnectError> {
+        let clock = Clock::system();
+        #[cfg(feature = "sqlite")]
+        if let Some(dir) = self.data_dir.clone() {
+            let mut this = self;
+            let (mut keeper, store) = Keeper::new(dir, &this.broker, &this.name, clock.clone())?;
+            this.key = this.key.or(keeper.known_key()?);
+            let mut restored = JournalState::default();
+            if let Some(key) = &this.key {
+                let (identity, state) = keeper.open(key).await?;
+                (this.identity, restored) = (Some(identity), state);
+            }
+            let keeper = Some(keeper);
+            return this.start(clock, restored, store, keeper).await;
+        }
+        let restored = JournalState::default();
+        #[cfg(feature = "sqlite")]
+        return self.start(clock, restored, memory_journal(), None).await;
+        #[cfg(not(feature = "sqlite"))]
+        self.start(clock, restored, memory_journal()).await
+    }
+
+    async fn start<S>(
+        self,
+        clock: Clock,
+        restored: JournalState,
+        store: S,
+        #[cfg(feature = "sqlite")] keeper: Option<Keeper>,
+    ) -> Result<Node, ConnectError>
+    where
+        S: Store<Request = JournalRequest, Completion = u64>,
+    {
         let address = || ConnectError::Address(self.broker.clone());
         let (host, port) = self.broker.rsplit_once(':').ok_or_else(address)?;
         let port = port.parse().map_err(|_| address())?;
@@ -59,24 +116,28 @@ impl NodeBuilder {
         let identity = self
             .identity
             .unwrap_or_else(|| NodeIdentity::generate(&mut rng));
-        let clock = Clock::system();
         let known = self.key.map(|key| (key, identity.clone()));
         let config = ClientConfig {
             paths,
             name: self.name,
             known,
-            restored: JournalState::default(),
+            restored,
         };
         let machine = Client::new(config, rng.fork(), clock.now());
-        let (driver, ends) = Driver::new(machine, sockets, memory_journal(), clock);
+        let (driver, ends) = Driver::new(machine, sockets, store, clock);
         tokio::spawn(driver.run());
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (online, signed_in) = oneshot::channel();
-        let desk = Desk::new(ends, identity.clone(), self.key, online);
+        let (handled, was_handled) = mpsc::unbounded_channel();
+        let desk = Desk::new(ends, identity, self.key, online, was_handled);
+        #[cfg(feature = "sqlite")]
+        let desk = desk.kept_by(keeper);
         let task = tokio::spawn(desk.run(receiver));
-        if let Ok(broker_key) = signed_in.await {
+        if let Ok(signed_in) = signed_in.await {
+            let (broker_key, identity) = signed_in?;
             return Ok(Node {
                 requests,
+                handled,
                 task,
                 identity,
                 broker_key,
@@ -91,6 +152,7 @@ impl NodeBuilder {
 #[derive(Debug)]
 pub struct Node {
     requests: mpsc::Sender<Request>,
+    handled: mpsc::UnboundedSender<Shown>,
     task: JoinHandle<Option<EndReason>>,
     identity: NodeIdentity,
     broker_key: PublicKey,
@@ -109,6 +171,8 @@ impl Node {
             broker: broker.to_owned(),
             key: None,
             identity: None,
+            #[cfg(feature = "sqlite")]
+            data_dir: None,
         })
     }
 
@@ -158,7 +222,8 @@ impl Node {
         let ended = || JoinError::Ended(Ended(None));
         self.requests.send(request).await.map_err(|_| ended())?;
         let events = answer.await.map_err(|_| ended())??;
-        Ok(Room::new(name, self.requests.clone(), events))
+        let (requests, handled) = (self.requests.clone(), self.handled.clone());
+        Ok(Room::new(name, requests, events, handled))
     }
 
     /// Leaves when everything that was published is stored.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::desk::{Publication, Request};
+use super::desk::{Publication, Request, Shown, Telling};
 use super::error::{Ended, HistoryError, PublishError};
 use crate::chat::{Delivered, HistoryPolicy, Line, Name, NoticeEvent, RoomName};
 
@@ -60,19 +60,25 @@ impl Receipt {
 pub struct Room {
     name: RoomName,
     requests: mpsc::Sender<Request>,
-    events: mpsc::Receiver<RoomEvent>,
+    events: mpsc::Receiver<Telling>,
+    handled: mpsc::UnboundedSender<Shown>,
+    /// How to note that the last event was handled.
+    handling: Option<Shown>,
 }
 
 impl Room {
     pub(super) const fn new(
         name: RoomName,
         requests: mpsc::Sender<Request>,
-        events: mpsc::Receiver<RoomEvent>,
+        events: mpsc::Receiver<Telling>,
+        handled: mpsc::UnboundedSender<Shown>,
     ) -> Self {
         Self {
             name,
             requests,
             events,
+            handled,
+            handling: None,
         }
     }
 
@@ -152,7 +158,13 @@ impl Room {
 
     /// What happens next; `None` when the node has ended or left the room.
     pub async fn next(&mut self) -> Option<RoomEvent> {
-        self.events.recv().await
+        if let Some(handled) = self.handling.take() {
+            // A node that has ended takes no notes: the next one repeats the event.
+            let _ = self.handled.send(handled);
+        }
+        let (event, noted_by) = self.events.recv().await?;
+        self.handling = noted_by;
+        Some(event)
     }
 
     /// Leaves the room for good, once what was published there is stored.

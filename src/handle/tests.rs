@@ -153,3 +153,128 @@ async fn a_receipt_counts_those_who_have_the_line() {
     assert_eq!((told.k, told.n), (1, 1));
     assert_eq!(receipt.next().await, None);
 }
+
+#[cfg(feature = "sqlite")]
+mod durable {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use tokio::time::{Duration, sleep, timeout};
+
+    use super::*;
+    use crate::broker::BrokerConfig;
+    use crate::rng::SeededRng;
+    use crate::secure::BrokerIdentity;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn broker_on(dir: &Path, at: SocketAddr) -> Broker {
+        let identity = BrokerIdentity::generate(&mut SeededRng::new([7; 32]));
+        let log = dir.join("log.db");
+        Broker::bind_on_disk(identity, BrokerConfig::default(), &log, [at]).unwrap()
+    }
+
+    async fn ada(dir: &Path, at: SocketAddr) -> Node {
+        let builder = Node::builder("ada", &at.to_string()).unwrap();
+        builder.data_dir(dir.join("ada")).connect().await.unwrap()
+    }
+
+    fn texts(events: &[RoomEvent]) -> Vec<String> {
+        let texts = events.iter().filter_map(|event| match event {
+            RoomEvent::Line(line) if line.kind == crate::chat::Kind::Message => Some(line.text()),
+            _ => None,
+        });
+        texts.map(|text| text.to_string()).collect()
+    }
+
+    async fn until(room: &mut Room, text: &str) -> Vec<RoomEvent> {
+        let mut events = Vec::new();
+        while !texts(&events).iter().any(|found| found == text) {
+            let event = timeout(PATIENCE, room.next()).await.expect("it comes");
+            events.push(event.expect("the node lives"));
+        }
+        events
+    }
+
+    /// JRN-1, NOD-1, NOD-2, SEC-9: whatever ends a node, the next one goes on.
+    #[test]
+    fn a_node_with_a_data_directory_goes_on_where_it_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let (at, device) = life(async {
+            let broker = broker_on(dir, "127.0.0.1:0".parse().unwrap());
+            let at = broker.addresses()[0];
+            let mut node = ada(dir, at).await;
+            let mut room = node.join("lobby").await.unwrap();
+            room.publish("one").await.unwrap();
+            room.publish("two").await.unwrap();
+            // "one" is handled when the next one is asked for, and that one is not.
+            assert_eq!(texts(&until(&mut room, "two").await), ["one", "two"]);
+            let device = node.identity().device();
+            drop(room);
+            node.leave().await.unwrap();
+            broker.shut_down().await;
+            (at, device)
+        });
+
+        // The broker goes away, and the process ends with a line that has no outcome.
+        life(async {
+            let broker = broker_on(dir, at);
+            let mut node = ada(dir, at).await;
+            assert_eq!(node.identity().device(), device);
+            let mut room = node.join("lobby").await.unwrap();
+            assert_eq!(texts(&until(&mut room, "two").await), ["two"]);
+            broker.shut_down().await;
+            tokio::spawn(async move { room.publish("three").await });
+            wait_for_one_kept(dir).await;
+        });
+
+        life(async {
+            let _broker = broker_on(dir, at);
+            let mut node = ada(dir, at).await;
+            let mut room = node.join("lobby").await.unwrap();
+            room.publish("four").await.unwrap();
+            let events = until(&mut room, "four").await;
+            assert_eq!(texts(&events), ["two", "three", "four"]);
+            drop(room);
+            drop(node);
+            // The next one waits for the one that is on its way out.
+            let mut node = ada(dir, at).await;
+            let mut room = node.join("lobby").await.unwrap();
+            assert_eq!(texts(&until(&mut room, "four").await), ["four"]);
+        });
+    }
+
+    /// A process: what still runs at its end is killed.
+    fn life<T>(what: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(what)
+    }
+
+    /// Waits until the journal holds a line without an outcome.
+    async fn wait_for_one_kept(dir: &Path) {
+        let profiles = dir.join("ada").join("profiles");
+        let broker = std::fs::read_dir(profiles).unwrap().next().unwrap();
+        let path = broker.unwrap().path().join("ada").join("journal.db");
+        let file = crate::store::journal::JournalFile::open(&path).unwrap();
+        let kept = async {
+            while file.kept().unwrap() == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, kept).await.expect("it is kept");
+    }
+
+    /// JRN-5: a directory that cannot be used is an error in words.
+    #[tokio::test]
+    async fn a_data_directory_that_is_a_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_broker, address) = broker().await;
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let builder = Node::builder("ada", &address).unwrap();
+        let refused = builder.data_dir(&path).connect().await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Profile(_)), "{refused}");
+        assert!(refused.to_string().contains("cannot use"), "{refused}");
+    }
+}

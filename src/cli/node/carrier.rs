@@ -14,9 +14,9 @@ use super::record::Record;
 use super::spool::Spool;
 use super::words;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::profile::Profile;
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
+use crate::profile::Profile;
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
 use crate::store::journal::Unopened;
@@ -167,7 +167,7 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
     match reason {
         EndReason::Left | EndReason::Abandoned { .. } => Ok(()),
         // The next one begins with the new device (JRN-4).
-        EndReason::Retired { .. } => record.profile.change_device(),
+        EndReason::Retired { .. } => Ok(record.profile.change_device()?),
         EndReason::KeyChanged { shown, .. } => refused(format!(
             "the broker's key has changed: {} is known, {} was shown; chat-node tells more",
             key.fingerprint(),

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use crate::chat::{LogId, RoomName};
 use crate::cli::exit::{self, Failure};
-use crate::cli::profile::Profile;
 use crate::client::JournalState;
 use crate::driver::Clock;
+use crate::profile::Profile;
 use crate::store::journal::{Item, Journal, JournalFile, SHOWN_LAG_MAX, Shown, Unopened};
 use crate::store::sqlite::StoreError;
 
@@ -51,12 +51,8 @@ impl Record {
         unopened: Unopened,
         clock: Clock,
     ) -> Result<(Self, JournalState), Failure> {
+        let (file, journal, state) = profile.open_journal(unopened, clock)?;
         let path = profile.journal();
-        let cannot = |error: StoreError| exit::of_store(&path, &error);
-        let mut file = JournalFile::open(&path).map_err(cannot)?;
-        file.adopt(profile.identity.device()).map_err(cannot)?;
-        let state = file.state().map_err(cannot)?;
-        let journal = unopened.open(&path, clock).map_err(cannot)?;
         let durable = journal.shown();
         let record = Self {
             profile,

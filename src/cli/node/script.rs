@@ -11,10 +11,10 @@ use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{self, Code, Failure};
 use crate::cli::files;
-use crate::cli::known_hosts::KnownHosts;
-use crate::cli::profile::Profile;
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalState};
 use crate::driver::{Clock, Driver, Ways, find_ways, memory_journal, system_seed};
+use crate::profile::Profile;
+use crate::profile::known_hosts::KnownHosts;
 use crate::secure::PublicKey;
 use crate::store::journal::JournalFile;
 

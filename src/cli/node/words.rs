@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::session::past::PageEnd;
 use crate::chat::{Delivered, HistoryPolicy, Kind, Line, Name, NoticeEvent, RoomName, visible};
 use crate::cli::address::HostPort;
-use crate::cli::known_hosts::Remembered;
+use crate::profile::known_hosts::Remembered;
 use crate::secure::PublicKey;
 use crate::store::journal::SHOWN_LAG_MAX;
 

@@ -6,10 +6,10 @@ use tokio::time::sleep;
 
 use super::{Contact, Leaving, Session};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::known_hosts::Remembered;
 use crate::cli::node::{FAREWELL, Outcome, words};
 use crate::client::EndReason;
 use crate::driver::NodeCommand;
+use crate::profile::known_hosts::Remembered;
 use crate::secure::PublicKey;
 
 /// How long the end waits for whoever reads stdout; what is not printed then comes the next time.

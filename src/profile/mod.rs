@@ -5,7 +5,12 @@
 //! (CLI-8). `link.lock` belongs to the one with the link, which is that one, or else a program for
 //! scripts. `wanted.lock` is how the former tells the latter to let go.
 
+pub(crate) mod files;
+pub(crate) mod keyfile;
+pub(crate) mod known_hosts;
+
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +18,12 @@ use tokio::time::{sleep, timeout};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::exit::{Code, Failure};
-use super::{files, keyfile};
 use crate::chat::Name;
+use crate::client::JournalState;
+use crate::driver::Clock;
 use crate::secure::{NodeIdentity, PublicKey};
+use crate::store::journal::{Journal, JournalFile, Unopened};
+use crate::store::sqlite::{Blame, StoreError};
 
 /// What a name becomes in the name of a directory: letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
@@ -26,10 +33,57 @@ const LINK_WAITED_FOR: Duration = Duration::from_secs(30);
 /// How often it tries to take it.
 const LINK_TRIED_EVERY: Duration = Duration::from_millis(20);
 
+/// Who or what has to change before a profile can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The directory, or a file in it, cannot be used.
+    Directory,
+    /// The disk is full or fails.
+    Disk,
+    /// Somebody else uses the profile.
+    Refused,
+    /// The system has no randomness for a key.
+    Unavailable,
+}
+
+/// Why a profile cannot be used, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProfileError {
+    /// Who or what has to change.
+    pub trouble: Trouble,
+    message: String,
+}
+
+impl ProfileError {
+    pub(crate) fn new(trouble: Trouble, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { trouble, message }
+    }
+
+    /// A file or directory that cannot be used.
+    pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
+        let trouble = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Trouble::Disk,
+            _ => Trouble::Directory,
+        };
+        Self::new(trouble, format!("cannot use {}: {error}", path.display()))
+    }
+
+    /// A store that cannot do what it is for (STO-3).
+    pub(crate) fn store(path: &Path, error: &StoreError) -> Self {
+        let trouble = match error.blame {
+            Blame::Full | Blame::Io => Trouble::Disk,
+            Blame::ReadOnly | Blame::InUse | Blame::Newer | Blame::Damaged => Trouble::Directory,
+        };
+        Self::new(trouble, format!("cannot use {}: {error}", path.display()))
+    }
+}
+
 /// A profile, with the locks on it that this process has. They die with the process.
 #[derive(Debug)]
-pub(super) struct Profile {
-    pub(super) identity: NodeIdentity,
+pub(crate) struct Profile {
+    pub(crate) identity: NodeIdentity,
     dir: PathBuf,
     locks: Vec<File>,
 }
@@ -37,11 +91,15 @@ pub(super) struct Profile {
 impl Profile {
     /// Opens the profile of `name` on the broker with this key for people to look at, and makes it
     /// if there is none (CLI-8).
-    pub(super) fn open(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        data_dir: &Path,
+        broker: &PublicKey,
+        name: &Name,
+    ) -> Result<Self, ProfileError> {
         let dir = Self::dir(data_dir, broker, name)?;
         let Some(lock) = files::try_lock(&dir.join("lock"))? else {
             let message = format!("{name} is already open here");
-            return Err(Failure::new(Code::Refused, message));
+            return Err(ProfileError::new(Trouble::Refused, message));
         };
         // Others have it for an instant only.
         let wanted = files::lock(&dir.join("wanted.lock"))?;
@@ -49,15 +107,15 @@ impl Profile {
     }
 
     /// The same for a program beside the one that people look at (JRN-6).
-    pub(super) fn attach(
+    pub(crate) fn attach(
         data_dir: &Path,
         broker: &PublicKey,
         name: &Name,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ProfileError> {
         Self::with(Self::dir(data_dir, broker, name)?, Vec::new())
     }
 
-    fn dir(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<PathBuf, Failure> {
+    fn dir(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<PathBuf, ProfileError> {
         // Names that differ only in case are one, and so are their directories (SGN-3).
         let folder = utf8_percent_encode(name.folded(), ESCAPED).to_string();
         let dir = data_dir
@@ -68,7 +126,7 @@ impl Profile {
         Ok(dir)
     }
 
-    fn with(dir: PathBuf, locks: Vec<File>) -> Result<Self, Failure> {
+    fn with(dir: PathBuf, locks: Vec<File>) -> Result<Self, ProfileError> {
         let identity = identity(&dir)?;
         Ok(Self {
             identity,
@@ -78,12 +136,30 @@ impl Profile {
     }
 
     /// Where the journal is.
-    pub(super) fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.dir.join("journal.db")
     }
 
+    /// Opens the journal, with a thread that writes to it for `unopened`, and tells what it holds.
+    /// Whoever calls this has the link.
+    pub(crate) fn open_journal(
+        &self,
+        unopened: Unopened,
+        clock: Clock,
+    ) -> Result<(JournalFile, Journal, JournalState), ProfileError> {
+        let path = self.journal();
+        let open = || {
+            let mut file = JournalFile::open(&path)?;
+            file.adopt(self.identity.device())?;
+            let state = file.state()?;
+            let journal = unopened.open(&path, clock)?;
+            Ok((file, journal, state))
+        };
+        open().map_err(|error: StoreError| ProfileError::store(&path, &error))
+    }
+
     /// The names of those who have a profile on this broker, as the names of directories.
-    pub(super) fn names(data_dir: &Path, broker: &PublicKey) -> Vec<String> {
+    pub(crate) fn names(data_dir: &Path, broker: &PublicKey) -> Vec<String> {
         let dir = data_dir.join("profiles").join(broker.to_string());
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -99,7 +175,7 @@ impl Profile {
 
     /// Takes the link, if nobody has it and nobody looks at the profile (JRN-6). It is had until
     /// the file is dropped.
-    pub(super) fn try_link(&self) -> Result<Option<File>, Failure> {
+    pub(crate) fn try_link(&self) -> Result<Option<File>, ProfileError> {
         if self.is_looked_at()? {
             return Ok(None);
         }
@@ -107,12 +183,12 @@ impl Profile {
     }
 
     /// Whether another process has the profile open for people to look at.
-    pub(super) fn is_looked_at(&self) -> Result<bool, Failure> {
+    pub(crate) fn is_looked_at(&self) -> Result<bool, ProfileError> {
         files::is_locked(&self.dir.join("wanted.lock"))
     }
 
     /// Takes the link for the process that people look at, as soon as whoever has it lets go.
-    pub(super) async fn take_link(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn take_link(&mut self) -> Result<(), ProfileError> {
         let taken = async {
             loop {
                 if let Some(link) = files::try_lock(&self.dir.join("link.lock"))? {
@@ -123,14 +199,14 @@ impl Profile {
         };
         let link = timeout(LINK_WAITED_FOR, taken).await.unwrap_or_else(|_| {
             let message = "another program has this name's link and does not let go";
-            Err(Failure::new(Code::Refused, message))
+            Err(ProfileError::new(Trouble::Refused, message))
         })?;
         self.locks.push(link);
         Ok(())
     }
 
     /// The account goes on with another device (JRN-4). Whoever calls this has the link.
-    pub(super) fn change_device(&mut self) -> Result<(), Failure> {
+    pub(crate) fn change_device(&mut self) -> Result<(), ProfileError> {
         keyfile::make(&self.dir.join("device.key"))?;
         self.identity = identity(&self.dir)?;
         Ok(())
@@ -138,7 +214,7 @@ impl Profile {
 }
 
 /// The keys in `dir`, made if need be.
-fn identity(dir: &Path) -> Result<NodeIdentity, Failure> {
+fn identity(dir: &Path) -> Result<NodeIdentity, ProfileError> {
     let _making = files::lock(&dir.join("keys.lock"))?;
     let account = keyfile::read_or_make(&dir.join("account.key"))?;
     let device = keyfile::read_or_make(&dir.join("device.key"))?;
@@ -151,7 +227,7 @@ mod tests {
 
     const BROKER: PublicKey = PublicKey([1; 32]);
 
-    fn open(dir: &Path, broker: &PublicKey, name: &str) -> Result<Profile, Failure> {
+    fn open(dir: &Path, broker: &PublicKey, name: &str) -> Result<Profile, ProfileError> {
         Profile::open(dir, broker, &Name::new(name).unwrap())
     }
 
@@ -174,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = open(dir.path(), &BROKER, "ada").unwrap();
         let refused = open(dir.path(), &BROKER, "ada").unwrap_err();
-        assert_eq!(refused.code, Code::Refused);
+        assert_eq!(refused.trouble, Trouble::Refused);
         assert_eq!(refused.to_string(), "ada is already open here");
         open(dir.path(), &BROKER, "bob").unwrap();
         drop(first);

@@ -4,24 +4,23 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::exit::{Code, Failure};
-use super::files;
+use super::{ProfileError, Trouble, files};
 use crate::driver::system_seed;
 use crate::secure::KEY_LEN;
 
 /// A private key. Erased when dropped.
-pub(super) type Secret = Zeroizing<[u8; KEY_LEN]>;
+pub(crate) type Secret = Zeroizing<[u8; KEY_LEN]>;
 
 /// The key in the file at `path`: exactly its bytes. If there is no such file, a new key, which is
 /// in the file before anybody can use it (KEY-5).
 ///
 /// Whoever calls this holds a lock on the directory.
-pub(super) fn read_or_make(path: &Path) -> Result<Secret, Failure> {
+pub(crate) fn read_or_make(path: &Path) -> Result<Secret, ProfileError> {
     if let Some(content) = files::read_private(path)?.map(Zeroizing::new) {
         let key = content.as_slice().try_into().map_err(|_| {
             let (len, path) = (content.len(), path.display());
             let message = format!("{path} holds no key: it has {len} bytes instead of {KEY_LEN}");
-            Failure::new(Code::Directory, message)
+            ProfileError::new(Trouble::Directory, message)
         })?;
         return Ok(Zeroizing::new(key));
     }
@@ -29,10 +28,10 @@ pub(super) fn read_or_make(path: &Path) -> Result<Secret, Failure> {
 }
 
 /// A new key, which is in the file before anybody can use it, whatever was there (KEY-5).
-pub(super) fn make(path: &Path) -> Result<Secret, Failure> {
+pub(crate) fn make(path: &Path) -> Result<Secret, ProfileError> {
     let key = system_seed().map_err(|error| {
         let message = format!("the system has no randomness for a key: {error}");
-        Failure::new(Code::Unavailable, message)
+        ProfileError::new(Trouble::Unavailable, message)
     })?;
     let key = Zeroizing::new(key);
     files::write_private(path, key.as_slice())?;
@@ -61,7 +60,7 @@ mod tests {
         let path = dir.path().join("key");
         files::write_private(&path, b"short").unwrap();
         let refused = read_or_make(&path).unwrap_err();
-        assert_eq!(refused.code, Code::Directory);
+        assert_eq!(refused.trouble, Trouble::Directory);
         assert_eq!(std::fs::read(&path).unwrap(), b"short");
     }
 }
