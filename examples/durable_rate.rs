@@ -56,7 +56,7 @@ async fn main() -> Result<(), Failure> {
         rates[6].push(measure(async || durable.publish(MANY).await).await?);
     }
     let [bare, rates @ ..] = rates.map(median);
-    let [store, publisher_rates, durable_rates] = [
+    let [store_rates, publisher_rates, durable_rates] = [
         [rates[0], rates[1]],
         [rates[2], rates[3]],
         [rates[4], rates[5]],
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Failure> {
     );
     println!("bare append + fdatasync         {bare:8.0}");
     for (what, [one, many]) in [
-        ("store", store),
+        ("store", store_rates),
         ("publisher", publisher_rates),
         ("durable publisher", durable_rates),
     ] {
