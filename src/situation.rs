@@ -54,6 +54,14 @@ pub enum Situation {
     LinkReset,
     /// A device was given up (JRN-4).
     DeviceRetired,
+    /// A node got another address while something of its waited (PTH-6).
+    RoamedWhileUnacked,
+    /// A publication that was stored before a crash was sent again after it (PUB-2).
+    RepeatedAfterRecovery,
+    /// A member did not keep up (BRK-9).
+    MemberLagging,
+    /// And caught up (BRK-9).
+    MemberReplaying,
 }
 
 impl Situation {
@@ -61,7 +69,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -85,6 +93,10 @@ impl Situation {
         Self::OutboxRestored,
         Self::LinkReset,
         Self::DeviceRetired,
+        Self::RoamedWhileUnacked,
+        Self::RepeatedAfterRecovery,
+        Self::MemberLagging,
+        Self::MemberReplaying,
     ];
 }
 

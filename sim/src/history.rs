@@ -251,7 +251,9 @@ impl History {
     /// The client's account goes on with another device (JRN-4).
     pub fn change_device(&mut self, client: usize, device: DeviceKey) {
         let (account, old) = self.keys[client];
-        self.retired.insert(old, account);
+        if old != device {
+            self.retired.insert(old, account);
+        }
         self.keys[client].1 = device;
     }
 

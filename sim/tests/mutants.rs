@@ -34,12 +34,11 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::GhostSession | Mutant::UnboundedQueue => "bounds",
         Mutant::SeamHole => "exactly_once_in_the_application",
         // A node takes a line out of its turn for a broken rule before it shows it (RUM-8).
-        Mutant::CursorPoisoned => "no_broken_rules",
+        Mutant::CursorPoisoned | Mutant::ForgetFork => "no_broken_rules",
         // What is left out on purpose is acknowledged by nobody who tells the truth (ACK-3).
         Mutant::StaleAck => "no_broken_rules",
         Mutant::KeepDevice => "liveness",
         Mutant::NoCrc => "no_damage",
-        Mutant::ForgetFork => "one_total_order",
     }
 }
 

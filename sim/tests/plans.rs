@@ -38,6 +38,13 @@ fn nobody_times_out_while_a_new_link_signs_in() {
     keeps_every_promise("a_grace_that_ends_while_two_nodes_shake_hands");
 }
 
+/// SGN-4: a node was killed with its FINISH under way, and started again. What came late of the first
+/// life signed in after the second one, was taken for the newer, and ended the second for good.
+#[test]
+fn packets_of_the_life_before_do_not_replace_the_node_that_lives() {
+    keeps_every_promise("packets_of_the_life_before_come_after_a_node_has_signed_in_again");
+}
+
 /// LIM-5, BRK-2: who was cut off meanwhile gets it all the same, from the store.
 #[test]
 fn what_the_feed_has_let_go_of_is_read_from_the_store() {

@@ -188,6 +188,7 @@ impl Broker {
                 link,
                 cids: vec![cid],
                 remembered: None,
+                begun_at: entry.since,
                 account: peer.account,
                 device: peer.device,
                 stage: Stage::Unnamed,

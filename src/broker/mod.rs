@@ -14,6 +14,7 @@
 //!
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
+mod early;
 mod feed;
 mod half_open;
 mod handshake;

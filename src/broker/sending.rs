@@ -194,8 +194,12 @@ fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
         return false;
     };
     if waits >= LAG_AFTER {
+        if cursor.pace != Pace::Lagging {
+            crate::sometimes!(MemberLagging);
+        }
         cursor.fall_behind();
     } else if cursor.pace == Pace::Lagging && unacked < REPLAY_IN_FLIGHT_MAX {
+        crate::sometimes!(MemberReplaying);
         cursor.pace = Pace::Replay;
     }
     match cursor.pace {

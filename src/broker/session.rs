@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) cids: Vec<BrokerCid>,
     /// What the store remembers, or will, of where it leads (RST-5).
     pub(super) remembered: Option<LinkRow>,
+    /// When its HELLO came.
+    pub(super) begun_at: Timestamp,
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,

@@ -135,22 +135,39 @@ impl Broker {
                 session
                     .control
                     .push_back(ControlFromBroker::Welcome { people }.encode());
-                let device = session.device;
-                // SGN-4: the device's older link goes, without a word to anybody.
-                if let Some(older) = self.devices.insert(device, id)
-                    && older != id
-                    && !bug!(GhostSession)
-                    && let Some(session) = self.sessions.get_mut(&older)
-                {
-                    session
-                        .link
-                        .close(CloseCode::Replaced, "the device has signed in anew", now);
-                    self.end_session(older, false, now);
-                    self.mark_ready(older);
-                }
+                self.replace_older(id, now);
             }
             StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
             _ => self.refuse_sign_in(id, Refusal::RetryLater, String::new()),
+        }
+    }
+
+    /// SGN-4: of the device's links the older one goes, without a word to anybody. That may be the
+    /// one that signs in: packets of a node that was killed come late.
+    fn replace_older(&mut self, id: LinkId, now: Timestamp) {
+        let begun_at = |id: LinkId| self.sessions.get(&id).map(|s| s.begun_at);
+        let Some(device) = self.sessions.get(&id).map(|session| session.device) else {
+            return;
+        };
+        let other = self.devices.get(&device).copied();
+        let Some(other) = other.filter(|other| *other != id) else {
+            self.devices.insert(device, id);
+            return;
+        };
+        let (older, newer) = match begun_at(other) > begun_at(id) {
+            true => (id, other),
+            false => (other, id),
+        };
+        self.devices.insert(device, newer);
+        if bug!(GhostSession) {
+            return;
+        }
+        if let Some(session) = self.sessions.get_mut(&older) {
+            session
+                .link
+                .close(CloseCode::Replaced, "the device has signed in anew", now);
+            self.end_session(older, false, now);
+            self.mark_ready(older);
         }
     }
 

@@ -85,8 +85,8 @@ pub(super) struct Person {
     pub(super) plan: Plan,
     pub(super) state: State,
     program: Option<Program>,
-    /// Copies of the journal, the oldest first.
-    backups: VecDeque<(Timestamp, JournalState)>,
+    /// Copies of the journal and the keys, the oldest first.
+    backups: VecDeque<(Timestamp, JournalState, NodeIdentity)>,
     deeds: BTreeMap<(Timestamp, u64), Deed>,
     next_deed: u64,
     /// The rooms that it is leaving or has left, and when it is to join them again.
@@ -214,15 +214,18 @@ impl Person {
             }
             Deed::BackUp => {
                 let backup = lock(&self.kept).clone();
-                self.backups.push_back((now(), backup));
+                self.backups
+                    .push_back((now(), backup, self.identity.clone()));
             }
             Deed::Restore => {
-                if let Some((made_at, backup)) = self.backups.pop_front()
+                if let Some((made_at, backup, identity)) = self.backups.pop_front()
                     && self.program.is_none()
                 {
                     let mut shared = self.state.lock();
                     let history = &mut shared.record.history;
                     history.restore_journal(self.client, &backup, made_at);
+                    history.change_device(self.client, identity.device());
+                    self.identity = identity;
                     *lock(&self.kept) = backup;
                 }
             }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tertulia::chat::Name;
 use tertulia::client::{Client, ClientConfig, JournalState};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
 use super::net::stranger_address;
-use super::{Backup, Datagram, Event, World, broker_address, seed_of};
+use super::{Backup, Datagram, Event, Profile, World, broker_address, seed_of};
 use crate::history::Observation;
 use crate::plan::Fault;
 
@@ -32,9 +33,9 @@ impl World {
         if !begins {
             match self.backups.remove(&index) {
                 Some(Backup::Store(backup)) => self.restore_broker(*backup),
-                Some(Backup::Journal(backup, made_at)) => {
+                Some(Backup::Profile(backup)) => {
                     if let Some(client) = fault.client() {
-                        self.restore_journal(client, backup, made_at);
+                        self.restore_profile(client, *backup);
                         self.start_node(client);
                     }
                 }
@@ -48,7 +49,12 @@ impl World {
         let backup = match &self.plan.faults[index].1 {
             Fault::RestoreBroker { .. } => Backup::Store(Box::new(self.store.memory().clone())),
             Fault::RestoreNode { client, .. } => {
-                Backup::Journal(self.nodes[*client].journal.clone(), self.now)
+                let node = &self.nodes[*client];
+                Backup::Profile(Box::new(Profile {
+                    made_at: self.now,
+                    journal: node.journal.clone(),
+                    identity: node.identity.clone(),
+                }))
             }
             _ => return,
         };
@@ -62,6 +68,12 @@ impl World {
             eprintln!("{} {fault:?} {what}", self.now);
         }
         self.net.apply(fault, begins);
+        if begins && let Fault::Rebind { client, .. } | Fault::NewAddress { client, .. } = *fault {
+            let running = &self.nodes[client].running;
+            if running.as_ref().is_some_and(|r| r.client.waiting() > 0) {
+                situation::meet(Situation::RoamedWhileUnacked);
+            }
+        }
         match *fault {
             Fault::Die {
                 client,

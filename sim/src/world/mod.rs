@@ -20,7 +20,7 @@ use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, Tables};
 use tertulia::chat::{LogId, RoomName};
 use tertulia::client::JournalState;
 use tertulia::rng::{Seed, SeededRng};
-use tertulia::secure::{BrokerIdentity, ResetSecret};
+use tertulia::secure::{BrokerIdentity, NodeIdentity, ResetSecret};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
@@ -64,10 +64,17 @@ enum Event {
     Back(Life, RoomName),
 }
 
+/// What a node had on its disk, and when.
+pub struct Profile {
+    made_at: Timestamp,
+    journal: JournalState,
+    identity: NodeIdentity,
+}
+
 /// What was on a disk.
 enum Backup {
     Store(Box<MemoryStore>),
-    Journal(JournalState, Timestamp),
+    Profile(Box<Profile>),
 }
 
 /// A run, and all who take part in it.

@@ -10,9 +10,10 @@ use tertulia::client::JournalState;
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 use tertulia::situation::{self, Situation};
-use tertulia::time::Timestamp;
 
-use super::{Event, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of};
+use super::{
+    Event, Profile, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of,
+};
 use crate::history::{Life, Observation, Typed};
 use crate::plan::Absence;
 
@@ -180,12 +181,19 @@ impl World {
         }
     }
 
-    /// What is in a client's journal from here on, whose node does not run, is what was in it before.
-    pub fn restore_journal(&mut self, client: usize, backup: JournalState, made_at: Timestamp) {
+    /// What a client has on its disk from here on, whose node does not run, is what it had before.
+    pub fn restore_profile(&mut self, client: usize, backup: Profile) {
+        let Profile {
+            made_at,
+            journal,
+            identity,
+        } = backup;
         if self.nodes[client].running.is_none() {
             let history = &mut self.record.history;
-            history.restore_journal(client, &backup, made_at);
-            self.nodes[client].journal = backup;
+            history.restore_journal(client, &journal, made_at);
+            history.change_device(client, identity.device());
+            self.nodes[client].identity = identity;
+            self.nodes[client].journal = journal;
         }
     }
 

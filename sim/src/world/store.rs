@@ -2,11 +2,11 @@
 //!
 //! It writes the log that the checkers believe in.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
-use tertulia::chat::{Line, LogId, RoomName};
+use tertulia::chat::{Line, LogId, Recorded, RoomName};
 use tertulia::mutant::{self, Mutant};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -26,6 +26,8 @@ pub struct SimStore {
     slow: Vec<Duration>,
     /// How often requests fail now, in thousandths, for each fault.
     failing: Vec<u64>,
+    /// The last line of each room when the broker was killed last.
+    tails: BTreeMap<RoomName, u64>,
     /// What is told as done and is not, if the store is a mutant.
     unsynced: Vec<Observation>,
     /// What was there before the last line, if the store is a mutant.
@@ -44,6 +46,7 @@ impl SimStore {
             dice: Dice::new(mix(seed, 0x5702)),
             slow: Vec::new(),
             failing: Vec::new(),
+            tails: BTreeMap::new(),
             unsynced: Vec::new(),
             earlier: None,
         }
@@ -87,6 +90,9 @@ impl SimStore {
         let all = (0..done).filter_map(|_| self.complete());
         let seen = all.flat_map(|(_, observations)| observations).collect();
         self.queue.clear();
+        let rooms = self.memory.rooms();
+        let tails = rooms.map(|room| (room.clone(), self.memory.lines(room).count() as u64));
+        self.tails = tails.collect();
         self.unsynced.clear();
         self.busy_until = Timestamp::ZERO;
         if let Some(earlier) = self.earlier.take() {
@@ -176,6 +182,11 @@ impl SimStore {
                     device,
                     base,
                 });
+            }
+            (StorageOp::Append { room, .. }, StorageOutcome::Known(Recorded::Stored(seq)))
+                if self.tails.get(&room).is_some_and(|tail| seq <= tail) =>
+            {
+                situation::meet(Situation::RepeatedAfterRecovery);
             }
             (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(departed))) => {
                 seen.push(appended(room, &departed.line.line));

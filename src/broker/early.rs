@@ -1,0 +1,62 @@
+//! Telling of a line before the store has it: what BRK-1 forbids, for the simulation's checkers to find.
+
+use super::storage::{StorageOp, StoredLine};
+use super::{Broker, LinkId};
+use crate::bug;
+use crate::chat::{Line, RoomFromBroker};
+
+impl Broker {
+    /// For nothing: see `bug!(AckBeforeSync)` and `bug!(DeliverBeforeSync)`.
+    pub(super) fn tell_early(&mut self, id: LinkId, channel: u8, op: &StorageOp) {
+        let StorageOp::Append {
+            room,
+            account,
+            device,
+            name,
+            publication,
+            now_ms,
+            ..
+        } = op
+        else {
+            return;
+        };
+        let Some(room) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let (author, readers) = (room.present.get(account), room.readers.clone());
+        let (Some(author), Some(feed)) = (author, room.feed.as_mut()) else {
+            return;
+        };
+        let seq = feed.tail_seq() + 1;
+        if bug!(AckBeforeSync) {
+            let session = self.sessions.get_mut(&id);
+            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel)) {
+                let n = publication.n;
+                seat.reply(&RoomFromBroker::Stored { n, seq });
+            }
+            return;
+        }
+        let Some(previous_stored_at_ms) = feed.tail_stored_at_ms else {
+            return;
+        };
+        let line = Line {
+            seq,
+            stored_at_ms: *now_ms,
+            account: *account,
+            device: *device,
+            name: name.clone(),
+            author: author.row.author.number,
+            n: publication.n,
+            typed_at_ms: publication.typed_at_ms,
+            kind: publication.kind,
+            body: publication.body.clone(),
+        };
+        feed.push_line(&StoredLine {
+            line,
+            previous_stored_at_ms,
+        });
+        for (link, _) in readers {
+            self.turns.add(link, false);
+        }
+    }
+}
