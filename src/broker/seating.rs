@@ -338,7 +338,7 @@ impl Broker {
         if let Some(room) = self.rooms.get_mut(&room) {
             room.asking += 1;
         }
-        if bug!(AckBeforeSync) || bug!(DeliverBeforeSync) {
+        if [bug!(AckBeforeSync), bug!(DeliverBeforeSync)].contains(&true) {
             self.tell_early(id, channel, &op);
         }
         self.ask(
