@@ -288,7 +288,12 @@ impl Desk {
             ClientEvent::Notice { room, number, event, name } => {
                 self.tell_notice(room, number, RoomEvent::Notice { event, name }).await;
             }
-            ClientEvent::Fork { room } => self.tell(&room, (RoomEvent::Fork, None)).await,
+            ClientEvent::Fork { room } => {
+                if let Some(seat) = self.rooms.get_mut(&room) {
+                    seat.told.on_fork();
+                }
+                self.tell(&room, (RoomEvent::Fork, None)).await;
+            }
             ClientEvent::Stored { handle, seq, .. } => {
                 if let Some(reply) = self.publications.remove(&handle) {
                     let _ = reply.send(Ok(seq));

@@ -62,6 +62,12 @@ impl Told {
         true
     }
 
+    /// The room has another history (RUM-10): numbers that were told say nothing about it, even if
+    /// it has the old one's name, as that of a broker has that was restored from a backup.
+    pub(super) const fn on_fork(&mut self) {
+        (self.log, self.seq) = (None, 0);
+    }
+
     /// Whether the notice is to be told; it is taken for told then.
     pub(super) fn is_new_notice(&mut self, number: u64) -> bool {
         let is_new = number > self.presence;

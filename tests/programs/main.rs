@@ -22,6 +22,7 @@ mod outbox;
 mod pauses;
 mod presence;
 mod restart;
+mod restored;
 mod roaming;
 mod scripts;
 mod strangers;

@@ -144,6 +144,14 @@ impl Record {
         true
     }
 
+    /// The room has another history (RUM-10): numbers that were printed say nothing about it, even
+    /// if it has the old one's name, as that of a broker has that was restored from a backup.
+    pub(super) fn on_fork(&mut self, room: &RoomName) {
+        if let Some(printed) = self.printed.get_mut(room) {
+            (printed.log, printed.seq) = (None, 0);
+        }
+    }
+
     /// Whether the notice is to be printed; it is taken for printed then.
     pub(super) fn is_new_notice(&mut self, room: &RoomName, number: u64) -> bool {
         let printed = self.printed.entry(room.clone()).or_default();

@@ -420,6 +420,9 @@ impl<'a> Session<'a> {
             }
             ClientEvent::Rooms { total, rooms } => self.note(words::rooms(total, &rooms)).await,
             ClientEvent::Fork { room } => {
+                if let Some(record) = &mut self.record {
+                    record.on_fork(&room);
+                }
                 let note = format!(
                     "-- the broker has another history of {room} than before (lost, or restored \
                      from a backup): earlier lines may be gone there --"
