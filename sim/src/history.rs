@@ -166,9 +166,9 @@ pub struct History {
     /// The clients that have ever lost their journals, and kept their devices.
     pub forgot: BTreeSet<usize>,
     /// Those whose journals were restored from a backup that was older than the broker's history, or
-    /// that had been lost before and had only provisional numbers yet. What such a journal holds as
-    /// waiting may have been stored under numbers that it knows nothing of: nothing is promised where
-    /// two such losses meet.
+    /// than their device, or that had only provisional numbers, after numbers had been forgotten.
+    /// What such a journal holds as waiting may have been stored under numbers that it knows nothing
+    /// of: nothing is promised where two such losses meet.
     pub outdated: BTreeSet<AccountKey>,
     /// After which line each device was last let into each room.
     pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
@@ -237,9 +237,13 @@ impl History {
     pub fn restore_journal(&mut self, client: usize, backup: &JournalState, made_at: Timestamp) {
         let mut rooms = backup.rooms.values();
         let is_provisional = rooms.any(|room| !room.is_numbered && !room.waiting.is_empty());
-        let has_forgotten = !self.restored.insert(client) || self.forgot.contains(&client);
+        let account = self.keys[client].0;
+        // Who has left a room has forgotten its numbers.
+        let has_forgotten = !self.restored.insert(client)
+            || self.forgot.contains(&client)
+            || self.leaving.iter().any(|(whose, _)| *whose == account);
         if is_provisional && has_forgotten {
-            self.outdated.insert(self.keys[client].0);
+            self.outdated.insert(account);
         }
         let learned = self.learned_at.iter().filter(|((of, _), _)| *of == client);
         let known_at = learned.map(|(_, at)| *at + JOURNALED_WITHIN).max();
@@ -253,6 +257,10 @@ impl History {
         let (account, old) = self.keys[client];
         if old != device {
             self.retired.insert(old, account);
+        }
+        // A device that was given up is back, with what waited then, and has another one since.
+        if self.retired.remove(&device).is_some() {
+            self.outdated.insert(account);
         }
         self.keys[client].1 = device;
     }

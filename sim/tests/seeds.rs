@@ -10,7 +10,7 @@ use sim::run::{Figures, Outcome, for_each_seed, run};
 use tertulia::situation::Situation;
 
 /// How many seeds every run of the tests takes.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 2_000;
 /// Where plans are written down.
 const PLANS: &str = "sim/plans";
 
