@@ -114,6 +114,7 @@ fn a_line_is_waited_for_until_those_who_are_present_have_it() {
     bob.shows("ada: four");
     bob.type_line("q!");
     bob.finish().exited_with(0);
+    ada.shows("SERVER: bob Left!");
     // What the scripts received before counts as received by her, and comes first.
     ada.has_shown_exactly(&[
         "ada: to nobody",
