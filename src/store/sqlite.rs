@@ -14,6 +14,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 /// How long a statement waits for another process that holds the file's lock: one that looks at it,
 /// as no other writes.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a file is tried that another process is about to share.
+const SHARE_TRIES_MAX: u32 = 250;
+/// And how long it is left alone in between.
+const SHARE_PAUSE: Duration = Duration::from_millis(20);
 /// How much is written to find out whether that meets a limit: more than a page of SQLite's.
 const PROBE_LENGTH: usize = 8_192;
 /// How many prepared statements a connection keeps.
@@ -164,16 +168,32 @@ pub fn open(path: &Path, schema: &Schema) -> Result<Connection> {
     make_private(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Before anything is written: a file of another kind stays as it is.
-    version(&connection, schema)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| {
-        row.get("journal_mode")
-    })?;
+    version_now(&connection, schema)?;
+    let mode = share(&connection)?;
     if mode != "wal" {
         let why = format!("the file system does not let it be shared (journal mode {mode})");
         return Err(StoreError::new(Blame::Io, why));
     }
     migrate(&mut connection, schema)?;
     Ok(connection)
+}
+
+/// Lets others read the file while this process writes to it. Returns the journal mode. SQLite does
+/// not wait for another process that is about to do the same.
+fn share(connection: &Connection) -> Result<String> {
+    let mut tries = 1;
+    loop {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", (), |row| {
+            row.get("journal_mode")
+        });
+        match mode.map_err(StoreError::from) {
+            Err(error) if error.blame == Blame::InUse && tries < SHARE_TRIES_MAX => {
+                tries += 1;
+                std::thread::sleep(SHARE_PAUSE);
+            }
+            decided => return decided,
+        }
+    }
 }
 
 /// Opens a further connection to a file that [`open`] has made, for reading only. Other processes
@@ -185,7 +205,7 @@ pub fn open(path: &Path, schema: &Schema) -> Result<Connection> {
 /// As [`Blame`] tells; [`Blame::ReadOnly`] if there is no such file.
 pub fn open_to_read(path: &Path, schema: &Schema) -> Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let (version, latest) = (version(&connection, schema)?, schema.migrations.len());
+    let (version, latest) = (version_now(&connection, schema)?, schema.migrations.len());
     if version < latest {
         let why = format!(
             "it is from an older version of this program (schema {version}, not {latest}), which \
@@ -235,7 +255,16 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
-/// The version of the file's schema, if it is a file of this kind and not from later (STO-2).
+/// As [`version`], of one moment: another process may be about to make the file.
+fn version_now(connection: &Connection, schema: &Schema) -> Result<usize> {
+    let moment = connection.unchecked_transaction()?;
+    let version = version(&moment, schema)?;
+    moment.commit()?;
+    Ok(version)
+}
+
+/// The version of the file's schema, if it is a file of this kind and not from later (STO-2). To be
+/// asked inside a transaction.
 fn version(connection: &Connection, schema: &Schema) -> Result<usize> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get(0));
     let (id, version): (i32, i32) = (number("application_id")?, number("user_version")?);
@@ -264,7 +293,7 @@ fn version(connection: &Connection, schema: &Schema) -> Result<usize> {
 
 /// Does the migrations that are missing, all of them or none.
 fn migrate(connection: &mut Connection, schema: &Schema) -> Result<()> {
-    if version(connection, schema)? == schema.migrations.len() {
+    if version_now(connection, schema)? == schema.migrations.len() {
         return Ok(());
     }
     let migration = Transaction::new(connection, TransactionBehavior::Immediate)?;

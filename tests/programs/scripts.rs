@@ -275,7 +275,7 @@ fn a_tail_with_a_command_moves_its_cursor_when_that_succeeds() {
         tail.args(&["--cursor", "c", "--exec", &command]).start()
     };
     let command = format!(
-        "line=$(cat); case $line in *bad*) exit 1;; esac; echo $CHAT_SEQ $CHAT_FROM >>{}",
+        "line=$(cat); case $line in *':\"bad\"'*) exit 1;; esac; echo $CHAT_SEQ $CHAT_FROM >>{}",
         out.display()
     );
     let mut fails = program(command);
