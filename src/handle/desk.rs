@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{ConnectError, Ended, HistoryError, JoinError, PublishError};
 #[cfg(feature = "sqlite")]
-use super::keeper::{Keeper, Told};
+use super::keeper::Keeper;
 use super::room::{HistoryPage, RoomEvent};
 use crate::chat::{Delivered, HistoryPolicy, Line, RoomName};
 use crate::client::{Client, ClientEvent, EndReason, JoinOptions, ROOMS_PER_LINK_MAX};
@@ -15,6 +15,8 @@ use crate::driver::{Ends, NodeCommand};
 use crate::secure::{NodeIdentity, PublicKey};
 #[cfg(feature = "sqlite")]
 pub(super) use crate::store::journal::Shown;
+#[cfg(feature = "sqlite")]
+use crate::store::journal::Told;
 
 /// How it is noted that an event was handled, where that outlives the process.
 #[cfg(not(feature = "sqlite"))]
@@ -288,12 +290,7 @@ impl Desk {
             ClientEvent::Notice { room, number, event, name } => {
                 self.tell_notice(room, number, RoomEvent::Notice { event, name }).await;
             }
-            ClientEvent::Fork { room } => {
-                if let Some(seat) = self.rooms.get_mut(&room) {
-                    seat.told.on_fork();
-                }
-                self.tell(&room, (RoomEvent::Fork, None)).await;
-            }
+            ClientEvent::Fork { room } => self.tell_fork(room).await,
             ClientEvent::Stored { handle, seq, .. } => {
                 if let Some(reply) = self.publications.remove(&handle) {
                     let _ = reply.send(Ok(seq));
@@ -360,5 +357,9 @@ impl Desk {
 
     async fn tell_notice(&mut self, room: RoomName, _number: u64, notice: RoomEvent) {
         self.tell(&room, (notice, None)).await;
+    }
+
+    async fn tell_fork(&mut self, room: RoomName) {
+        self.tell(&room, (RoomEvent::Fork, None)).await;
     }
 }

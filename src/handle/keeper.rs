@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::RoomEvent;
-use crate::chat::{LogId, Name, RoomName};
+use crate::chat::{Name, RoomName};
 use crate::client::JournalState;
 use crate::driver::Clock;
 use crate::profile::known_hosts::KnownHosts;
 use crate::profile::{Profile, ProfileError, Trouble, files};
 use crate::secure::{NodeIdentity, PublicKey};
-use crate::store::journal::{Item, Journal, JournalFile, JournalStore, Shown, Unopened};
+use crate::store::journal::{Item, Journal, JournalFile, JournalStore, Shown, Told, Unopened};
 use crate::store::sqlite::StoreError;
 
 /// How long a node waits for the one before it, which may still be on its way out.
@@ -40,40 +40,6 @@ struct Open {
     profile: Profile,
     file: JournalFile,
     journal: Journal,
-}
-
-/// How far a room's events were told, so that none is told twice.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
-    log: Option<LogId>,
-    seq: u64,
-    presence: u64,
-}
-
-impl Told {
-    /// Whether the line is to be told; it is taken for told then.
-    pub(super) fn is_new_line(&mut self, log: LogId, seq: u64) -> bool {
-        if self.log != Some(log) {
-            *self = Self::default();
-        } else if seq <= self.seq {
-            return false;
-        }
-        (self.log, self.seq) = (Some(log), seq);
-        true
-    }
-
-    /// The room has another history (RUM-10): numbers that were told say nothing about it, even if
-    /// it has the old one's name, as that of a broker has that was restored from a backup.
-    pub(super) const fn on_fork(&mut self) {
-        (self.log, self.seq) = (None, 0);
-    }
-
-    /// Whether the notice is to be told; it is taken for told then.
-    pub(super) fn is_new_notice(&mut self, number: u64) -> bool {
-        let is_new = number > self.presence;
-        self.presence = self.presence.max(number);
-        is_new
-    }
 }
 
 impl Keeper {

@@ -102,6 +102,13 @@ impl Desk {
         self.tell(&room, (RoomEvent::Line(line), Some(shown))).await;
     }
 
+    pub(super) async fn tell_fork(&mut self, room: RoomName) {
+        if let Some(seat) = self.rooms.get_mut(&room) {
+            seat.told.on_fork();
+        }
+        self.tell(&room, (RoomEvent::Fork, None)).await;
+    }
+
     pub(super) async fn tell_notice(&mut self, room: RoomName, number: u64, notice: RoomEvent) {
         let Some(seat) = self.rooms.get_mut(&room) else {
             return;

@@ -12,7 +12,7 @@ use crate::cli::exit::{self, Failure};
 use crate::client::JournalState;
 use crate::driver::Clock;
 use crate::profile::Profile;
-use crate::store::journal::{Item, Journal, JournalFile, SHOWN_LAG_MAX, Shown, Unopened};
+use crate::store::journal::{Item, Journal, JournalFile, SHOWN_LAG_MAX, Shown, Told, Unopened};
 use crate::store::sqlite::StoreError;
 
 /// How many items are read from the journal at a time.
@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) file: JournalFile,
     path: PathBuf,
     /// What was printed last, or given to the screen at least.
-    printed: BTreeMap<RoomName, Printed>,
+    printed: BTreeMap<RoomName, Told>,
     /// Given to the screen, as its so-manieth line, and as the so-manieth of this journal.
     marks: VecDeque<(u64, u64, Shown)>,
     last_mark: u64,
@@ -34,14 +34,6 @@ pub(super) struct Record {
     /// Rooms of which something is to be printed first: after this item, up to that one.
     behind: VecDeque<(RoomName, u64, u64)>,
     backlog: VecDeque<(RoomName, Item)>,
-}
-
-/// How far a room was printed.
-#[derive(Clone, Copy, Default)]
-struct Printed {
-    log: Option<LogId>,
-    seq: u64,
-    presence: u64,
 }
 
 impl Record {
@@ -126,38 +118,26 @@ impl Record {
         log: LogId,
         seq: u64,
     ) -> Option<RangeInclusive<u64>> {
-        let printed = self.printed.get(room)?;
-        let is_hole = printed.log == Some(log) && seq > printed.seq + 1;
-        is_hole.then(|| printed.seq + 1..=seq - 1)
+        self.printed.get(room)?.hole_before(log, seq)
     }
 
     /// Whether `line` is to be printed; it is taken for printed then.
     pub(super) fn is_new_line(&mut self, room: &RoomName, log: LogId, seq: u64) -> bool {
         let printed = self.printed.entry(room.clone()).or_default();
-        if printed.log == Some(log) && seq <= printed.seq {
-            return false;
-        }
-        if printed.log != Some(log) {
-            *printed = Printed::default();
-        }
-        (printed.log, printed.seq) = (Some(log), seq);
-        true
+        printed.is_new_line(log, seq)
     }
 
-    /// The room has another history (RUM-10): numbers that were printed say nothing about it, even
-    /// if it has the old one's name, as that of a broker has that was restored from a backup.
+    /// The room has another history (RUM-10).
     pub(super) fn on_fork(&mut self, room: &RoomName) {
         if let Some(printed) = self.printed.get_mut(room) {
-            (printed.log, printed.seq) = (None, 0);
+            printed.on_fork();
         }
     }
 
     /// Whether the notice is to be printed; it is taken for printed then.
     pub(super) fn is_new_notice(&mut self, room: &RoomName, number: u64) -> bool {
         let printed = self.printed.entry(room.clone()).or_default();
-        let is_new = number > printed.presence;
-        printed.presence = printed.presence.max(number);
-        is_new
+        printed.is_new_notice(number)
     }
 
     /// `shown` is the screen's line number `count`.

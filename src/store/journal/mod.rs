@@ -10,12 +10,14 @@
 mod desk;
 mod file;
 mod schema;
+mod told;
 mod writer;
 
 use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
 
 pub use desk::{Outcome, Spooled, Watched};
 pub use file::JournalFile;
+pub use told::Told;
 pub use writer::{Journal, JournalStore, News, Unopened};
 
 /// How many items (lines and notices) of a room a journal keeps; the cursor stays when the oldest
