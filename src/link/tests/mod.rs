@@ -4,10 +4,12 @@
 //! say: they begin with a topology and go on in sentences.
 
 mod acks;
+mod bottleneck;
 mod congestion;
 mod credit;
 mod delivery;
 mod epochs;
+mod goodput;
 mod hostile;
 mod latency;
 mod life;
