@@ -14,7 +14,7 @@ use crate::chat::{
     Start,
 };
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
-use crate::link::{CloseCode, Link, LinkConfig, LinkEvent, Side};
+use crate::link::{CloseCode, CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{Accepted, BrokerIdentity, Initiator, NodeIdentity, PublicKey, ResetSecret};
 use crate::time::Timestamp;
@@ -529,6 +529,7 @@ impl Pump {
             idle_timeout: Duration::from_secs(60),
             keepalive: LinkConfig::NODE_KEEPALIVE,
             suspect_after: None,
+            congestion: CongestionControl::default(),
         };
         let link = Link::new(config, self.now);
         RawLink {

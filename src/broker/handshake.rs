@@ -7,7 +7,7 @@ use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
 use super::{Broker, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
 use crate::drops::Dropped;
-use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, Side};
+use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, respond};
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -132,6 +132,7 @@ impl Broker {
             // dead (LIF-1).
             keepalive: LinkConfig::BROKER_KEEPALIVE.min(self.config.grace / 4),
             suspect_after: None,
+            congestion: CongestionControl::default(),
         };
         Unconfirmed {
             link: Link::new(config, now),

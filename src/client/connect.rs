@@ -8,7 +8,7 @@ use super::schedule::Schedule;
 use super::up::{Finishing, Up};
 use super::{Client, ClientEvent, EndReason, State};
 use crate::drops::Dropped;
-use crate::link::{CIDS_SPARE_MAX, Link, LinkConfig, ResetWatch, Side};
+use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, ResetWatch, Side};
 use crate::rng::SeededRng;
 use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
@@ -314,6 +314,7 @@ impl Client {
             idle_timeout: NODE_IDLE_TIMEOUT,
             keepalive: LinkConfig::NODE_KEEPALIVE,
             suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
+            congestion: CongestionControl::default(),
         };
         let mut link = Link::new(config, now);
         link.hint_rtt(rtt, now);

@@ -79,6 +79,11 @@ impl Envelope {
         self.remote_cid.as_bytes().len()
     }
 
+    /// What a packet's header and tag take while its number takes two bytes (PKT-7).
+    pub(super) fn overhead(&self) -> usize {
+        1 + self.remote_cid_len() + 2 + TAG_LEN
+    }
+
     /// From now on packets carry another connection id of the peer's (CID-2).
     pub(super) const fn set_remote_cid(&mut self, cid: Cid) {
         self.remote_cid = cid;

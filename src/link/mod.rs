@@ -64,11 +64,12 @@ use crate::transmit::{Path, Transmit};
 use crate::wire::{Cid, RESET_TOKEN_LEN, ResetToken};
 
 pub use channel::{
-    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CREDIT_CHANNEL, CREDIT_LINK,
-    MESSAGE_COST,
+    CHANNEL_BYTES_MAX, CHANNEL_BYTES_MIN, CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CREDIT_CHANNEL,
+    CREDIT_LINK, CREDIT_MAX, MESSAGE_COST,
 };
 pub use cids::CIDS_SPARE_MAX;
 use close::Closing;
+pub use congestion::CongestionControl;
 use envelope::Envelope;
 use open::{Arrival, Open, Verdict};
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
@@ -111,6 +112,8 @@ pub struct LinkConfig {
     /// After this long without a datagram that decrypts while something is unacknowledged, the link
     /// reports [`LinkEvent::Silent`] (LIF-2); `None`: never.
     pub suspect_after: Option<Duration>,
+    /// By which rules this end decides how much it sends (CC-4).
+    pub congestion: CongestionControl,
 }
 
 impl LinkConfig {

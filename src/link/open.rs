@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
 use super::cids::Cids;
-use super::congestion::NewReno;
+use super::congestion::{CongestionControl, Controller};
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
@@ -68,7 +68,9 @@ pub(super) struct Open {
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
     pub(super) ladder: Ladder,
-    pub(super) congestion: NewReno,
+    pub(super) congestion: Controller,
+    /// What a new path's controller is made from.
+    control: (CongestionControl, u8),
     pub(super) pacer: Pacer,
     /// The packets sent that elicit acknowledgements.
     pub(super) flight: FlightMeter,
@@ -111,7 +113,8 @@ impl Open {
             received: ReceivedPackets::default(),
             rtt: Rtt::new(),
             ladder: Ladder::default(),
-            congestion: NewReno::new(),
+            congestion: Controller::new(config.congestion, config.seed[0]),
+            control: (config.congestion, config.seed[0]),
             pacer: Pacer::default(),
             flight: FlightMeter::default(),
             grease: Grease::new(rng),
@@ -377,7 +380,7 @@ impl Open {
             envelope.set_remote_cid(cid);
         }
         self.rtt = Rtt::new();
-        self.congestion = NewReno::new();
+        self.congestion = Controller::new(self.control.0, self.control.1);
         self.pacer = Pacer::default();
         self.paced_until = None;
         self.ladder.on_ack(None);

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::channel::{ReceiveChannels, SendChannels};
 use super::cids::Cids;
-use super::congestion::Congestion as _;
+use super::congestion::{AckedPacket, Congestion as _};
 use super::envelope::Envelope;
 use super::open::Open;
 use super::report::{Stats, Violation};
@@ -73,21 +73,30 @@ impl Open {
                 }
                 match packet.fate {
                     Fate::Lost => stats.packets_lost_wrongly += 1,
-                    Fate::InFlight | Fate::Acked => self.congestion.on_ack(
-                        packet.len.into(),
-                        packet.sent_at,
-                        self.is_app_limited,
-                    ),
+                    Fate::InFlight | Fate::Acked => {
+                        let acked = AckedPacket {
+                            len: packet.len.into(),
+                            sent_at: packet.sent_at,
+                            stamp: packet.stamp,
+                            is_app_limited: self.is_app_limited,
+                        };
+                        self.congestion.on_ack(&acked, now);
+                    }
                 }
             });
         }
         // A sample that began on another path says nothing about this one (PTH-3).
-        if let Some(sent_at) = largest_sent_at.filter(|sent_at| *sent_at >= self.moved_at) {
+        let sample = largest_sent_at
+            .filter(|sent_at| *sent_at >= self.moved_at)
+            .map(|sent_at| now.saturating_since(sent_at));
+        if let Some(sample) = sample {
             let delay = Duration::from_micros(ack.delay_us);
-            self.rtt
-                .on_sample(now.saturating_since(sent_at), delay, now);
+            self.rtt.on_sample(sample, delay, now);
         }
         self.on_loss_due(stats, now);
+        let in_flight = self.sent.in_flight();
+        self.congestion.on_ack_end(sample, in_flight, now);
+        self.senders.set_window(self.congestion.window());
         if has_news {
             self.ladder.on_ack(self.sent.oldest_since_ack());
             self.probes_due = 0;
@@ -111,7 +120,7 @@ impl Open {
     fn on_losses(&mut self, losses: Losses, stats: &mut Stats, now: Timestamp) {
         stats.packets_lost += losses.count;
         if let Some(newest) = losses.newest {
-            self.congestion.on_loss(newest, now);
+            self.congestion.on_loss(losses.bytes, newest, now);
         }
         if losses.persistent {
             self.congestion.on_persistent_congestion();

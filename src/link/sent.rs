@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::channel::Piece;
+use super::congestion::Stamp;
 use super::rtt::Rtt;
 use crate::time::Timestamp;
 
@@ -29,6 +30,11 @@ pub(super) struct SentPacket {
     /// The datagram's length, in bytes.
     pub(super) len: u16,
     pub(super) fate: Fate,
+    /// How many packets from this one on are acknowledged, at least, if this one is: so that nobody
+    /// looks at them again.
+    pub(super) settled_run: u32,
+    /// What the congestion controller wants to know again.
+    pub(super) stamp: Stamp,
     /// The largest number that its ACK frame reported, if it had one.
     pub(super) reported: Option<u64>,
     pub(super) pieces: Pieces,
@@ -89,6 +95,8 @@ impl Pieces {
 pub(super) struct Losses {
     /// How many packets.
     pub(super) count: u64,
+    /// How many bytes.
+    pub(super) bytes: u64,
     /// When the newest of them was sent.
     pub(super) newest: Option<Timestamp>,
     /// Whether they amount to persistent congestion (CC-1).
@@ -99,6 +107,8 @@ pub(super) struct Losses {
 #[derive(Debug, Default)]
 pub(super) struct SentPackets {
     ring: VecDeque<SentPacket>,
+    /// The place of a packet before which none is in flight.
+    open_from: usize,
     in_flight: u64,
     largest_acked: Option<u64>,
     loss_due: Option<Timestamp>,
@@ -110,9 +120,14 @@ impl SentPackets {
         self.in_flight
     }
 
-    /// Whether no further packet may be sent (LIM-4).
+    /// Whether no further packet may be sent (LIM-4). What is only remembered keeps nothing out: no
+    /// acknowledgement might come any more that makes it forgotten.
     pub(super) fn is_full(&self) -> bool {
         self.ring.len() >= IN_FLIGHT_MAX
+            && self
+                .ring
+                .front()
+                .is_some_and(|front| front.fate == Fate::InFlight)
     }
 
     pub(super) const fn largest_acked(&self) -> Option<u64> {
@@ -138,11 +153,14 @@ impl SentPackets {
 
     /// The packets in flight, oldest first.
     pub(super) fn iter_in_flight(&self) -> impl Iterator<Item = &SentPacket> {
-        self.in_flight_from(0)
+        self.in_flight_from(self.open_from)
     }
 
     pub(super) fn push(&mut self, packet: SentPacket) {
         self.in_flight += u64::from(packet.len);
+        while self.ring.len() >= IN_FLIGHT_MAX && !self.is_full() {
+            self.pop_front();
+        }
         self.ring.push_back(packet);
     }
 
@@ -157,11 +175,12 @@ impl SentPackets {
             .ring
             .partition_point(|packet| packet.number < *range.start());
         self.largest_acked = self.largest_acked.max(Some(*range.end()));
-        for packet in self.ring.range_mut(from..) {
-            if packet.number > *range.end() {
-                break;
-            }
+        let mut at = from;
+        while let Some(packet) = self.ring.get_mut(at)
+            && packet.number <= *range.end()
+        {
             if packet.fate == Fate::Acked {
+                at += packet.settled_run.max(1) as usize;
                 continue;
             }
             if packet.fate == Fate::InFlight {
@@ -171,6 +190,11 @@ impl SentPackets {
             packet.fate = Fate::Acked;
             packet.pieces = Pieces::default();
             packet.controls = Vec::new();
+            at += 1;
+        }
+        // The next acknowledgement will most likely begin this range with the same number.
+        if let Some(first) = self.ring.get_mut(from).filter(|_| at > from) {
+            first.settled_run = (at - from) as u32;
         }
     }
 
@@ -189,28 +213,29 @@ impl SentPackets {
         };
         let delay = rtt.loss_delay();
         let mut run_since = None;
-        for packet in &mut self.ring {
-            if packet.number > largest {
-                break;
-            }
+        while let Some(packet) = self.ring.get_mut(self.open_from)
+            && packet.number <= largest
+        {
             match packet.fate {
                 Fate::Acked => run_since = None,
                 Fate::Lost => {}
                 Fate::InFlight => {
                     let due = packet.sent_at + delay;
                     if packet.number + PACKET_THRESHOLD > largest && due > now {
-                        self.loss_due = Some(self.loss_due.map_or(due, |other| due.min(other)));
-                        run_since = None;
-                        continue;
+                        // Those after it were sent later: they are not lost either.
+                        self.loss_due = Some(due);
+                        break;
                     }
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
                     losses.count += 1;
+                    losses.bytes += u64::from(packet.len);
                     losses.newest = losses.newest.max(Some(packet.sent_at));
                     losses.persistent |= is_persistent(rtt, &mut run_since, packet.sent_at);
                     each(packet);
                 }
             }
+            self.open_from += 1;
         }
         self.forget(rtt, now);
         losses
@@ -233,6 +258,7 @@ impl SentPackets {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
                 losses.count += 1;
+                losses.bytes += u64::from(packet.len);
                 losses.newest = Some(packet.sent_at);
                 losses.persistent = true;
                 each(packet);
@@ -271,12 +297,17 @@ impl SentPackets {
             if !is_settled {
                 break;
             }
-            self.ring.pop_front();
+            self.pop_front();
         }
         if self.ring.is_empty() {
             // An idle link keeps no memory for what it once had in flight.
             self.ring = VecDeque::new();
         }
+    }
+
+    fn pop_front(&mut self) {
+        self.ring.pop_front();
+        self.open_from = self.open_from.saturating_sub(1);
     }
 
     fn in_flight_from(&self, from: usize) -> impl Iterator<Item = &SentPacket> {
@@ -320,6 +351,8 @@ mod tests {
                 sent_at: at(10 * number),
                 len: 100,
                 fate: Fate::InFlight,
+                settled_run: 0,
+                stamp: Stamp::default(),
                 reported: None,
                 pieces: Pieces::default(),
                 controls: Vec::new(),
@@ -421,6 +454,38 @@ mod tests {
         );
         let _ = sent.give_up(age, &rtt(), at(2_000), |_| {});
         assert_eq!((sent.in_flight(), sent.ring.len()), (0, 0));
+    }
+
+    /// LIM-4: a sender whose acknowledgements are lost for long comes to no stop.
+    #[test]
+    fn what_is_only_remembered_keeps_nothing_out() {
+        let mut sent = sent(&(0..IN_FLIGHT_MAX as u64).collect::<Vec<_>>());
+        let _ = sent.abandon(|_| {});
+        assert!(!sent.is_full());
+        let packet = sent.ring[0].clone();
+        for number in 5_000..5_000 + IN_FLIGHT_MAX as u64 {
+            assert!(!sent.is_full());
+            sent.push(SentPacket {
+                number,
+                fate: Fate::InFlight,
+                ..packet.clone()
+            });
+        }
+        assert!(sent.is_full());
+        assert_eq!(sent.ring.len(), IN_FLIGHT_MAX);
+    }
+
+    /// ACK-4: an acknowledgement that repeats what is known looks at what is new only.
+    #[test]
+    fn a_range_that_grows_is_not_looked_at_again() {
+        let mut sent = sent(&(0..1_000).collect::<Vec<_>>());
+        for end in 1..1_000 {
+            assert_eq!(acknowledge(&mut sent, 1..=end), [end]);
+            let run = sent.ring[1].settled_run;
+            assert_eq!(u64::from(run), end, "from 1 to the end");
+        }
+        assert_eq!(acknowledge(&mut sent, 0..=999), [0]);
+        assert_eq!(sent.ring[0].settled_run, 1_000);
     }
 
     /// LIM-4.

@@ -5,11 +5,10 @@
 //! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost
 //! and new ones, a PING if one is due and nothing else would be answered, and now and then grease.
 
-use super::channel::Which;
+use super::channel::{FULL_PIECE, Which};
 use super::congestion::Congestion as _;
 use super::envelope::{Envelope, OpenPacket};
 use super::open::Open;
-use super::pacer::BURST;
 use super::report::Stats;
 use super::sent::{Control, Fate, Pieces, SentPacket};
 use crate::bug;
@@ -20,6 +19,9 @@ use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN};
 
 /// A datagram of a train that has at least this part of the size of the others is padded up to it.
 const PADDED_FROM: (usize, usize) = (7, 8);
+
+/// The most datagrams of a train: what a kernel takes in one call, which is 64 KiB.
+const TRAIN_MAX: usize = 54;
 
 /// With less of the window left than this, in bytes, nothing is worth sending.
 const BUDGET_MIN: usize = 128;
@@ -57,7 +59,7 @@ impl Open {
     ) -> Option<usize> {
         let mut size = DATAGRAM_MAX;
         let mut datagrams = 0;
-        while datagrams < BURST
+        while datagrams < TRAIN_MAX
             && let Some(built) = self.build_packet(size, datagrams == 0, envelope, stats, now, out)
         {
             datagrams += 1;
@@ -89,6 +91,7 @@ impl Open {
         let budget = match (wants, is_free) {
             (false, _) => {
                 self.is_app_limited = true;
+                self.congestion.on_app_limited(self.sent.in_flight());
                 0
             }
             // One probe per firing may exceed the window, and an answer about a path (CC-3).
@@ -107,7 +110,7 @@ impl Open {
             }
             if budget > 0 {
                 let end = packet.start + budget - TAG_LEN;
-                self.put_eliciting(end, &mut content, envelope, out);
+                self.put_eliciting(end, &mut content, envelope, now, out);
             }
             if content.is_eliciting || (is_ack_due && content.reported.is_some()) {
                 let built = self.finish(packet, content, (limit, budget), envelope, now, out);
@@ -160,7 +163,8 @@ impl Open {
             self.is_app_limited = false;
             return 0;
         }
-        match self.pacer.check(window, self.rtt.smoothed(), now) {
+        let rate = self.congestion.pacing_rate(self.rtt.smoothed());
+        match self.pacer.check(rate, now) {
             Ok(()) => left,
             Err(later) => {
                 self.is_app_limited = false;
@@ -183,13 +187,14 @@ impl Open {
         end: usize,
         content: &mut Content,
         envelope: &mut Envelope,
+        now: Timestamp,
         out: &mut Vec<u8>,
     ) {
         let is_probe = self.probes_due > 0;
         if is_probe {
             self.repeat_controls();
         }
-        self.put_controls(end, content, out);
+        self.put_controls(end, content, now, out);
         let pieces = &mut content.pieces;
         if is_probe && !bug!(GiveUpRetransmitting) {
             self.senders
@@ -215,7 +220,13 @@ impl Open {
     }
 
     /// Appends what is to be said about the link itself, as far as it fits.
-    fn put_controls(&mut self, end: usize, content: &mut Content, out: &mut Vec<u8>) {
+    fn put_controls(
+        &mut self,
+        end: usize,
+        content: &mut Content,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) {
         if let Some(data) = self.path_response
             && put_if_fits(&Frame::PathResponse(data), end, out)
         {
@@ -232,7 +243,8 @@ impl Open {
         while let Some((channel, frame)) = self.receivers.credit_due()
             && put_if_fits(&frame, end, out)
         {
-            self.receivers.on_credit_sent(channel);
+            let srtt = self.rtt.smoothed();
+            self.receivers.on_credit_sent(channel, srtt, now);
             content.controls.push(Control::Credit(channel));
             content.is_eliciting = true;
         }
@@ -278,18 +290,20 @@ impl Open {
         let number = packet.number;
         let len = out.len() + TAG_LEN - packet.start;
         let has_more = content.is_eliciting && self.has_pending();
-        let is_padded = has_more && limit <= budget && {
+        // A full piece is a few bytes longer or shorter by what its header says.
+        let full = (envelope.overhead() + FULL_PIECE).max(len).min(limit);
+        let is_padded = has_more && full <= budget && {
             let (part, whole) = PADDED_FROM;
-            len * whole >= limit * part
+            len * whole >= full * part
         };
-        let len = envelope.finish(packet, if is_padded { limit } else { 0 }, out);
+        let len = envelope.finish(packet, if is_padded { full } else { 0 }, out);
         if content.reported.is_some() {
             self.received.on_ack_sent();
         }
         if content.is_eliciting {
-            let window = self.congestion.window();
-            let srtt = self.rtt.smoothed();
-            self.pacer.on_sent(len, window, srtt, now);
+            let rate = self.congestion.pacing_rate(self.rtt.smoothed());
+            self.pacer.on_sent(len, rate, now);
+            let stamp = self.congestion.on_sent(self.sent.in_flight(), now);
             self.flight.record(now);
             self.ladder.on_sent(now);
             self.sent.push(SentPacket {
@@ -297,6 +311,8 @@ impl Open {
                 sent_at: now,
                 len: len as u16,
                 fate: Fate::InFlight,
+                settled_run: 0,
+                stamp,
                 reported: content.reported,
                 pieces: content.pieces,
                 controls: content.controls,

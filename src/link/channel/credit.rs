@@ -5,7 +5,10 @@
 //! rises, as in RFC 9000 section 4: so the newest word about it is the only one that counts, and one
 //! that is late or lost does no harm.
 
+use core::time::Duration;
+
 use crate::link::report::Violation;
+use crate::time::Timestamp;
 
 /// What each message costs besides its bytes: the room that its books take (CRD-1, LIM-10).
 pub const MESSAGE_COST: u64 = 64;
@@ -14,6 +17,10 @@ pub const MESSAGE_COST: u64 = 64;
 pub const CREDIT_CHANNEL: u64 = 393_216;
 /// The credit that all channels but the control channel have together (CRD-1, LIM-10).
 pub const CREDIT_LINK: u64 = 524_288;
+
+/// The credit that a channel, and all of them, have when their owner takes what comes as fast as it
+/// does (CRD-4, LIM-10).
+pub const CREDIT_MAX: u64 = 8_388_608;
 
 /// A receiver tells of new credit when it is this part of the whole (CRD-3).
 const TELL_PART: u64 = 4;
@@ -59,6 +66,9 @@ impl Allowance {
 pub(super) struct Grant {
     /// How much beyond what was taken.
     window: u64,
+    /// What had been taken when the peer was last told, and when that was.
+    told_with: u64,
+    told_at: Option<Timestamp>,
     /// The cost of what has come.
     received: u64,
     /// The cost of what the owner has taken.
@@ -72,6 +82,8 @@ impl Grant {
     pub(super) const fn new(window: u64) -> Self {
         Self {
             window,
+            told_with: 0,
+            told_at: None,
             received: 0,
             taken: 0,
             told: window,
@@ -99,10 +111,21 @@ impl Grant {
         self.is_due.then(|| self.limit())
     }
 
-    /// It was told.
-    pub(super) const fn on_sent(&mut self) {
+    /// It was told. What was used up within a round trip was too little: then there is twice as
+    /// much from now on (CRD-4).
+    pub(super) fn on_sent(&mut self, srtt: Duration, now: Timestamp) {
         self.told = self.limit();
         self.is_due = false;
+        let is_used_up = self.taken - self.told_with >= self.window / TELL_PART;
+        let is_fast = self
+            .told_at
+            .is_some_and(|at| now.saturating_since(at) <= srtt);
+        if is_used_up && is_fast && self.window < CREDIT_MAX {
+            self.window = (self.window * 2).min(CREDIT_MAX);
+            self.is_due = true;
+        }
+        self.told_with = self.taken;
+        self.told_at = Some(now);
     }
 
     /// What it was told was lost: it is told again, with what is true by then (CRD-3).
@@ -132,6 +155,32 @@ mod tests {
         assert_eq!(grant.on_begun(0), Err(Violation::CreditExceeded));
     }
 
+    /// CRD-4.
+    #[test]
+    fn an_owner_that_takes_a_quarter_in_each_round_trip_gets_twice_as_much() {
+        let srtt = Duration::from_millis(100);
+        let after = |apart: u64| {
+            let mut grant = Grant::new(4_000);
+            for turn in 0..50 {
+                grant.on_begun(1_000).unwrap();
+                grant.on_taken(1_000);
+                while grant.due().is_some() {
+                    grant.on_sent(srtt, Timestamp::from_millis(turn * apart));
+                }
+            }
+            grant.window
+        };
+        assert_eq!(after(101), 4_000);
+        assert_eq!(after(100), 8_000, "then a quarter takes two round trips");
+        assert!(after(10) >= 16_000);
+        assert!(after(1) <= 50 * 1_064 * 8, "not without taking more");
+        let mut grant = Grant::new(CREDIT_MAX);
+        grant.on_begun(CREDIT_MAX as usize / 2).unwrap();
+        grant.on_taken(CREDIT_MAX as usize / 2);
+        grant.on_sent(srtt, Timestamp::ZERO);
+        assert_eq!(grant.window, CREDIT_MAX);
+    }
+
     /// CRD-3.
     #[test]
     fn credit_is_told_by_quarters_and_never_falls() {
@@ -143,7 +192,7 @@ mod tests {
         assert_eq!(grant.due(), None, "164 of 250");
         grant.on_taken(100);
         assert_eq!(grant.due(), Some(1_328));
-        grant.on_sent();
+        grant.on_sent(Duration::ZERO, Timestamp::ZERO);
         assert_eq!(grant.due(), None);
         grant.on_begun(10).unwrap();
         grant.on_taken(10);

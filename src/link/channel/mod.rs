@@ -8,7 +8,7 @@ mod credit;
 mod receive;
 mod send;
 
-pub use credit::{CREDIT_CHANNEL, CREDIT_LINK, MESSAGE_COST};
+pub use credit::{CREDIT_CHANNEL, CREDIT_LINK, CREDIT_MAX, MESSAGE_COST};
 pub(super) use receive::{Fragment, Novelty, ReceiveChannels};
 pub(super) use send::{SendChannels, Which};
 
@@ -19,11 +19,20 @@ pub const CHANNELS_MAX: u8 = 64;
 /// How many messages of a channel may be unacknowledged, counted from the oldest (CHN-4, LIM-4).
 pub const CHANNEL_MESSAGES_MAX: usize = 256;
 /// How many bytes of a channel may be unacknowledged, counted likewise (CHN-4, LIM-4).
-pub const CHANNEL_BYTES_MAX: usize = 262_144;
+pub const CHANNEL_BYTES_MAX: usize = 4_194_304;
+/// How many of them there may be however small the window is (CHN-4, LIM-4).
+pub const CHANNEL_BYTES_MIN: usize = 262_144;
+
+/// A channel that has sent less than this since nothing of it waited is sparse, and goes ahead of
+/// the others: so chat does not wait for files (CHN-6).
+pub(super) const SPARSE_BYTES: usize = 512;
 
 /// The most bytes of a message in one piece. With the largest header and tag of a packet, and the
 /// largest header of a fragment, 31 bytes of a datagram are left for an acknowledgement.
 pub(super) const PIECE_MAX: usize = 1_120;
+
+/// The most bytes of a packet's content that a piece takes with its header (FRM-5).
+pub(super) const FULL_PIECE: usize = PIECE_MAX + 16;
 
 /// The most fragments of a message (CHN-5).
 pub(super) const FRAGMENTS_MAX: usize = 64;

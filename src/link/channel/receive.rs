@@ -5,6 +5,7 @@
 //! how many parts a message is (CHN-5). What waits is copied out of
 //! the datagram that it came in, so that a byte never keeps a kilobyte alive.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::bug;
 use crate::link::report::Violation;
+use crate::time::Timestamp;
 use crate::wire::Frame;
 
 /// All channels that anything ever came on, by their numbers.
@@ -97,9 +99,14 @@ impl ReceiveChannels {
     }
 
     /// Credit was told.
-    pub(in crate::link) fn on_credit_sent(&mut self, channel: Option<u8>) {
+    pub(in crate::link) fn on_credit_sent(
+        &mut self,
+        channel: Option<u8>,
+        srtt: Duration,
+        now: Timestamp,
+    ) {
         if let Some(grant) = self.grant(channel) {
-            grant.on_sent();
+            grant.on_sent(srtt, now);
         }
     }
 
@@ -445,11 +452,14 @@ mod tests {
     fn more_waiting_bytes_than_a_sender_may_send_close_the_link() {
         let mut reader = Reader::new();
         let part = vec![0; 60_000];
-        for number in 1..=4 {
+        let channel = reader.0.open(1);
+        reader.0.channels[channel].credit = Grant::new(CHANNEL_BYTES_MAX as u64 * 2);
+        reader.0.credit = Grant::new(CHANNEL_BYTES_MAX as u64 * 2);
+        for number in 1..=69 {
             assert_eq!(reader.fragment(number, 60_001, 0, &part), Ok(Novelty::New));
         }
         assert_eq!(
-            reader.fragment(5, 60_001, 0, &part),
+            reader.fragment(70, 60_001, 0, &part),
             Err(Violation::TooManyBytes)
         );
     }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::credit::Allowance;
 use super::{
-    CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CONTROL, CREDIT_CHANNEL, CREDIT_LINK, FRAGMENTS_MAX,
-    PIECE_MAX, Piece,
+    CHANNEL_BYTES_MAX, CHANNEL_BYTES_MIN, CHANNEL_MESSAGES_MAX, CONTROL, CREDIT_CHANNEL,
+    CREDIT_LINK, FRAGMENTS_MAX, PIECE_MAX, Piece, SPARSE_BYTES,
 };
 use crate::bug;
 use crate::link::report::SendError;
@@ -23,6 +23,8 @@ pub(in crate::link) struct SendChannels {
     credit: Allowance,
     /// The channel that begins the next packet, after the control channel (CHN-6).
     turn: u8,
+    /// How many bytes of each channel may be unacknowledged (CHN-4).
+    room: usize,
 }
 
 /// Which pieces to look at.
@@ -38,6 +40,7 @@ impl Default for SendChannels {
             channels: Vec::new(),
             credit: Allowance::new(CREDIT_LINK),
             turn: 0,
+            room: CHANNEL_BYTES_MIN,
         }
     }
 }
@@ -51,7 +54,7 @@ impl SendChannels {
         if bug!(UnboundedQueue) {
             return Ok(());
         }
-        let is_full = |channel: &SendChannel| !channel.has_room(len);
+        let is_full = |channel: &SendChannel| !channel.has_room(len, self.room);
         let is_poor = |channel: &SendChannel| !channel.credit.has_room(len);
         let state = self.get(channel);
         if state.is_some_and(is_full) {
@@ -62,6 +65,13 @@ impl SendChannels {
             return Err(SendError::NoCredit);
         }
         Ok(())
+    }
+
+    /// Lets each channel have `window` bytes in flight, and as many on the way to being repaired
+    /// (CHN-4).
+    pub(in crate::link) fn set_window(&mut self, window: u64) {
+        let room = usize::try_from(window.saturating_mul(2)).unwrap_or(usize::MAX);
+        self.room = room.clamp(CHANNEL_BYTES_MIN, CHANNEL_BYTES_MAX);
     }
 
     /// Queues a message that was checked.
@@ -111,14 +121,12 @@ impl SendChannels {
 
     /// Whether any piece waits to be sent, for the first time or again.
     pub(in crate::link) fn has_pending(&self) -> bool {
-        self.channels
-            .iter()
-            .any(|channel| channel.lost > 0 || channel.peek(Which::New).is_some())
+        self.channels.iter().any(SendChannel::has_pending)
     }
 
     /// Appends pieces that wait to be sent, as long as `out` stays within `end` bytes, and shows
-    /// each to `each`. The control channel goes first, then the others in turn (CHN-6); each sends
-    /// `which` pieces in that order, so lost ones ahead of new ones (LOSS-2).
+    /// each to `each`. The control channel goes first, then sparse channels, then the others in turn
+    /// (CHN-6); each sends `which` pieces in that order, so lost ones ahead of new ones (LOSS-2).
     pub(in crate::link) fn fill(
         &mut self,
         which: &[Which],
@@ -128,15 +136,18 @@ impl SendChannels {
     ) {
         let has_control = self.find(CONTROL).is_ok();
         let (control, others) = self.channels.split_at_mut(usize::from(has_control));
+        for channel in control {
+            channel.fill_all(which, out, end, &mut each);
+        }
+        for channel in others.iter_mut().filter(|channel| channel.is_sparse()) {
+            channel.fill_all(which, out, end, &mut each);
+        }
         let first = others.partition_point(|channel| channel.id < self.turn);
         let (before, from) = others.split_at_mut(first);
         let mut begun_by = None;
-        for channel in control.iter_mut().chain(from).chain(before) {
-            for which in which {
-                let did = channel.fill(*which, out, end, &mut each);
-                if did && channel.id != CONTROL {
-                    begun_by.get_or_insert(channel.id);
-                }
+        for channel in from.iter_mut().chain(before) {
+            if channel.fill_all(which, out, end, &mut each) {
+                begun_by.get_or_insert(channel.id);
             }
         }
         if let Some(channel) = begun_by {
@@ -198,6 +209,8 @@ struct SendChannel {
     new: (u64, u8),
     /// How many pieces wait to be sent again.
     lost: u32,
+    /// The bytes sent since nothing waited to be sent (CHN-6).
+    burst: usize,
 }
 
 /// A message on its way. Bit `i` of a set stands for piece `i`.
@@ -228,14 +241,27 @@ impl SendChannel {
             credit: Allowance::new(CREDIT_CHANNEL),
             new: (0, 0),
             lost: 0,
+            burst: 0,
         }
     }
 
-    fn has_room(&self, len: usize) -> bool {
-        self.messages.len() < CHANNEL_MESSAGES_MAX && self.bytes + len <= CHANNEL_BYTES_MAX
+    fn has_pending(&self) -> bool {
+        self.lost > 0 || self.peek(Which::New).is_some()
+    }
+
+    /// Whether it sends little, and seldom enough for its queue to run empty (CHN-6).
+    const fn is_sparse(&self) -> bool {
+        self.burst < SPARSE_BYTES
+    }
+
+    fn has_room(&self, len: usize, room: usize) -> bool {
+        self.messages.len() < CHANNEL_MESSAGES_MAX && self.bytes + len <= room
     }
 
     fn push(&mut self, data: Bytes) {
+        if !self.has_pending() {
+            self.burst = 0;
+        }
         self.credit.spend(data.len());
         self.bytes += data.len();
         self.messages.push_back(Outgoing {
@@ -276,14 +302,22 @@ impl SendChannel {
     }
 
     /// Says whether anything fitted.
-    fn fill(
+    fn fill_all(
         &mut self,
-        which: Which,
+        which: &[Which],
         out: &mut Vec<u8>,
         end: usize,
         each: &mut impl FnMut(Piece),
     ) -> bool {
-        let mut did = false;
+        let before = out.len();
+        for which in which {
+            self.fill(*which, out, end, each);
+        }
+        self.burst = self.burst.saturating_add(out.len() - before);
+        out.len() > before
+    }
+
+    fn fill(&mut self, which: Which, out: &mut Vec<u8>, end: usize, each: &mut impl FnMut(Piece)) {
         while let Some(piece) = self.peek(which) {
             if !self.put(piece, out, end) {
                 break;
@@ -293,9 +327,7 @@ impl SendChannel {
                 Which::Lost => self.unlose(piece),
             }
             each(piece);
-            did = true;
         }
-        did
     }
 
     fn repeat(&mut self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
@@ -435,6 +467,36 @@ mod tests {
             pieces(&mut channels, 1100),
             [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
         );
+    }
+
+    /// CHN-6: a line goes ahead of files, however many there are; and a file that comes after it
+    /// does not profit from being new for long.
+    #[test]
+    fn a_channel_that_sends_little_goes_ahead_of_those_that_send_much() {
+        let mut channels = with(&[(1, 60_000), (2, 60_000), (3, 60_000)]);
+        for _ in 0..6 {
+            let _ = pieces(&mut channels, 1150);
+        }
+        channels.push(9, vec![0; 100].into());
+        channels.push(8, vec![0; 60_000].into());
+        let next: Vec<u8> = (0..7).map(|_| pieces(&mut channels, 1150)[0].0).collect();
+        assert_eq!(next, [8, 9, 8, 1, 2, 3, 8]);
+    }
+
+    /// CHN-4.
+    #[test]
+    fn a_channel_takes_twice_the_window_and_at_most_4_mib() {
+        let mut channels = with(&[(1, MESSAGE_MAX); 4]);
+        channels.set_window(100_000);
+        assert_eq!(channels.check(1, 1), Err(SendError::ChannelFull));
+        channels.set_window(MESSAGE_MAX as u64 * 5 / 2);
+        assert_eq!(channels.check(1, MESSAGE_MAX), Ok(()));
+        assert_eq!(channels.check(1, MESSAGE_MAX + 1), Err(SendError::TooLong));
+        for _ in 0..60 {
+            channels.push(1, vec![0; MESSAGE_MAX].into());
+        }
+        channels.set_window(u64::MAX);
+        assert_eq!(channels.check(1, 1), Err(SendError::ChannelFull));
     }
 
     /// LOSS-2.

@@ -1,24 +1,137 @@
-//! How much may be in flight (CC-1).
+//! How much may be in flight, and how fast it goes (CC-1, CC-4).
 
+mod bbr;
 mod newreno;
+mod rate;
+
+use core::time::Duration;
 
 use crate::time::Timestamp;
 
-pub(super) use newreno::NewReno;
+use bbr::Bbr;
+use newreno::NewReno;
+pub(super) use rate::Stamp;
+
+/// By which rules a link decides how much it sends (CC-4). Each end decides for what it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// By what the path delivers: BBR. Losses that are not a queue's do not slow it down, and it
+    /// keeps queues short.
+    #[default]
+    Bbr,
+    /// By what is lost: NewReno.
+    NewReno,
+}
+
+/// A packet that was acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckedPacket {
+    /// The datagram's length, in bytes.
+    pub(super) len: u64,
+    pub(super) sent_at: Timestamp,
+    /// What [`Congestion::on_sent`] said.
+    pub(super) stamp: Stamp,
+    /// Whether the window was not what held the sender back.
+    pub(super) is_app_limited: bool,
+}
 
 /// A congestion controller. It is told what happens to packets that elicit acknowledgements, all of
-/// which count as in flight (CC-3), and answers with a window.
+/// which count as in flight (CC-3), and answers with a window and a rate.
 pub(super) trait Congestion {
     /// The most bytes that may be in flight.
     fn window(&self) -> u64;
 
-    /// A packet of `len` bytes, sent at `sent_at`, was acknowledged. `app_limited`: the window was
-    /// not what held the sender back.
-    fn on_ack(&mut self, len: u64, sent_at: Timestamp, app_limited: bool);
+    /// How many bytes a second are sent at most (CC-2); at least 1.
+    fn pacing_rate(&self, srtt: Duration) -> u64;
 
-    /// Packets were lost, the newest of which was sent at `sent_at`.
-    fn on_loss(&mut self, sent_at: Timestamp, now: Timestamp);
+    /// A packet is being sent while `in_flight` bytes are in flight. The packet keeps what this
+    /// returns.
+    fn on_sent(&mut self, in_flight: u64, now: Timestamp) -> Stamp;
+
+    /// There is nothing more to send, while `in_flight` bytes are in flight.
+    fn on_app_limited(&mut self, in_flight: u64);
+
+    /// A packet in flight was acknowledged.
+    fn on_ack(&mut self, packet: &AckedPacket, now: Timestamp);
+
+    /// `len` bytes were lost, the newest of which were sent at `sent_at`.
+    fn on_loss(&mut self, len: u64, sent_at: Timestamp, now: Timestamp);
+
+    /// An acknowledgement has been worked off, which took `rtt` if it was a sample, and leaves
+    /// `in_flight` bytes in flight.
+    fn on_ack_end(&mut self, rtt: Option<Duration>, in_flight: u64, now: Timestamp);
 
     /// For several probe time-outs nothing got through.
     fn on_persistent_congestion(&mut self);
+}
+
+/// The controller of a link.
+#[derive(Clone, Debug)]
+pub(super) enum Controller {
+    Bbr(Bbr),
+    NewReno(NewReno),
+}
+
+impl Controller {
+    /// A controller that knows nothing. `variety` makes links differ in when they probe.
+    pub(super) fn new(control: CongestionControl, variety: u8) -> Self {
+        match control {
+            CongestionControl::Bbr => Self::Bbr(Bbr::new(variety)),
+            CongestionControl::NewReno => Self::NewReno(NewReno::new()),
+        }
+    }
+
+    fn get(&self) -> &dyn Congestion {
+        match self {
+            Self::Bbr(bbr) => bbr,
+            Self::NewReno(newreno) => newreno,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Congestion {
+        match self {
+            Self::Bbr(bbr) => bbr,
+            Self::NewReno(newreno) => newreno,
+        }
+    }
+}
+
+impl Congestion for Controller {
+    fn window(&self) -> u64 {
+        self.get().window()
+    }
+
+    fn pacing_rate(&self, srtt: Duration) -> u64 {
+        self.get().pacing_rate(srtt)
+    }
+
+    fn on_sent(&mut self, in_flight: u64, now: Timestamp) -> Stamp {
+        self.get_mut().on_sent(in_flight, now)
+    }
+
+    fn on_app_limited(&mut self, in_flight: u64) {
+        self.get_mut().on_app_limited(in_flight);
+    }
+
+    fn on_ack(&mut self, packet: &AckedPacket, now: Timestamp) {
+        self.get_mut().on_ack(packet, now);
+    }
+
+    fn on_loss(&mut self, len: u64, sent_at: Timestamp, now: Timestamp) {
+        self.get_mut().on_loss(len, sent_at, now);
+    }
+
+    fn on_ack_end(&mut self, rtt: Option<Duration>, in_flight: u64, now: Timestamp) {
+        self.get_mut().on_ack_end(rtt, in_flight, now);
+    }
+
+    fn on_persistent_congestion(&mut self) {
+        self.get_mut().on_persistent_congestion();
+    }
+}
+
+/// The rate that spreads `window` over `srtt`, `percent` of it, in bytes a second.
+fn rate_of(window: u64, srtt: Duration, percent: u64) -> u64 {
+    let rate = u128::from(window) * u128::from(percent) * 10_000_000 / srtt.as_nanos().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX).max(1)
 }

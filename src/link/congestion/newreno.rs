@@ -1,6 +1,8 @@
 //! NewReno, as RFC 9002 section 7 and appendix B have it (CC-1).
 
-use super::Congestion;
+use core::time::Duration;
+
+use super::{AckedPacket, Congestion, Stamp, rate_of};
 use crate::link::sent::IN_FLIGHT_MAX;
 use crate::time::Timestamp;
 use crate::wire::DATAGRAM_MAX;
@@ -10,6 +12,8 @@ const DATAGRAM: u64 = DATAGRAM_MAX as u64;
 const WINDOW_INITIAL: u64 = 10 * DATAGRAM;
 /// The least that the window shrinks to (CC-1).
 const WINDOW_MIN: u64 = 2 * DATAGRAM;
+/// Pacing at so many percent of the window per round trip (CC-2).
+const GAIN_PACING: u64 = 125;
 /// More could not be in flight anyway (LIM-4).
 const WINDOW_MAX: u64 = IN_FLIGHT_MAX as u64 * DATAGRAM;
 
@@ -45,8 +49,19 @@ impl Congestion for NewReno {
         self.window
     }
 
-    fn on_ack(&mut self, len: u64, sent_at: Timestamp, app_limited: bool) {
-        if app_limited || self.is_in_recovery(sent_at) {
+    fn pacing_rate(&self, srtt: Duration) -> u64 {
+        rate_of(self.window, srtt, GAIN_PACING)
+    }
+
+    fn on_sent(&mut self, _: u64, _: Timestamp) -> Stamp {
+        Stamp::default()
+    }
+
+    fn on_app_limited(&mut self, _: u64) {}
+
+    fn on_ack(&mut self, packet: &AckedPacket, _: Timestamp) {
+        let AckedPacket { len, sent_at, .. } = *packet;
+        if packet.is_app_limited || self.is_in_recovery(sent_at) {
             return;
         }
         if self.window < self.slow_start_until {
@@ -61,7 +76,7 @@ impl Congestion for NewReno {
         self.window = self.window.min(WINDOW_MAX);
     }
 
-    fn on_loss(&mut self, sent_at: Timestamp, now: Timestamp) {
+    fn on_loss(&mut self, _: u64, sent_at: Timestamp, now: Timestamp) {
         if self.is_in_recovery(sent_at) {
             return;
         }
@@ -70,6 +85,8 @@ impl Congestion for NewReno {
         self.slow_start_until = self.window;
         self.acked = 0;
     }
+
+    fn on_ack_end(&mut self, _: Option<Duration>, _: u64, _: Timestamp) {}
 
     fn on_persistent_congestion(&mut self) {
         self.window = WINDOW_MIN;
@@ -85,12 +102,21 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    fn acked(sent_at: u64, is_app_limited: bool) -> AckedPacket {
+        AckedPacket {
+            len: DATAGRAM,
+            sent_at: at(sent_at),
+            stamp: Stamp::default(),
+            is_app_limited,
+        }
+    }
+
     /// CC-1.
     #[test]
     fn slow_start_doubles_the_window_in_a_round_trip() {
         let mut newreno = NewReno::new();
         for _ in 0..10 {
-            newreno.on_ack(DATAGRAM, at(1), false);
+            newreno.on_ack(&acked(1, false), at(1_000));
         }
         assert_eq!(newreno.window(), 20 * DATAGRAM);
     }
@@ -99,13 +125,13 @@ mod tests {
     #[test]
     fn the_window_halves_at_most_once_per_round_trip() {
         let mut newreno = NewReno::new();
-        newreno.on_loss(at(10), at(100));
+        newreno.on_loss(DATAGRAM, at(10), at(100));
         assert_eq!(newreno.window(), 5 * DATAGRAM);
-        newreno.on_loss(at(100), at(110));
+        newreno.on_loss(DATAGRAM, at(100), at(110));
         assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
-        newreno.on_loss(at(101), at(210));
+        newreno.on_loss(DATAGRAM, at(101), at(210));
         assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
-        newreno.on_loss(at(300), at(310));
+        newreno.on_loss(DATAGRAM, at(300), at(310));
         assert_eq!(newreno.window(), WINDOW_MIN);
     }
 
@@ -113,13 +139,13 @@ mod tests {
     #[test]
     fn after_a_loss_the_window_grows_by_a_datagram_per_round_trip() {
         let mut newreno = NewReno::new();
-        newreno.on_loss(at(10), at(100));
+        newreno.on_loss(DATAGRAM, at(10), at(100));
         for _ in 0..5 {
-            newreno.on_ack(DATAGRAM, at(90), false);
+            newreno.on_ack(&acked(90, false), at(1_000));
         }
         assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
         for _ in 0..5 {
-            newreno.on_ack(DATAGRAM, at(101), false);
+            newreno.on_ack(&acked(101, false), at(1_000));
         }
         assert_eq!(newreno.window(), 6 * DATAGRAM);
     }
@@ -128,7 +154,7 @@ mod tests {
     #[test]
     fn an_app_limited_window_does_not_grow() {
         let mut newreno = NewReno::new();
-        newreno.on_ack(DATAGRAM, at(1), true);
+        newreno.on_ack(&acked(1, true), at(1_000));
         assert_eq!(newreno.window(), WINDOW_INITIAL);
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{CREDIT_CHANNEL, CREDIT_LINK, MESSAGE_COST};
+use crate::link::{CREDIT_CHANNEL, CREDIT_LINK, CREDIT_MAX, MESSAGE_COST};
 
 /// What the messages cost that wait for the owner of `end`, on the control channel and on all others.
 fn waiting(end: &End) -> (u64, u64) {
@@ -123,18 +123,22 @@ fn lost_credit_is_told_again() {
     pair.run_until_quiet(SECOND * 5);
 }
 
-/// CRD-3: an owner that keeps pace never makes a channel wait for credit.
+/// CRD-3, CRD-4: an owner that keeps pace does not make a channel wait for credit, once that has
+/// grown with the window.
 #[test]
 fn credit_does_not_hold_up_a_sender_whose_receiver_keeps_pace() {
     for len in [60_000, 10_000, 110] {
         let mut pair = Pair::warmed_up(FINE, 6);
-        for _ in 0..400 {
+        for turn in 0..400 {
             let refusal = loop {
                 if let Err(refusal) = pair.try_send(Side::Node, 1, &vec![0; len]) {
                     break refusal;
                 }
             };
-            assert_eq!(refusal, SendError::ChannelFull);
+            assert!(
+                refusal == SendError::ChannelFull || turn < 200,
+                "{refusal:?}"
+            );
             pair.run_for(MS * 10);
         }
         pair.run_until_quiet(SECOND * 20);
@@ -267,7 +271,7 @@ proptest! {
             pair.run_for(MS * wait);
             for side in [Side::Node, Side::Broker] {
                 let (control, others) = waiting(pair.end(side));
-                prop_assert!(control <= CREDIT_CHANNEL && others <= CREDIT_LINK);
+                prop_assert!(control <= CREDIT_MAX && others <= CREDIT_MAX);
             }
         }
         resume(&mut pair, Side::Node);

@@ -24,7 +24,9 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 
 use super::envelope::Envelope;
-use super::{CloseCode, DropReason, Link, LinkConfig, LinkEvent, Reason, SendError, Side};
+use super::{
+    CloseCode, CongestionControl, DropReason, Link, LinkConfig, LinkEvent, Reason, SendError, Side,
+};
 use crate::rng::SeededRng;
 use crate::secure::{LinkSecrets, Sealer};
 use crate::time::Timestamp;
@@ -76,6 +78,7 @@ fn config(side: Side, seed: u8) -> LinkConfig {
             Side::Node => Some(LinkConfig::NODE_SUSPECT_AFTER),
             Side::Broker => None,
         },
+        congestion: CongestionControl::default(),
     }
 }
 

@@ -21,6 +21,8 @@ pub(in crate::link) struct Source {
     /// The average time between two messages, which are sent at random times; `None`: as fast as
     /// the link takes them.
     pub(in crate::link) every: Option<Duration>,
+    /// How many messages the owner leaves unacknowledged at most.
+    pub(in crate::link) unacked: usize,
     pub(in crate::link) starts_at: Timestamp,
 }
 
@@ -32,6 +34,7 @@ impl Source {
             channel,
             len: 16_384,
             every: None,
+            unacked: usize::MAX,
             starts_at,
         }
     }
@@ -48,6 +51,7 @@ impl Source {
             channel,
             len: 100,
             every: Some(every),
+            unacked: usize::MAX,
             starts_at,
         }
     }
@@ -101,7 +105,8 @@ impl Running {
                 message[..8].copy_from_slice(&handed_over.as_nanos().to_be_bytes());
                 message.into()
             });
-            if link.send(channel, message.clone(), now).is_err() {
+            let is_allowed = link.unacked_messages(channel) < self.source.unacked;
+            if !is_allowed || link.send(channel, message.clone(), now).is_err() {
                 self.waiting = Some(message);
                 return;
             }
