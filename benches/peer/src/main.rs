@@ -6,6 +6,7 @@ mod fan;
 mod figures;
 mod host;
 mod opts;
+mod port;
 mod protocol;
 mod relay;
 mod thin;

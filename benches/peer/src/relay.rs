@@ -10,29 +10,23 @@ use std::process;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tertulia::driver::{DATAGRAMS_PER_TURN, TRAINS_PER_TURN, bind, system_seed};
+use tertulia::driver::{DATAGRAMS_PER_TURN, TRAINS_PER_TURN, system_seed};
 use tertulia::link::{Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{BrokerIdentity, BrokerPayload, NodeEstablished, Response, respond};
 use tertulia::time::Timestamp;
-use tertulia::transmit::{Path, Transmit};
-use tertulia::wire::{BrokerCid, DATAGRAM_MAX, Handshake, Hello, NodeCid, ResetToken, is_data};
-use tokio::net::UdpSocket;
-use tokio::select;
+use tertulia::transmit::Path;
+use tertulia::wire::{BrokerCid, Handshake, Hello, NodeCid, ResetToken, is_data};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
 
 use crate::Result;
-use crate::endpoint::send_batch;
 use crate::host::{now, now_ns};
+use crate::port::Port;
 use crate::protocol::{CHANNEL, Info, Role, server_identity};
-
-/// How long a turn waits when no timer runs.
-const FOREVER: Duration = Duration::from_secs(86_400);
 
 /// The server.
 pub struct Relay {
-    socket: UdpSocket,
+    port: Port,
     identity: BrokerIdentity,
     rng: SeededRng,
     /// All links that there ever were. A connection id begins with a link's place here.
@@ -42,9 +36,6 @@ pub struct Relay {
     busy: VecDeque<usize>,
     /// When each link's timer is due.
     deadlines: BTreeSet<(Timestamp, usize)>,
-    out: Vec<u8>,
-    /// A batch in `out` of which the first bytes are sent.
-    unsent: Option<(Transmit, usize)>,
     info: Info,
 }
 
@@ -64,15 +55,13 @@ impl Relay {
     /// A server at `address`.
     pub fn bind(address: SocketAddr) -> Result<Self> {
         Ok(Self {
-            socket: bind(address)?,
+            port: Port::bind(address)?,
             identity: server_identity(),
             rng: SeededRng::new(system_seed()?),
             peers: Vec::new(),
             receivers: BTreeMap::new(),
             busy: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            out: Vec::new(),
-            unsent: None,
             info: Info {
                 pid: process::id(),
                 bulk_bytes: 0,
@@ -92,50 +81,35 @@ impl Relay {
             if has_more {
                 yield_now().await;
             } else {
-                self.wait(now).await;
+                let due = self.deadlines.first().map(|(at, _)| *at);
+                self.port.wait(due).await;
             }
-        }
-    }
-
-    async fn wait(&self, now: Timestamp) {
-        let pause = self
-            .deadlines
-            .first()
-            .map_or(FOREVER, |(at, _)| at.saturating_since(now));
-        select! {
-            _ = self.socket.readable() => {}
-            _ = self.socket.writable(), if self.unsent.is_some() => {}
-            () = sleep_until(Instant::now() + pause) => {}
         }
     }
 
     // ---- in
 
     fn take_datagrams(&mut self) {
-        let mut buffer = [0; DATAGRAM_MAX + 1];
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Ok((len, remote)) = self.socket.try_recv_from(&mut buffer) else {
+            let Some((path, datagram)) = self.port.receive() else {
                 return;
             };
-            let datagram = &buffer[..len];
             if datagram.first().is_some_and(|&first| is_data(first)) {
-                self.on_data(Path::new(remote), datagram);
+                self.on_data(path, datagram);
             } else {
-                self.on_handshake(Path::new(remote), &Bytes::copy_from_slice(datagram));
+                self.on_handshake(path, &datagram.freeze());
             }
         }
     }
 
-    fn on_data(&mut self, path: Path, datagram: &[u8]) {
+    fn on_data(&mut self, path: Path, datagram: BytesMut) {
         let place = datagram.get(1..5).and_then(|bytes| bytes.try_into().ok());
         let place = place.map_or(usize::MAX, |bytes| u32::from_be_bytes(bytes) as usize);
         let Some(peer) = self.peers.get_mut(place) else {
             return;
         };
         let now = now();
-        let handled = peer
-            .link
-            .handle_datagram(path, BytesMut::from(datagram), now);
+        let handled = peer.link.handle_datagram(path, datagram, now);
         if handled.is_ok()
             && let Some((.., since)) = peer.accepted.take()
         {
@@ -150,8 +124,7 @@ impl Relay {
             (peer.link.path() == path && hello == datagram).then_some(accept)
         });
         if let Some(accept) = again {
-            // If it is lost, the node repeats its HELLO; here and below.
-            let _ = self.socket.try_send_to(accept, path.remote);
+            self.port.send(path, accept);
         } else if let Ok(Handshake::Hello(hello)) = Handshake::decode(datagram) {
             self.on_hello(path, &hello, datagram);
         }
@@ -181,7 +154,7 @@ impl Relay {
                 deadline: None,
                 accepted: Some((datagram.clone(), accept.clone(), now)),
             });
-            let _ = self.socket.try_send_to(&accept, path.remote);
+            self.port.send(path, &accept);
         }
     }
 
@@ -281,45 +254,22 @@ impl Relay {
 
     // ---- out
 
-    /// Sends what is due, a bounded share of it. Says whether more can be sent at once.
+    /// Sends what is due, a bounded share of it. Says whether there may be more.
     fn transmit(&mut self, now: Timestamp) -> bool {
-        for _ in 0..TRAINS_PER_TURN {
-            if !send_batch(&self.socket, &self.out, &mut self.unsent) {
-                return false;
-            }
-            self.out.clear();
-            while self.unsent.is_none()
-                && let Some(place) = self.busy.pop_front()
-            {
-                let peer = &mut self.peers[place];
+        let (peers, busy, deadlines) = (&mut self.peers, &mut self.busy, &mut self.deadlines);
+        self.port.transmit(TRAINS_PER_TURN, |out| {
+            while let Some(place) = busy.pop_front() {
+                let peer = &mut peers[place];
                 peer.feed(now);
-                if let Some(transmit) = peer.link.poll_transmit(now, &mut self.out) {
-                    self.unsent = Some((transmit, 0));
-                    self.busy.push_back(place);
-                } else {
-                    peer.is_busy = false;
-                    self.set_timer(place);
+                if let Some(transmit) = peer.link.poll_transmit(now, out) {
+                    busy.push_back(place);
+                    return Some(transmit);
                 }
+                peer.is_busy = false;
+                peer.set_timer(place, deadlines);
             }
-            if self.unsent.is_none() {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn set_timer(&mut self, place: usize) {
-        let peer = &mut self.peers[place];
-        let due = peer.link.poll_timeout().map(|due| due.at);
-        if due != peer.deadline {
-            if let Some(at) = peer.deadline {
-                self.deadlines.remove(&(at, place));
-            }
-            if let Some(at) = due {
-                self.deadlines.insert((at, place));
-            }
-            peer.deadline = due;
-        }
+            None
+        })
     }
 }
 
@@ -332,6 +282,20 @@ impl Peer {
         {
             // It can.
             let _ = self.link.send(CHANNEL, message, now);
+        }
+    }
+
+    /// Enters when its timer is due.
+    fn set_timer(&mut self, place: usize, deadlines: &mut BTreeSet<(Timestamp, usize)>) {
+        let due = self.link.poll_timeout().map(|due| due.at);
+        if due != self.deadline {
+            if let Some(at) = self.deadline {
+                deadlines.remove(&(at, place));
+            }
+            if let Some(at) = due {
+                deadlines.insert((at, place));
+            }
+            self.deadline = due;
         }
     }
 }
