@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use tertulia::driver::{DATAGRAMS_PER_TURN, TRAINS_PER_TURN, system_seed};
 use tertulia::link::{Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
@@ -65,6 +66,18 @@ impl Endpoint {
     /// Sends `message` as soon as the link lets it; it leaves at the next [`recv`](Self::recv).
     pub fn send(&mut self, message: Bytes) {
         self.waiting.push_back(message);
+    }
+
+    /// What the link says of itself.
+    pub fn figures(&self) -> Value {
+        let stats = self.link.stats();
+        json!({
+            "srtt_us": self.link.srtt().map(|srtt| srtt.as_micros() as u64),
+            "datagrams_sent": stats.datagrams_sent,
+            "packets_lost": stats.packets_lost,
+            "packets_lost_wrongly": stats.packets_lost_wrongly,
+            "probes_sent": stats.probes_sent,
+        })
     }
 
     /// Runs the link until there is a message, and appends all that there are. Can be cancelled

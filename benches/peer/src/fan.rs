@@ -55,6 +55,8 @@ struct FullSpeed {
     server_cpu_s: f64,
     client_cpu_s: f64,
     is_stalled: bool,
+    /// The sender's link.
+    sender: Value,
 }
 
 /// Runs the workload.
@@ -97,6 +99,7 @@ pub async fn run(opts: &Opts, server: SocketAddr) -> Result<Value> {
         "server_cpu_s_per_million": round3(full.server_cpu_s / full.deliveries as f64 * 1e6),
         "missing": missing,
         "stalled": full.is_stalled,
+        "sender": full.sender,
         "rate": rate,
         "rate_deliveries": rate_deliveries,
         "rate_missing": (count * receivers).saturating_sub(rate_deliveries),
@@ -187,6 +190,7 @@ impl Fan {
             server_cpu_s: cpu_s(self.server_pid) - server,
             client_cpu_s: cpu_s(me) - client,
             is_stalled,
+            sender: self.sender.figures(),
         })
     }
 

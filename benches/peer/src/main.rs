@@ -5,6 +5,7 @@ mod endpoint;
 mod fan;
 mod figures;
 mod host;
+mod lab;
 mod opts;
 mod port;
 mod protocol;
@@ -31,6 +32,17 @@ thin: --pairs 20 --interval-ms 200 --size 100 --warm-s 2 --seconds 20 --drain-s 
 fan:  --receivers 50 --size 100 --window 64 --warm-s 1 --seconds 5 --rate R --rate-s 5
 bulk: --mib 64 --chunk 16384 --limit-s 15
 The client prints one line of JSON.
+
+       peer fanout|latency|idle|durable|crash --broker PATH-TO-chat-broker [...]
+       peer fsync [--dir DIR] [--secs 3]
+
+all:     --targets ours,ours-memory --reps 1 --dir DIR
+fanout:  --m 10,100,1000 --window 100 --warm 2 --secs 6
+latency: --m 100 --rate 20 --warm 2 --secs 6
+idle:    --n 1000,10000 --per-room 100 --secs 60
+durable: --windows 1,64 --warm 1 --secs 5 [--strace PREFIX]
+crash:   --rate 200 --pre 3 --down 0.5 --back 3 --total 9 --drain 4 [--power 1]
+Each run prints one line of figures.
 ";
 
 fn main() -> ExitCode {
@@ -54,24 +66,31 @@ fn run(role: &str, opts: &Opts) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let proto = opts.text("proto", "");
-    if proto != "ours" {
-        return Err(format!("--proto {proto}: only `ours` is spoken here").into());
-    }
     LocalSet::new().block_on(&runtime, async {
         match role {
             "server" => {
+                speaks(opts)?;
                 let address = opts.address("listen", "127.0.0.1:7000")?;
                 relay::Relay::bind(address)?.run().await;
                 Ok(())
             }
             "client" => client(opts).await,
+            role if lab::knows(role) => lab::run(role, opts).await,
             role => Err(format!("{role}: no such role\n{USAGE}").into()),
         }
     })
 }
 
+/// Who runs several programs side by side has to say which is meant.
+fn speaks(opts: &Opts) -> Result<()> {
+    match opts.text("proto", "") {
+        "ours" => Ok(()),
+        proto => Err(format!("--proto {proto}: only `ours` is spoken here").into()),
+    }
+}
+
 async fn client(opts: &Opts) -> Result<()> {
+    speaks(opts)?;
     let server = opts.address("connect", "127.0.0.1:7000")?;
     let workload = opts.text("workload", "thin");
     let mut figures = match workload {
