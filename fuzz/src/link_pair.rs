@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, VecDeque};
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::{Bytes, BytesMut};
 use tertulia::link::{
-    CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CloseCode, Deadline, IN_FLIGHT_MAX, Link, LinkConfig,
-    LinkEvent, SendError, Side,
+    CHANNEL_MESSAGES_MAX, CHANNELS_MAX, CloseCode, CongestionControl, Deadline, IN_FLIGHT_MAX,
+    Link, LinkConfig, LinkEvent, SendError, Side,
 };
 use tertulia::secure::{LinkSecrets, Sealer};
 use tertulia::time::Timestamp;
@@ -205,6 +205,7 @@ fn config(end: End, seed: u8) -> LinkConfig {
             End::Broker => LinkConfig::BROKER_KEEPALIVE,
         },
         suspect_after: (end == End::Node).then_some(LinkConfig::NODE_SUSPECT_AFTER),
+        congestion: CongestionControl::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tertulia::driver::{DATAGRAMS_PER_TURN, TRAINS_PER_TURN, system_seed};
-use tertulia::link::{Link, LinkConfig, LinkEvent, Side};
+use tertulia::link::{CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{Accepted, Established, Initiator, NodeIdentity};
 use tertulia::time::Timestamp;
@@ -180,6 +180,7 @@ async fn shake_hands(port: &mut Port, server: Path) -> Result<Link> {
         idle_timeout: Duration::from_secs(60),
         keepalive: LinkConfig::NODE_KEEPALIVE,
         suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
+        congestion: CongestionControl::default(),
     };
     let now = now();
     let mut link = Link::new(config, now);

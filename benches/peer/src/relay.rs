@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tertulia::driver::{DATAGRAMS_PER_TURN, TRAINS_PER_TURN, system_seed};
-use tertulia::link::{Link, LinkConfig, LinkEvent, Side};
+use tertulia::link::{CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{BrokerIdentity, BrokerPayload, NodeEstablished, Response, respond};
 use tertulia::time::Timestamp;
@@ -177,6 +177,7 @@ impl Relay {
             idle_timeout: Duration::from_secs(600),
             keepalive: LinkConfig::BROKER_KEEPALIVE,
             suspect_after: None,
+            congestion: CongestionControl::default(),
         };
         Link::new(config, now)
     }

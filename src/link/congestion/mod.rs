@@ -68,7 +68,7 @@ pub(super) trait Congestion {
 /// The controller of a link.
 #[derive(Clone, Debug)]
 pub(super) enum Controller {
-    Bbr(Bbr),
+    Bbr(Box<Bbr>),
     NewReno(NewReno),
 }
 
@@ -76,21 +76,21 @@ impl Controller {
     /// A controller that knows nothing. `variety` makes links differ in when they probe.
     pub(super) fn new(control: CongestionControl, variety: u8) -> Self {
         match control {
-            CongestionControl::Bbr => Self::Bbr(Bbr::new(variety)),
+            CongestionControl::Bbr => Self::Bbr(Box::new(Bbr::new(variety))),
             CongestionControl::NewReno => Self::NewReno(NewReno::new()),
         }
     }
 
     fn get(&self) -> &dyn Congestion {
         match self {
-            Self::Bbr(bbr) => bbr,
+            Self::Bbr(bbr) => &**bbr,
             Self::NewReno(newreno) => newreno,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn Congestion {
         match self {
-            Self::Bbr(bbr) => bbr,
+            Self::Bbr(bbr) => &mut **bbr,
             Self::NewReno(newreno) => newreno,
         }
     }
