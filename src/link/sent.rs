@@ -171,10 +171,17 @@ impl SentPackets {
         range: &RangeInclusive<u64>,
         mut each: impl FnMut(&SentPacket),
     ) {
+        self.largest_acked = self.largest_acked.max(Some(*range.end()));
+        if self
+            .ring
+            .front()
+            .is_none_or(|oldest| oldest.number > *range.end())
+        {
+            return;
+        }
         let from = self
             .ring
             .partition_point(|packet| packet.number < *range.start());
-        self.largest_acked = self.largest_acked.max(Some(*range.end()));
         let mut at = from;
         while let Some(packet) = self.ring.get_mut(at)
             && packet.number <= *range.end()

@@ -66,12 +66,17 @@ impl Timers {
             .filter(move |reason| self.0[*reason as usize].is_some_and(|at| at <= now))
     }
 
-    /// The earliest timer.
+    /// The earliest timer; of several, the first in the order in which they are acted on.
     pub(super) fn earliest(&self) -> Option<Deadline> {
-        Reason::OPEN
-            .into_iter()
-            .filter_map(|reason| self.0[reason as usize].map(|at| Deadline { at, reason }))
-            .min_by_key(|deadline| deadline.at)
+        let mut earliest: Option<Deadline> = None;
+        for reason in Reason::OPEN {
+            if let Some(at) = self.0[reason as usize]
+                && earliest.is_none_or(|other| at < other.at)
+            {
+                earliest = Some(Deadline { at, reason });
+            }
+        }
+        earliest
     }
 }
 
