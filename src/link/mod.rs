@@ -34,14 +34,17 @@ mod channel;
 mod cids;
 mod close;
 mod congestion;
+mod copies;
 mod envelope;
 mod flight;
 mod ladder;
+mod loss;
 mod open;
 mod pacer;
 mod path;
 mod received;
 mod recovery;
+mod redundancy;
 mod report;
 mod reset;
 mod rtt;
@@ -71,7 +74,9 @@ pub use cids::CIDS_SPARE_MAX;
 use close::Closing;
 pub use congestion::CongestionControl;
 use envelope::Envelope;
+pub use loss::LossEstimate;
 use open::{Arrival, Open, Verdict};
+pub use redundancy::Care;
 pub use report::{CloseCode, DropReason, LinkEvent, SendError, Stats, Violation};
 pub use reset::ResetWatch;
 pub use sent::IN_FLIGHT_MAX;
@@ -411,6 +416,36 @@ impl Link {
     pub fn hint_rtt(&mut self, at_most: Duration, now: Timestamp) {
         if let State::Open(open) = &mut self.state {
             open.hint_rtt(at_most, now);
+        }
+    }
+
+    /// How much of what this side sends is lost, as far as it can tell (LAD-3).
+    #[must_use]
+    pub fn loss(&self) -> Option<LossEstimate> {
+        self.open().map(|open| open.redundancy.loss())
+    }
+
+    /// How much of what was sent is lost on this path, as another link has found out (LAD-9).
+    pub fn hint_loss(&mut self, loss: LossEstimate) {
+        if let State::Open(open) = &mut self.state {
+            open.redundancy.hint(loss);
+        }
+    }
+
+    /// How much the messages of `channel` are worth copying from now on (LAD-4).
+    pub fn set_care(&mut self, channel: u8, care: Care) {
+        if let State::Open(open) = &mut self.state
+            && channel < CHANNELS_MAX
+        {
+            open.redundancy.set_care(channel, care);
+        }
+    }
+
+    /// Whether the owner of many links has anything left for copies, until it says otherwise
+    /// (LAD-8).
+    pub fn allow_copies(&mut self, may_copy: bool) {
+        if let State::Open(open) = &mut self.state {
+            open.may_copy = may_copy;
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, SendChannels};
 use super::cids::Cids;
 use super::congestion::{CongestionControl, Controller};
+use super::copies::Copies;
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
@@ -16,6 +17,7 @@ use super::pacer::Pacer;
 use super::path::Paths;
 use super::received::ReceivedPackets;
 use super::recovery::requeue;
+use super::redundancy::Redundancy;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
 use super::sent::SentPackets;
@@ -36,6 +38,15 @@ const EVENTS_FEW: usize = 16;
 const EXPECT_TIMEOUTS: u32 = 3;
 /// And at least so long: a store may take a moment (LIF-5).
 const EXPECT_MIN: Duration = Duration::from_millis(250);
+
+/// A probe that has fired and is not sent yet (PROBE-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// It goes, whatever the window says.
+    Free,
+    /// It goes if a copy may.
+    Charged,
+}
 
 /// What a packet means for the link as a whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +79,10 @@ pub(super) struct Open {
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
     pub(super) ladder: Ladder,
+    pub(super) copies: Copies,
+    pub(super) redundancy: Redundancy,
+    /// Whether the owner has anything left for copies (LAD-8).
+    pub(super) may_copy: bool,
     pub(super) congestion: Controller,
     /// What a new path's controller is made from.
     control: (CongestionControl, u8),
@@ -81,8 +96,8 @@ pub(super) struct Open {
     pub(super) path_response: Option<[u8; 8]>,
     /// When the link came to the path that it is on.
     pub(super) moved_at: Timestamp,
-    /// Probes that have fired and are not sent yet.
-    pub(super) probes_due: u8,
+    /// The probe that is to be sent.
+    pub(super) probe: Option<Probe>,
     /// Whether a PING is to be sent if nothing else is (LIF-1).
     pub(super) ping_due: bool,
     /// Whether the window is larger than what there is to send (CC-1).
@@ -113,6 +128,9 @@ impl Open {
             received: ReceivedPackets::default(),
             rtt: Rtt::new(),
             ladder: Ladder::default(),
+            copies: Copies::default(),
+            redundancy: Redundancy::new(),
+            may_copy: true,
             congestion: Controller::new(config.congestion, config.seed[0]),
             control: (config.congestion, config.seed[0]),
             pacer: Pacer::default(),
@@ -122,7 +140,7 @@ impl Open {
             cids: Cids::new(config.local_cid, config.reset_token.unwrap_or_default()),
             path_response: None,
             moved_at: now,
-            probes_due: 0,
+            probe: None,
             ping_due: false,
             is_app_limited: true,
             paced_until: None,
@@ -221,7 +239,9 @@ impl Open {
             let timeout = self.probe_timeout();
             self.paths.on_packet(path, len, is_newest, timeout, now);
         }
+        self.sent.forget_settled(now);
         let mut is_eliciting = false;
+        let mut has_news = false;
         let mut moved_to = None;
         if bug!(NoPathCheck) {
             moved_to = self.paths.follow();
@@ -229,6 +249,8 @@ impl Open {
         for frame in decode_frames(opened.payload) {
             let frame = frame?;
             is_eliciting |= frame.is_ack_eliciting();
+            let is_message = matches!(frame, Frame::Msg { .. } | Frame::Frag { .. });
+            has_news |= frame.is_ack_eliciting() && !is_message;
             match frame {
                 Frame::Ack(ack) => self.on_ack(&ack, envelope, stats, now)?,
                 Frame::Msg {
@@ -237,10 +259,7 @@ impl Open {
                     data,
                 } => {
                     let novelty = self.on_message(channel, number, data, events)?;
-                    if novelty == Novelty::Duplicate {
-                        crate::sometimes!(DuplicatePiece);
-                        stats.duplicate_pieces += 1;
-                    }
+                    has_news |= note_novelty(novelty, stats);
                 }
                 Frame::Frag {
                     channel,
@@ -255,10 +274,7 @@ impl Open {
                         data,
                     };
                     let novelty = self.on_fragment(channel, number, fragment, events)?;
-                    if novelty == Novelty::Duplicate {
-                        crate::sometimes!(DuplicatePiece);
-                        stats.duplicate_pieces += 1;
-                    }
+                    has_news |= note_novelty(novelty, stats);
                 }
                 Frame::PathChallenge(data) => self.on_path_challenge(data)?,
                 Frame::PathResponse(data) => {
@@ -272,7 +288,7 @@ impl Open {
             }
         }
         self.received
-            .on_packet(opened.number, is_eliciting, &self.rtt, now);
+            .on_packet(opened.number, is_eliciting, has_news, &self.rtt, now);
         if moved_to.is_some() {
             self.on_moved(envelope, stats, now);
         }
@@ -373,9 +389,11 @@ impl Open {
             senders,
             receivers,
             cids,
+            copies,
             ..
         } = self;
-        stats.packets_lost += sent.abandon(|packet| requeue(senders, receivers, cids, packet));
+        stats.packets_lost +=
+            sent.abandon(|packet| requeue(senders, receivers, cids, copies, packet));
         if let Some(cid) = self.cids.take_spare() {
             envelope.set_remote_cid(cid);
         }
@@ -384,7 +402,8 @@ impl Open {
         self.pacer = Pacer::default();
         self.paced_until = None;
         self.ladder.on_ack(None);
-        self.probes_due = 0;
+        self.redundancy.on_moved();
+        self.probe = None;
         self.moved_at = now;
         stats.moves += 1;
     }
@@ -402,6 +421,8 @@ impl Open {
                 Reason::Ack => {}
                 Reason::Loss => self.on_loss_due(stats, now),
                 Reason::Probe => self.on_probe_due(stats, now),
+                // `transmit` sees for itself that it is due.
+                Reason::Copy => {}
                 Reason::Pacing => self.paced_until = None,
                 Reason::Keepalive => self.ping_due = true,
                 Reason::Silence => {
@@ -425,10 +446,11 @@ impl Open {
             (false, Some(since)) if self.last_heard < since => Some(since),
             (false, _) => None,
         };
-        let probe = match self.probes_due {
-            0 => self.ladder.next(self.probe_timeout(), self.rtt.smoothed()),
-            _ => None,
+        let probe = match self.probe {
+            None => self.ladder.next(self.probe_timeout(), self.rtt.smoothed()),
+            Some(_) => None,
         };
+        let copy = self.copies.due(self.rtt.smoothed());
         let silence = match (self.suspect_after, self.unacked_since) {
             (Some(after), Some(since)) if !self.silence_told => {
                 Some(since.max(self.last_heard) + after)
@@ -439,6 +461,7 @@ impl Open {
         timers.set(Reason::Ack, self.received.due());
         timers.set(Reason::Loss, self.sent.loss_due());
         timers.set(Reason::Probe, probe);
+        timers.set(Reason::Copy, copy);
         timers.set(Reason::Pacing, self.paced_until);
         timers.set(Reason::Silence, silence);
         timers.set(Reason::Path, self.paths.due());
@@ -483,7 +506,7 @@ impl Open {
     pub(super) fn handle_resume(&mut self, now: Timestamp) {
         self.rtt.forget_variance();
         self.ladder.restart(now);
-        self.probes_due = 0;
+        self.probe = None;
         self.ping_due = true;
         self.rearm(now);
     }
@@ -500,6 +523,15 @@ impl Open {
             false => Err(Violation::ChannelNotOpened),
         }
     }
+}
+
+/// Counts a piece that has come. Says whether it was new.
+fn note_novelty(novelty: Novelty, stats: &mut Stats) -> bool {
+    if novelty == Novelty::Duplicate {
+        crate::sometimes!(DuplicatePiece);
+        stats.duplicate_pieces += 1;
+    }
+    novelty != Novelty::Duplicate
 }
 
 /// A channel that there is (CHN-2).

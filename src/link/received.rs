@@ -7,13 +7,22 @@ use super::flight::FlightMeter;
 use super::rtt::{ACK_DELAY_MAX, Rtt};
 use crate::bug;
 use crate::time::Timestamp;
-use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, varint_len};
+use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, VARINT_MAX, varint_len};
 
 /// Every second packet is acknowledged while traffic is not thin (ACK-2).
 const ACK_EVERY: u32 = 2;
 
 /// With more ranges than this, every packet that elicits an acknowledgement reports them (ACK-5).
 const RANGES_FEW: usize = 8;
+
+/// For this part of a round trip after an acknowledgement, what comes was sent without knowing it
+/// (ACK-2).
+const CROSSING: (u32, u32) = (5, 8);
+
+/// An acknowledgement reports at most so many ranges (ACK-5): what is below was reported in several
+/// before it. The gaps of a lossy path would otherwise make acknowledgements as long as lines, on the
+/// side that says nothing else and so never learns what the peer has seen of them.
+const RANGES_TOLD: usize = 4;
 
 /// What this side owes the peer in acknowledgements.
 #[derive(Debug, Default)]
@@ -27,6 +36,8 @@ pub(super) struct ReceivedPackets {
     due: Option<Timestamp>,
     /// Whether anything came since the last acknowledgement.
     has_news: bool,
+    /// When the last acknowledgement was sent.
+    told_at: Option<Timestamp>,
     meter: FlightMeter,
 }
 
@@ -49,7 +60,15 @@ impl ReceivedPackets {
     }
 
     /// A packet came. One that does not elicit an acknowledgement never causes one (ACK-1).
-    pub(super) fn on_packet(&mut self, number: u64, eliciting: bool, rtt: &Rtt, now: Timestamp) {
+    /// `has_news`: it held something that had not come before.
+    pub(super) fn on_packet(
+        &mut self,
+        number: u64,
+        eliciting: bool,
+        has_news: bool,
+        rtt: &Rtt,
+        now: Timestamp,
+    ) {
         let expected = self.largest().map_or(0, |largest| largest + 1);
         self.ranges.insert(number);
         self.has_news = true;
@@ -59,8 +78,12 @@ impl ReceivedPackets {
         if !eliciting {
             return;
         }
+        if has_news {
+            self.meter.record(now);
+        } else if number == expected && self.is_just_told(rtt, now) {
+            return;
+        }
         self.eliciting += 1;
-        self.meter.record(now);
         let at_once =
             number != expected || self.eliciting >= ACK_EVERY || self.meter.is_thin(rtt.smoothed());
         let due = match at_once {
@@ -68,6 +91,13 @@ impl ReceivedPackets {
             false => now + ACK_DELAY_MAX.min(rtt.smoothed() / 4),
         };
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Whether the last acknowledgement is so recent that the peer cannot have had it when it sent
+    /// what comes now: a copy that crossed it (ACK-2).
+    fn is_just_told(&self, rtt: &Rtt, now: Timestamp) -> bool {
+        let crossing = rtt.smoothed() * CROSSING.0 / CROSSING.1;
+        self.told_at.is_some_and(|told_at| now < told_at + crossing)
     }
 
     /// The acknowledgement to send now, in at most `room` bytes; the highest ranges first.
@@ -78,8 +108,8 @@ impl ReceivedPackets {
             highest = self.ranges.0.front()?.0..=*highest.end();
             descending.by_ref().for_each(drop);
         }
-        let delay = now.saturating_since(self.largest_at).min(ACK_DELAY_MAX);
-        let delay_us = delay.as_micros() as u64;
+        let delay = now.saturating_since(self.largest_at);
+        let delay_us = (delay.as_micros() as u64).min(VARINT_MAX);
         // Type and count take a byte each: the count is below 64.
         let span = highest.end() - highest.start();
         let mut len = 2 + varint_len(*highest.end()) + varint_len(delay_us) + varint_len(span);
@@ -88,7 +118,7 @@ impl ReceivedPackets {
         }
         let mut above = *highest.start();
         let mut ranges = AckRanges::new(highest)?;
-        for range in descending {
+        for range in descending.take(RANGES_TOLD - 1) {
             let gap = above.saturating_sub(range.end() + 2);
             len += varint_len(gap) + varint_len(range.end() - range.start());
             above = *range.start();
@@ -100,7 +130,8 @@ impl ReceivedPackets {
     }
 
     /// An acknowledgement was sent.
-    pub(super) fn on_ack_sent(&mut self) {
+    pub(super) fn on_ack_sent(&mut self, now: Timestamp) {
+        self.told_at = Some(now);
         self.eliciting = 0;
         self.due = None;
         self.has_news = false;
@@ -184,7 +215,7 @@ mod tests {
     #[test]
     fn a_packet_that_elicits_nothing_makes_no_acknowledgement_due() {
         let mut received = ReceivedPackets::default();
-        received.on_packet(5, false, &rtt(), at(0));
+        received.on_packet(5, false, false, &rtt(), at(0));
         assert_eq!(received.due(), None);
     }
 
@@ -194,10 +225,42 @@ mod tests {
         let mut received = ReceivedPackets::default();
         for number in 0..20 {
             let now = at(100 * number);
-            received.on_packet(number, true, &rtt(), now);
+            received.on_packet(number, true, true, &rtt(), now);
             assert_eq!(received.due(), Some(now));
-            received.on_ack_sent();
+            received.on_ack_sent(at(0));
         }
+    }
+
+    /// ACK-2: a copy that crossed the acknowledgement is none the wiser, and one that came later asks
+    /// for it.
+    #[test]
+    fn a_copy_that_crossed_the_acknowledgement_of_its_original_causes_none() {
+        let mut received = ReceivedPackets::default();
+        received.on_packet(0, true, true, &rtt(), at(0));
+        received.on_ack_sent(at(0));
+        received.on_packet(1, true, false, &rtt(), at(24));
+        assert_eq!(received.due(), None);
+        assert!(received.is_worth_telling(), "if something goes anyway");
+        received.on_packet(2, true, false, &rtt(), at(25));
+        assert_eq!(received.due(), Some(at(25)), "5/8 of 40 ms");
+        received.on_ack_sent(at(25));
+        received.on_packet(3, true, true, &rtt(), at(26));
+        assert_eq!(received.due(), Some(at(26)), "something new");
+        received.on_ack_sent(at(26));
+        received.on_packet(5, true, false, &rtt(), at(27));
+        assert_eq!(received.due(), Some(at(27)), "something is missing");
+    }
+
+    /// ACK-5.
+    #[test]
+    fn an_acknowledgement_reports_the_four_highest_ranges() {
+        let mut received = ReceivedPackets::default();
+        for number in [0, 2, 4, 6, 8, 10] {
+            received.on_packet(number, true, true, &rtt(), at(0));
+        }
+        let ack = received.ack(1_000, at(0)).unwrap();
+        let told: Vec<_> = ack.ranges.iter().map(|range| *range.start()).collect();
+        assert_eq!(told, [10, 8, 6, 4]);
     }
 
     /// ACK-2: a quarter of 40 ms.
@@ -205,12 +268,12 @@ mod tests {
     fn thick_traffic_is_acknowledged_every_second_packet_or_a_little_later() {
         let mut received = ReceivedPackets::default();
         for number in 0..4 {
-            received.on_packet(number, true, &rtt(), at(0));
+            received.on_packet(number, true, true, &rtt(), at(0));
         }
-        received.on_ack_sent();
-        received.on_packet(4, true, &rtt(), at(1));
+        received.on_ack_sent(at(0));
+        received.on_packet(4, true, true, &rtt(), at(1));
         assert_eq!(received.due(), Some(at(11)));
-        received.on_packet(5, true, &rtt(), at(2));
+        received.on_packet(5, true, true, &rtt(), at(2));
         assert_eq!(received.due(), Some(at(2)));
     }
 
@@ -219,13 +282,13 @@ mod tests {
     fn a_packet_out_of_order_is_acknowledged_at_once() {
         let mut received = ReceivedPackets::default();
         for number in 0..4 {
-            received.on_packet(number, true, &rtt(), at(0));
+            received.on_packet(number, true, true, &rtt(), at(0));
         }
-        received.on_ack_sent();
-        received.on_packet(6, true, &rtt(), at(1));
+        received.on_ack_sent(at(0));
+        received.on_packet(6, true, true, &rtt(), at(1));
         assert_eq!(received.due(), Some(at(1)), "two are missing");
-        received.on_ack_sent();
-        received.on_packet(5, true, &rtt(), at(2));
+        received.on_ack_sent(at(0));
+        received.on_packet(5, true, true, &rtt(), at(2));
         assert_eq!(received.due(), Some(at(2)), "one was late");
     }
 
@@ -234,7 +297,7 @@ mod tests {
     fn what_the_peer_has_seen_reported_is_forgotten() {
         let mut received = ReceivedPackets::default();
         for number in [1, 3, 5, 6, 9] {
-            received.on_packet(number, true, &rtt(), at(0));
+            received.on_packet(number, true, true, &rtt(), at(0));
         }
         received.on_ack_seen(5);
         let ack = received.ack(100, at(0)).unwrap();
@@ -269,7 +332,7 @@ mod tests {
             let mut received = ReceivedPackets::default();
             let mut model = Vec::new();
             for number in numbers {
-                received.on_packet(number, true, &rtt(), at(0));
+                received.on_packet(number, true, true, &rtt(), at(0));
                 remember(&mut model, number);
                 let descending = received.ranges.descending();
                 let reported: Vec<u64> = descending.flat_map(Iterator::rev).collect();

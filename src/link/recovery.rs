@@ -6,9 +6,11 @@ use core::time::Duration;
 use super::channel::{ReceiveChannels, SendChannels};
 use super::cids::Cids;
 use super::congestion::{AckedPacket, Congestion as _};
+use super::copies::Copies;
 use super::envelope::Envelope;
-use super::open::Open;
+use super::open::{Open, Probe};
 use super::report::{Stats, Violation};
+use super::rtt::ACK_DELAY_MAX;
 use super::sent::{Control, Fate, Losses, SentPacket};
 use crate::time::Timestamp;
 use crate::wire::Ack;
@@ -17,20 +19,46 @@ impl Open {
     /// It is time to probe. When that has failed for two rounds, what is in flight by the books has
     /// left the network, one way or the other (LOSS-3).
     pub(super) fn on_probe_due(&mut self, stats: &mut Stats, now: Timestamp) {
+        let timeout = self.probe_timeout();
+        let senders = &self.senders;
+        if self
+            .sent
+            .settle(now - timeout, |piece| senders.is_settled(piece))
+        {
+            // What the timer ran for needs no repair (LOSS-4); what else is in flight may.
+            self.ladder.on_ack(self.oldest_missing());
+            let next = self.ladder.next(timeout, self.rtt.smoothed());
+            if next.is_none_or(|next| next > now) {
+                return;
+            }
+        }
         if self.ladder.is_past_foot() {
-            let age = self.probe_timeout() * 2;
+            let age = timeout * 2;
             let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
                 requeue(
                     &mut self.senders,
                     &mut self.receivers,
                     &mut self.cids,
+                    &self.copies,
                     packet,
                 );
             });
             self.on_losses(losses, stats, now);
         }
-        self.ladder.on_fired(now);
-        self.probes_due += 1;
+        self.probe = Some(match self.ladder.on_fired(timeout, now) {
+            true => Probe::Free,
+            false => Probe::Charged,
+        });
+    }
+
+    /// When the oldest was sent of what only a probe will bring back: a message that is copied,
+    /// or else a packet after which nothing was acknowledged; for others, the loss timer runs.
+    fn oldest_missing(&self) -> Option<Timestamp> {
+        let oldest = self.sent.oldest_since_ack();
+        match (self.copies.oldest(), oldest) {
+            (Some(copied), Some(oldest)) => Some(copied.min(oldest)),
+            (copied, oldest) => copied.or(oldest),
+        }
     }
 
     /// Lets a probe repeat what is in flight about the link itself (PROBE-2).
@@ -67,13 +95,18 @@ impl Open {
                 }
                 for piece in packet.pieces.iter() {
                     self.senders.on_acked(piece);
+                    self.copies.on_settled(piece);
+                }
+                match packet.is_counted {
+                    true => self.redundancy.take_back(),
+                    false => self.redundancy.on_resolved(false, now),
                 }
                 if let Some(reported) = packet.reported {
                     self.received.on_ack_seen(reported);
                 }
                 match packet.fate {
                     Fate::Lost => stats.packets_lost_wrongly += 1,
-                    Fate::InFlight | Fate::Acked => {
+                    Fate::InFlight | Fate::Settled | Fate::Acked => {
                         let acked = AckedPacket {
                             len: packet.len.into(),
                             sent_at: packet.sent_at,
@@ -85,21 +118,23 @@ impl Open {
                 }
             });
         }
-        // A sample that began on another path says nothing about this one (PTH-3).
+        // A sample that began on another path says nothing about this one (PTH-3), and one from an
+        // acknowledgement that repeats an old one only how long that was ago (RTT-1).
+        let delay = Duration::from_micros(ack.delay_us);
         let sample = largest_sent_at
-            .filter(|sent_at| *sent_at >= self.moved_at)
+            .filter(|sent_at| *sent_at >= self.moved_at && delay <= ACK_DELAY_MAX)
             .map(|sent_at| now.saturating_since(sent_at));
         if let Some(sample) = sample {
-            let delay = Duration::from_micros(ack.delay_us);
             self.rtt.on_sample(sample, delay, now);
+            self.redundancy.on_sample(&self.rtt, now);
         }
         self.on_loss_due(stats, now);
         let in_flight = self.sent.in_flight();
         self.congestion.on_ack_end(sample, in_flight, now);
         self.senders.set_window(self.congestion.window());
         if has_news {
-            self.ladder.on_ack(self.sent.oldest_since_ack());
-            self.probes_due = 0;
+            self.ladder.on_ack(self.oldest_missing());
+            self.probe = None;
         }
         Ok(())
     }
@@ -111,9 +146,13 @@ impl Open {
                 &mut self.senders,
                 &mut self.receivers,
                 &mut self.cids,
+                &self.copies,
                 packet,
             );
         });
+        for _ in 0..losses.proved {
+            self.redundancy.on_resolved(true, now);
+        }
         self.on_losses(losses, stats, now);
     }
 
@@ -128,15 +167,18 @@ impl Open {
     }
 }
 
-/// Queues again what a lost packet held (LOSS-2).
+/// Queues again what a lost packet held, but for what a later copy still stands for (LOSS-2).
 pub(super) fn requeue(
     senders: &mut SendChannels,
     receivers: &mut ReceiveChannels,
     cids: &mut Cids,
+    copies: &Copies,
     packet: &SentPacket,
 ) {
     for piece in packet.pieces.iter() {
-        senders.on_lost(piece);
+        if !copies.was_sent_after(piece, packet.sent_at) {
+            senders.on_lost(piece);
+        }
     }
     requeue_controls(receivers, cids, packet);
 }

@@ -211,6 +211,8 @@ pub struct Stats {
     pub packets_lost_wrongly: u64,
     /// Probes sent.
     pub probes_sent: u64,
+    /// Bytes of datagrams sent with nothing but copies, and of copies in others (LAD-5).
+    pub bytes_copied: u64,
     /// Pieces of messages that arrived more than once.
     pub duplicate_pieces: u64,
     /// How often the link came to another path (PTH-3, PTH-6).

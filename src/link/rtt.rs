@@ -77,6 +77,11 @@ impl Rtt {
         self.variance = self.variance.min(self.smoothed / 2);
     }
 
+    /// The latest sample.
+    pub(super) const fn latest(&self) -> Duration {
+        self.latest
+    }
+
     pub(super) const fn smoothed(&self) -> Duration {
         self.smoothed
     }

@@ -19,6 +19,13 @@ pub const IN_FLIGHT_MAX: usize = 4096;
 /// So many packets later an acknowledged one was sent, and this one is lost (LOSS-1).
 const PACKET_THRESHOLD: u64 = 3;
 
+/// After this part of the smoothed round trip, a packet that a later one has overtaken will not
+/// come (LAD-3).
+const PROVED_AFTER: (u32, u32) = (3, 2);
+
+/// For how long a packet is remembered whose fate only a later acknowledgement can tell (LOSS-4).
+const SETTLED_KEPT: Duration = Duration::from_secs(10);
+
 /// For how many probe time-outs a lost packet is remembered, lest it was only late (LOSS-2).
 const LOST_KEPT: u32 = 3;
 
@@ -35,11 +42,22 @@ pub(super) struct SentPacket {
     pub(super) settled_run: u32,
     /// What the congestion controller wants to know again.
     pub(super) stamp: Stamp,
+    /// Whether it holds nothing but copies of what was in flight already.
+    pub(super) is_copy: bool,
+    /// Whether the estimate of loss has counted it (LAD-3).
+    pub(super) is_counted: bool,
     /// The largest number that its ACK frame reported, if it had one.
     pub(super) reported: Option<u64>,
     pub(super) pieces: Pieces,
     /// What else it held that is to arrive.
     pub(super) controls: Vec<Control>,
+}
+
+impl SentPacket {
+    /// The length, if it is only a copy.
+    fn copy_len(&self) -> u64 {
+        u64::from(self.len) * u64::from(self.is_copy)
+    }
 }
 
 /// A frame about the link itself that is sent again if it is lost; not the same bytes, but what is
@@ -57,6 +75,9 @@ pub(super) enum Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     InFlight,
+    /// All that it held has arrived by other copies; whether it did itself, only a later
+    /// acknowledgement can tell (LOSS-4).
+    Settled,
     /// Taken for lost; its pieces were queued again.
     Lost,
     Acked,
@@ -101,6 +122,8 @@ pub(super) struct Losses {
     pub(super) newest: Option<Timestamp>,
     /// Whether they amount to persistent congestion (CC-1).
     pub(super) persistent: bool,
+    /// How many are certain by now, of these and earlier ones (LAD-3).
+    pub(super) proved: u32,
 }
 
 /// Every packet that elicits an acknowledgement, from the oldest whose fate is open.
@@ -109,7 +132,11 @@ pub(super) struct SentPackets {
     ring: VecDeque<SentPacket>,
     /// The place of a packet before which none is in flight.
     open_from: usize,
+    /// The place of a packet before which the estimate of loss has judged all (LAD-3).
+    judged_from: usize,
     in_flight: u64,
+    /// So many bytes of these are packets with nothing but copies.
+    copies_in_flight: u64,
     largest_acked: Option<u64>,
     loss_due: Option<Timestamp>,
 }
@@ -118,6 +145,11 @@ impl SentPackets {
     /// The bytes in flight (CC-3).
     pub(super) const fn in_flight(&self) -> u64 {
         self.in_flight
+    }
+
+    /// The bytes in flight of packets that were needed, as far as anybody can tell (LAD-6).
+    pub(super) const fn needed_in_flight(&self) -> u64 {
+        self.in_flight - self.copies_in_flight
     }
 
     /// Whether no further packet may be sent (LIM-4). What is only remembered keeps nothing out: no
@@ -158,6 +190,7 @@ impl SentPackets {
 
     pub(super) fn push(&mut self, packet: SentPacket) {
         self.in_flight += u64::from(packet.len);
+        self.copies_in_flight += packet.copy_len();
         while self.ring.len() >= IN_FLIGHT_MAX && !self.is_full() {
             self.pop_front();
         }
@@ -192,9 +225,11 @@ impl SentPackets {
             }
             if packet.fate == Fate::InFlight {
                 self.in_flight -= u64::from(packet.len);
+                self.copies_in_flight -= packet.copy_len();
             }
             each(packet);
             packet.fate = Fate::Acked;
+            packet.is_counted = true;
             packet.pieces = Pieces::default();
             packet.controls = Vec::new();
             at += 1;
@@ -219,13 +254,29 @@ impl SentPackets {
             return losses;
         };
         let delay = rtt.loss_delay();
+        let certain = rtt.smoothed() * PROVED_AFTER.0 / PROVED_AFTER.1;
         let mut run_since = None;
+        while let Some(packet) = self.ring.get_mut(self.judged_from)
+            && packet.number <= largest
+            && packet.sent_at + certain <= now
+        {
+            if packet.fate != Fate::Acked && !packet.is_counted {
+                packet.is_counted = true;
+                losses.proved += 1;
+            }
+            self.judged_from += 1;
+        }
         while let Some(packet) = self.ring.get_mut(self.open_from)
             && packet.number <= largest
         {
             match packet.fate {
                 Fate::Acked => run_since = None,
                 Fate::Lost => {}
+                Fate::Settled => {
+                    packet.fate = Fate::Lost;
+                    losses.count += 1;
+                    losses.newest = losses.newest.max(Some(packet.sent_at));
+                }
                 Fate::InFlight => {
                     let due = packet.sent_at + delay;
                     if packet.number + PACKET_THRESHOLD > largest && due > now {
@@ -235,6 +286,7 @@ impl SentPackets {
                     }
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
+                    self.copies_in_flight -= packet.copy_len();
                     losses.count += 1;
                     losses.bytes += u64::from(packet.len);
                     losses.newest = losses.newest.max(Some(packet.sent_at));
@@ -264,6 +316,7 @@ impl SentPackets {
             if packet.fate == Fate::InFlight {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
+                self.copies_in_flight -= packet.copy_len();
                 losses.count += 1;
                 losses.bytes += u64::from(packet.len);
                 losses.newest = Some(packet.sent_at);
@@ -280,6 +333,7 @@ impl SentPackets {
     pub(super) fn abandon(&mut self, mut each: impl FnMut(&SentPacket)) -> u64 {
         let mut count = 0;
         for packet in &mut self.ring {
+            packet.is_counted = true;
             if packet.fate == Fate::InFlight {
                 packet.fate = Fate::Lost;
                 count += 1;
@@ -287,8 +341,49 @@ impl SentPackets {
             }
         }
         self.in_flight = 0;
+        self.copies_in_flight = 0;
         self.loss_due = None;
         count
+    }
+
+    /// Takes out of flight what was sent by `until` and holds nothing that the peer does not have by
+    /// another copy: nobody waits for it (LOSS-4). Says whether there was anything.
+    pub(super) fn settle(
+        &mut self,
+        until: Timestamp,
+        mut has_arrived: impl FnMut(Piece) -> bool,
+    ) -> bool {
+        let mut did = false;
+        for packet in &mut self.ring {
+            if packet.sent_at > until {
+                break;
+            }
+            let is_settled = packet.fate == Fate::InFlight
+                && !packet.pieces.is_empty()
+                && packet.controls.is_empty()
+                && packet.pieces.iter().all(&mut has_arrived);
+            if is_settled {
+                packet.fate = Fate::Settled;
+                packet.pieces = Pieces::default();
+                self.in_flight -= u64::from(packet.len);
+                self.copies_in_flight -= packet.copy_len();
+                did = true;
+            }
+        }
+        did
+    }
+
+    /// Drops what a link would otherwise remember while it is idle (LOSS-4).
+    pub(super) fn forget_settled(&mut self, now: Timestamp) {
+        let is_old = |packet: &SentPacket| {
+            packet.fate == Fate::Settled && packet.sent_at + SETTLED_KEPT <= now
+        };
+        while self.ring.front().is_some_and(is_old) {
+            self.pop_front();
+        }
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
     }
 
     /// Drops from the front what is acknowledged, or has been lost for so long that no
@@ -299,6 +394,7 @@ impl SentPackets {
             let is_settled = match front.fate {
                 Fate::InFlight => false,
                 Fate::Lost => front.sent_at + kept <= now,
+                Fate::Settled => front.sent_at + SETTLED_KEPT <= now,
                 Fate::Acked => true,
             };
             if !is_settled {
@@ -315,6 +411,7 @@ impl SentPackets {
     fn pop_front(&mut self) {
         self.ring.pop_front();
         self.open_from = self.open_from.saturating_sub(1);
+        self.judged_from = self.judged_from.saturating_sub(1);
     }
 
     fn in_flight_from(&self, from: usize) -> impl Iterator<Item = &SentPacket> {
@@ -360,6 +457,8 @@ mod tests {
                 fate: Fate::InFlight,
                 settled_run: 0,
                 stamp: Stamp::default(),
+                is_copy: false,
+                is_counted: false,
                 reported: None,
                 pieces: Pieces::default(),
                 controls: Vec::new(),
@@ -493,6 +592,54 @@ mod tests {
         }
         assert_eq!(acknowledge(&mut sent, 0..=999), [0]);
         assert_eq!(sent.ring[0].settled_run, 1_000);
+    }
+
+    /// LOSS-4.
+    #[test]
+    fn what_arrived_by_another_copy_leaves_the_flight_and_is_judged_later() {
+        let piece = Piece {
+            channel: 1,
+            index: 0,
+            number: 0,
+        };
+        let mut sent = sent(&[0, 1, 20]);
+        for packet in &mut sent.ring {
+            packet.pieces.push(piece);
+        }
+        assert!(!sent.settle(at(10), |_| false));
+        assert!(sent.settle(at(10), |_| true));
+        assert_eq!(sent.in_flight(), 100, "the one that was sent later");
+        assert_eq!(sent.oldest_since_ack(), Some(at(200)));
+        acknowledge(&mut sent, 1..=1);
+        acknowledge(&mut sent, 20..=20);
+        let (_, losses) = detect(&mut sent, at(300));
+        assert_eq!((losses.count, losses.proved), (1, 1), "0 was lost");
+    }
+
+    /// LOSS-4: an idle link forgets it in the end.
+    #[test]
+    fn what_nobody_can_judge_is_forgotten() {
+        let piece = Piece {
+            channel: 1,
+            index: 0,
+            number: 0,
+        };
+        let mut sent = sent(&[0]);
+        sent.ring[0].pieces.push(piece);
+        sent.settle(at(200), |_| true);
+        sent.forget_settled(at(9_999));
+        assert_eq!(sent.ring.len(), 1);
+        sent.forget_settled(at(10_000));
+        assert_eq!(sent.ring.capacity(), 0);
+    }
+
+    /// LAD-3: the estimate counts a loss when it is certain, and once.
+    #[test]
+    fn a_loss_is_proved_after_one_and_a_half_round_trips() {
+        let mut sent = sent(&[0, 1]);
+        acknowledge(&mut sent, 1..=1);
+        let proved = [113, 149, 150, 200].map(|now| detect(&mut sent, at(now)).1.proved);
+        assert_eq!(proved, [0, 0, 1, 0]);
     }
 
     /// LIM-4.

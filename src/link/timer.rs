@@ -12,6 +12,8 @@ pub enum Reason {
     Loss,
     /// Nothing has been acknowledged for too long (PROBE-1).
     Probe,
+    /// A message is sent once more, ahead of its time-out (LAD-1).
+    Copy,
     /// The pacer lets the next packet go (CC-2).
     Pacing,
     /// It is time for a sign of life (LIF-1).
@@ -28,10 +30,11 @@ pub enum Reason {
 
 impl Reason {
     /// The timers of an open link, in the order in which they are acted on when due together.
-    const OPEN: [Self; 8] = [
+    const OPEN: [Self; 9] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
+        Self::Copy,
         Self::Pacing,
         Self::Keepalive,
         Self::Silence,

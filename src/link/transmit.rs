@@ -5,10 +5,11 @@
 //! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost
 //! and new ones, a PING if one is due and nothing else would be answered, and now and then grease.
 
-use super::channel::{FULL_PIECE, Which};
+use super::channel::{FULL_PIECE, Piece, Which};
 use super::congestion::Congestion as _;
+use super::copies::{SMALL_MAX, WATCHED_MAX};
 use super::envelope::{Envelope, OpenPacket};
-use super::open::Open;
+use super::open::{Open, Probe};
 use super::report::Stats;
 use super::sent::{Control, Fate, Pieces, SentPacket};
 use crate::bug;
@@ -37,6 +38,8 @@ struct Built {
     len: usize,
     /// Whether more waits that may go now.
     has_more: bool,
+    /// How many of its bytes are copies (LAD-5).
+    copied: usize,
 }
 
 /// What goes into the packet that is being built.
@@ -46,6 +49,12 @@ struct Content {
     pieces: Pieces,
     controls: Vec<Control>,
     is_eliciting: bool,
+    /// Whether the peer needs it: it is not all copies of what is in flight.
+    is_needed: bool,
+    /// The bytes of copies that others take along.
+    copied: usize,
+    /// The first few pieces that go for the first time.
+    fresh: [Option<Piece>; WATCHED_MAX],
 }
 
 impl Open {
@@ -85,9 +94,11 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Option<Built> {
         let is_ack_due = self.received.due().is_some_and(|due| due <= now);
-        let is_probe = self.probes_due > 0;
-        let is_free = is_probe || self.path_response.is_some();
-        let wants = is_free || self.ping_due || self.has_pending();
+        let is_free = self.probe == Some(Probe::Free) || self.path_response.is_some();
+        let is_needed = is_free || self.ping_due || self.has_pending();
+        self.weigh_copies(is_needed, now);
+        let is_probe = self.probe.is_some();
+        let wants = is_needed || is_probe || self.are_copies_due(now);
         let budget = match (wants, is_free) {
             (false, _) => {
                 self.is_app_limited = true;
@@ -98,6 +109,9 @@ impl Open {
             (true, true) => limit,
             (true, false) => self.budget(now).min(limit),
         };
+        if budget == 0 {
+            self.leave_out_copies(now);
+        }
         if !is_ack_due && budget == 0 {
             return None;
         }
@@ -113,15 +127,56 @@ impl Open {
                 self.put_eliciting(end, &mut content, envelope, now, out);
             }
             if content.is_eliciting || (is_ack_due && content.reported.is_some()) {
-                let built = self.finish(packet, content, (limit, budget), envelope, now, out);
-                stats.probes_sent += u64::from(is_probe);
+                let probes = u64::from(is_probe && content.is_eliciting);
+                let bounds = (limit, budget);
+                let built = self.finish(packet, content, bounds, envelope, now, out);
+                stats.bytes_copied += built.copied as u64;
+                stats.probes_sent += probes;
                 return Some(built);
             }
             Envelope::abandon(packet, out);
         }
         // What waits is larger than what the window leaves, or than the others of the train.
         self.is_app_limited &= !is_first;
+        if is_first {
+            self.leave_out_copies(now);
+        }
         None
+    }
+
+    fn are_copies_due(&self, now: Timestamp) -> bool {
+        let due = self.copies.due(self.rtt.smoothed());
+        due.is_some_and(|due| due <= now)
+    }
+
+    /// Leaves out what is due of copies and charged probes, unless it costs no packet of its own or
+    /// may have one (LAD-5, LAD-8, PROBE-4).
+    fn weigh_copies(&mut self, is_needed: bool, now: Timestamp) {
+        let is_charged = self.probe == Some(Probe::Charged);
+        if !is_charged && (is_needed || !self.are_copies_due(now)) {
+            return;
+        }
+        let window = self.congestion.window();
+        let srtt = self.rtt.smoothed();
+        let may_copy = self.may_copy
+            && self.redundancy.may_copy(is_charged, srtt, now)
+            && self.sent.in_flight() + BUDGET_MIN as u64 <= window
+            && !self.sent.is_full()
+            && self
+                .pacer
+                .check(self.congestion.pacing_rate(srtt), now)
+                .is_ok();
+        if !may_copy {
+            self.leave_out_copies(now);
+        }
+    }
+
+    /// A copy that cannot go when it is due never goes (LAD-5).
+    fn leave_out_copies(&mut self, now: Timestamp) {
+        self.copies.skip_due(self.rtt.smoothed(), now);
+        if self.probe == Some(Probe::Charged) {
+            self.probe = None;
+        }
     }
 
     /// Whether anything waits that does not go out only when something else does.
@@ -190,28 +245,30 @@ impl Open {
         now: Timestamp,
         out: &mut Vec<u8>,
     ) {
-        let is_probe = self.probes_due > 0;
+        let is_probe = self.probe.is_some();
         if is_probe {
             self.repeat_controls();
         }
         self.put_controls(end, content, now, out);
-        let pieces = &mut content.pieces;
+        content.is_needed |= content.is_eliciting;
         if is_probe && !bug!(GiveUpRetransmitting) {
+            let pieces = &mut content.pieces;
             self.senders
-                .fill(&[Which::Lost], out, end, |piece| pieces.push(piece));
+                .fill(&[Which::Lost], out, end, |piece, _| pieces.push(piece));
             self.put_unacknowledged(end, pieces, out);
         }
+        if self.are_copies_due(now) {
+            self.put_riders(end, content, now, out);
+        }
         if !is_probe || !bug!(GiveUpRetransmitting) {
-            self.senders
-                .fill(&[Which::Lost, Which::New], out, end, |piece| {
-                    pieces.push(piece)
-                });
+            self.put_pending(end, content, now, out);
         }
         let has_room = out.len() < end;
         content.is_eliciting |= !content.pieces.is_empty();
         if !content.is_eliciting && (is_probe || self.ping_due) && has_room {
             Frame::Ping.encode(out);
             content.is_eliciting = true;
+            content.is_needed = true;
         }
         if content.is_eliciting {
             self.put_offers(end, content, out);
@@ -261,6 +318,80 @@ impl Open {
         }
     }
 
+    /// Appends pieces that were lost and new ones. A small message that goes for the first time
+    /// takes along others, and is watched from now on (LAD-1, LAD-2).
+    fn put_pending(
+        &mut self,
+        end: usize,
+        content: &mut Content,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) {
+        let Content {
+            pieces,
+            is_needed,
+            fresh,
+            ..
+        } = content;
+        let mut places = fresh.iter_mut();
+        self.senders
+            .fill(&[Which::Lost, Which::New], out, end, |piece, which| {
+                pieces.push(piece);
+                *is_needed = true;
+                if which == Which::New
+                    && let Some(place) = places.next()
+                {
+                    *place = Some(piece);
+                }
+            });
+        if content
+            .fresh
+            .iter()
+            .flatten()
+            .any(|piece| self.is_small(*piece))
+        {
+            self.put_riders(end, content, now, out);
+        }
+    }
+
+    /// Whether a piece is a message that is worth copying (LAD-1).
+    fn is_small(&self, piece: Piece) -> bool {
+        let len = self.senders.whole_len(piece);
+        len.is_some_and(|len| len <= SMALL_MAX)
+    }
+
+    /// Keeps the books of copies: what was sent again, and what may have to be (LAD-1, LAD-6).
+    fn watch(&mut self, content: &Content, now: Timestamp) {
+        for piece in content.pieces.iter() {
+            self.copies.on_sent_again(piece, now);
+        }
+        for piece in content.fresh.into_iter().flatten() {
+            if self.is_small(piece) {
+                let (copies, rides) = self.redundancy.plan(piece.channel, now);
+                self.copies.watch(piece, copies, rides, now);
+            }
+        }
+    }
+
+    /// Appends copies of messages that were not sent just now (LAD-2).
+    fn put_riders(&mut self, end: usize, content: &mut Content, now: Timestamp, out: &mut Vec<u8>) {
+        if !self.may_copy {
+            return;
+        }
+        let srtt = self.rtt.smoothed();
+        let room = end.saturating_sub(out.len());
+        if !self.redundancy.may_ride(room.min(SMALL_MAX), srtt, now) {
+            return;
+        }
+        let start = out.len();
+        for piece in self.copies.riders(srtt, now) {
+            if !content.pieces.contains(piece) && self.senders.repeat(piece, out, end) {
+                content.pieces.push(piece);
+            }
+        }
+        content.copied += out.len() - start;
+    }
+
     /// Appends the oldest unacknowledged pieces, as many as fit (PROBE-2).
     fn put_unacknowledged(&mut self, end: usize, pieces: &mut Pieces, out: &mut Vec<u8>) {
         for packet in self.sent.iter_in_flight() {
@@ -298,13 +429,23 @@ impl Open {
         };
         let len = envelope.finish(packet, if is_padded { full } else { 0 }, out);
         if content.reported.is_some() {
-            self.received.on_ack_sent();
+            self.received.on_ack_sent(now);
         }
+        let mut copied = 0;
         if content.is_eliciting {
-            let rate = self.congestion.pacing_rate(self.rtt.smoothed());
+            let window = self.congestion.window();
+            let srtt = self.rtt.smoothed();
+            let rate = self.congestion.pacing_rate(srtt);
             self.pacer.on_sent(len, rate, now);
             let stamp = self.congestion.on_sent(self.sent.in_flight(), now);
-            self.flight.record(now);
+            if content.is_needed {
+                self.flight.record(now);
+            }
+            if self.sent.needed_in_flight() * 2 > window {
+                self.redundancy.hold(srtt, now);
+            }
+            copied = self.charge(&content, len, now);
+            self.watch(&content, now);
             self.ladder.on_sent(now);
             self.sent.push(SentPacket {
                 number,
@@ -313,15 +454,33 @@ impl Open {
                 fate: Fate::InFlight,
                 settled_run: 0,
                 stamp,
+                is_copy: !content.is_needed,
+                is_counted: false,
                 reported: content.reported,
                 pieces: content.pieces,
                 controls: content.controls,
             });
             self.last_eliciting = now;
             self.ping_due = false;
-            self.probes_due = self.probes_due.saturating_sub(1);
+            self.probe = None;
         }
-        Built { len, has_more }
+        Built {
+            len,
+            has_more,
+            copied,
+        }
+    }
+
+    /// Charges what a packet of `len` bytes holds of copies, and returns how much that is (LAD-5). A
+    /// free probe costs nothing (PROBE-4).
+    fn charge(&mut self, content: &Content, len: usize, now: Timestamp) -> usize {
+        let is_copy = !content.is_needed && self.probe != Some(Probe::Free);
+        let copied = if is_copy { len } else { content.copied };
+        if copied > 0 {
+            let srtt = self.rtt.smoothed();
+            self.redundancy.on_copied(copied, is_copy, srtt, now);
+        }
+        copied
     }
 }
 

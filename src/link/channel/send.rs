@@ -132,7 +132,7 @@ impl SendChannels {
         which: &[Which],
         out: &mut Vec<u8>,
         end: usize,
-        mut each: impl FnMut(Piece),
+        mut each: impl FnMut(Piece, Which),
     ) {
         let has_control = self.find(CONTROL).is_ok();
         let (control, others) = self.channels.split_at_mut(usize::from(has_control));
@@ -160,6 +160,22 @@ impl SendChannels {
     pub(in crate::link) fn repeat(&mut self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
         self.get_mut(piece.channel)
             .is_some_and(|channel| channel.repeat(piece, out, end))
+    }
+
+    /// The length of the message that a piece is the whole of (CHN-5); `None` if it is a part, or
+    /// the message is settled.
+    pub(in crate::link) fn whole_len(&self, piece: Piece) -> Option<usize> {
+        let message = self.get(piece.channel)?.get(piece.number)?;
+        (message.pieces() == 1).then(|| message.data.len())
+    }
+
+    /// Whether the peer has a piece (LOSS-2).
+    pub(in crate::link) fn is_settled(&self, piece: Piece) -> bool {
+        self.get(piece.channel).is_none_or(|channel| {
+            channel
+                .get(piece.number)
+                .is_none_or(|message| message.settled & (1 << piece.index) != 0)
+        })
     }
 
     /// The peer has a piece: any copy of it settles it (LOSS-2).
@@ -307,7 +323,7 @@ impl SendChannel {
         which: &[Which],
         out: &mut Vec<u8>,
         end: usize,
-        each: &mut impl FnMut(Piece),
+        each: &mut impl FnMut(Piece, Which),
     ) -> bool {
         let before = out.len();
         for which in which {
@@ -317,7 +333,13 @@ impl SendChannel {
         out.len() > before
     }
 
-    fn fill(&mut self, which: Which, out: &mut Vec<u8>, end: usize, each: &mut impl FnMut(Piece)) {
+    fn fill(
+        &mut self,
+        which: Which,
+        out: &mut Vec<u8>,
+        end: usize,
+        each: &mut impl FnMut(Piece, Which),
+    ) {
         while let Some(piece) = self.peek(which) {
             if !self.put(piece, out, end) {
                 break;
@@ -326,7 +348,7 @@ impl SendChannel {
                 Which::New => self.advance(),
                 Which::Lost => self.unlose(piece),
             }
-            each(piece);
+            each(piece, which);
         }
     }
 
@@ -419,9 +441,14 @@ mod tests {
 
     fn pieces(channels: &mut SendChannels, room: usize) -> Vec<(u8, u64, u8)> {
         let mut pieces = Vec::new();
-        channels.fill(&[Which::Lost, Which::New], &mut Vec::new(), room, |piece| {
-            pieces.push((piece.channel, piece.number, piece.index));
-        });
+        channels.fill(
+            &[Which::Lost, Which::New],
+            &mut Vec::new(),
+            room,
+            |piece, _| {
+                pieces.push((piece.channel, piece.number, piece.index));
+            },
+        );
         pieces
     }
 

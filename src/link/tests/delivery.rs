@@ -13,6 +13,7 @@ fn network() -> impl Strategy<Value = Network> {
             duplicate,
             corrupt,
             bottleneck: None,
+            outages: None,
         },
     )
 }

@@ -6,6 +6,7 @@
 mod acks;
 mod bottleneck;
 mod congestion;
+mod copies;
 mod credit;
 mod delivery;
 mod epochs;
@@ -16,6 +17,7 @@ mod life;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod paths;
+mod thin;
 mod timing;
 
 use core::time::Duration;
@@ -25,7 +27,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::envelope::Envelope;
 use super::{
-    CloseCode, CongestionControl, DropReason, Link, LinkConfig, LinkEvent, Reason, SendError, Side,
+    Care, CloseCode, CongestionControl, DropReason, Link, LinkConfig, LinkEvent, LossEstimate,
+    Reason, SendError, Side,
 };
 use crate::rng::SeededRng;
 use crate::secure::{LinkSecrets, Sealer};
@@ -93,6 +96,9 @@ struct Network {
     corrupt: u64,
     /// From node to broker, so many bytes a second, and a queue that holds so much time's worth.
     bottleneck: Option<(u32, Duration)>,
+    /// Each direction by itself lets nothing through for so many thousandths of the time, for so
+    /// long on average.
+    outages: Option<(u64, Duration)>,
 }
 
 /// A round trip takes 100 ms and nothing goes wrong.
@@ -103,6 +109,7 @@ const FINE: Network = Network {
     duplicate: 0,
     corrupt: 0,
     bottleneck: None,
+    outages: None,
 };
 
 const fn lossy(loss: u64) -> Network {
@@ -149,6 +156,9 @@ struct Pair {
     sent_to: BTreeMap<Path, usize>,
     /// Until when the bottleneck is busy with what it has.
     busy_until: Timestamp,
+    /// Toward the node and toward the broker: whether anything gets through, and until when that
+    /// stays so.
+    spells: [(bool, Timestamp); 2],
 }
 
 impl Pair {
@@ -183,10 +193,12 @@ impl Pair {
             node_at: path_to(Side::Node),
             sent_to: BTreeMap::new(),
             busy_until: now,
+            spells: [(false, now); 2],
         }
     }
 
-    /// A pair that has measured its round trip, and whose node has opened channel 1.
+    /// A pair that has measured its round trip, and that nothing is lost, and whose node has opened
+    /// channel 1.
     fn warmed_up(network: Network, seed: u64) -> Self {
         let mut pair = Self::new(FINE, seed);
         for _ in 0..20 {
@@ -196,6 +208,7 @@ impl Pair {
             pair.run_for(MS * 200);
         }
         for side in [Side::Node, Side::Broker] {
+            pair.end(side).link.hint_loss(LossEstimate::none());
             pair.end(side).messages.clear();
             pair.end(side).sent.clear();
             pair.end(side).raw.clear();
@@ -369,7 +382,7 @@ impl Pair {
 
     fn carry(&mut self, to: Side, path: Path, mut datagram: Vec<u8>) {
         let network = self.network;
-        if self.chance(network.loss) {
+        if self.chance(network.loss) || self.is_out(to) {
             return;
         }
         if self.chance(network.duplicate) {
@@ -407,6 +420,21 @@ impl Pair {
         Some(self.busy_until.saturating_since(self.now))
     }
 
+    /// Whether nothing gets through to `to` at the moment.
+    fn is_out(&mut self, to: Side) -> bool {
+        let Some((permille, mean)) = self.network.outages else {
+            return false;
+        };
+        let mean_up = mean * (1000 - permille as u32) / permille as u32;
+        let (mut gets_through, mut until) = self.spells[to as usize];
+        while until <= self.now {
+            gets_through = !gets_through;
+            until += exponential(if gets_through { mean_up } else { mean }, &mut self.rng);
+        }
+        self.spells[to as usize] = (gets_through, until);
+        !gets_through
+    }
+
     fn chance(&mut self, percent: u64) -> bool {
         self.rng.range(0, 99) < percent
     }
@@ -423,6 +451,12 @@ impl Pair {
             .map(|(_, _, data)| &data[..])
             .collect()
     }
+}
+
+/// A time that is as likely to go on at any moment, and lasts `mean` on average.
+fn exponential(mean: Duration, rng: &mut SeededRng) -> Duration {
+    let uniform = rng.range(1, 1 << 32) as f64 / (1_u64 << 32) as f64;
+    mean.mul_f64(-uniform.ln())
 }
 
 /// Plays a peer by hand: seals any frames, under any number.
