@@ -53,6 +53,9 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 /// The path is full once so many round trips in a row bring less than a quarter more.
 const FULL_ROUNDS: u8 = 3;
 
+/// No more than this of a thousand bytes is sent in addition to what the path delivers.
+const LOSS_MAX: u64 = 100;
+
 /// What may go at once, given a fast path: as much as it takes in this time.
 const QUANTUM_TIME: Duration = Duration::from_millis(1);
 const QUANTUM_MAX: u64 = 65_536;
@@ -99,6 +102,7 @@ pub(in crate::link) struct Bbr {
     /// Whether anything was lost since the phase began.
     has_lost: bool,
     queue: SharedQueue,
+    losses: Losses,
     variety: u8,
 }
 
@@ -147,6 +151,34 @@ impl Rounds {
             self.began = delivered;
         }
         has_begun
+    }
+}
+
+/// What the path loses whatever is sent: the least of the last ten round trips. So much is sent in
+/// addition, or what arrives would be less than what the path delivers.
+#[derive(Clone, Debug, Default)]
+struct Losses {
+    /// Of a thousand bytes in each round, as a ring.
+    rounds: [u16; RATE_ROUNDS],
+    at: u8,
+    /// In this round, in bytes.
+    lost: u64,
+    acked: u64,
+}
+
+impl Losses {
+    fn begin_round(&mut self) {
+        let all = self.lost + self.acked;
+        let permille = (self.lost * 1_000).checked_div(all).unwrap_or_default();
+        self.rounds[usize::from(self.at)] = permille as u16;
+        self.at = (self.at + 1) % RATE_ROUNDS as u8;
+        (self.lost, self.acked) = (0, 0);
+    }
+
+    /// At most [`LOSS_MAX`].
+    fn permille(&self) -> u64 {
+        let least = self.rounds.iter().copied().min().unwrap_or_default();
+        u64::from(least).min(LOSS_MAX)
     }
 }
 
@@ -245,6 +277,7 @@ impl Bbr {
             is_window_used: false,
             has_lost: false,
             queue: SharedQueue::default(),
+            losses: Losses::default(),
             variety,
         }
     }
@@ -410,7 +443,9 @@ impl Congestion for Bbr {
     fn pacing_rate(&self, srtt: Duration) -> u64 {
         let gain = self.pacing_gain();
         let rate = self.rates.get();
-        let rate = u64::try_from(u128::from(rate) * u128::from(gain) / 100).unwrap_or(u64::MAX);
+        let sent = u128::from(rate) * u128::from(gain) * 10;
+        let rate = sent / u128::from(1_000 - self.losses.permille());
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
         match self.full.is_full() {
             true => rate.max(1),
             false => rate.max(rate_of(WINDOW_INITIAL, srtt, gain)),
@@ -441,8 +476,9 @@ impl Congestion for Bbr {
         self.is_window_used |= !packet.is_app_limited;
     }
 
-    fn on_loss(&mut self, _: u64, _: Timestamp, _: Timestamp) {
+    fn on_loss(&mut self, len: u64, _: Timestamp, _: Timestamp) {
         self.has_lost = true;
+        self.losses.lost += len;
         let Some((min_rtt, _)) = self.min_rtt else {
             return;
         };
@@ -466,7 +502,9 @@ impl Congestion for Bbr {
         let min_rtt = self.min_rtt.map_or(Duration::ZERO, |(min, _)| min);
         if is_new_round {
             self.queue.on_round(self.window, min_rtt);
+            self.losses.begin_round();
         }
+        self.losses.acked += acked;
         if let Some(rtt) = rtt {
             self.queue.on_rtt(rtt);
         }
@@ -567,6 +605,37 @@ mod tests {
         bbr.on_rtt(Some(MS * 115), 0, at(20_300));
         assert!(matches!(bbr.mode, Mode::ProbeBw { .. }));
         assert_eq!(bbr.min_rtt, Some((MS * 110, at(20_300))));
+    }
+
+    /// CC-4: what the path loses in every round is sent in addition; what it loses now and then is
+    /// not, and nor is more than a tenth.
+    #[test]
+    fn what_is_always_lost_is_sent_in_addition() {
+        let mut losses = Losses::default();
+        for lost in [50, 20, 300, 20, 50, 50, 50, 50, 50, 50] {
+            assert_eq!(losses.permille(), 0);
+            (losses.lost, losses.acked) = (lost, 1_000 - lost);
+            losses.begin_round();
+        }
+        assert_eq!(losses.permille(), 20);
+        for _ in 0..10 {
+            (losses.lost, losses.acked) = (300, 700);
+            losses.begin_round();
+        }
+        assert_eq!(losses.permille(), 100);
+        losses.begin_round();
+        assert_eq!(losses.permille(), 0);
+        let mut bbr = Bbr::new(0);
+        for turn in 0..10 {
+            pass(&mut bbr, 100 * turn, false);
+        }
+        bbr.mode = Mode::ProbeBw {
+            phase: 3,
+            since: at(1_000),
+        };
+        assert_eq!(bbr.pacing_rate(MS * 100), 10 * DATAGRAM);
+        bbr.losses.rounds = [40; RATE_ROUNDS];
+        assert_eq!(bbr.pacing_rate(MS * 100), 10 * DATAGRAM * 1_000 / 960);
     }
 
     /// CC-6.
