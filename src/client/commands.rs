@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::room::Room;
 use super::{
-    Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
+    Asker, Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
     ROOMS_PER_LINK_MAX, RoomState, State,
 };
 use crate::chat::{ControlFromNode, HistoryPolicy, Kind, RoomName, check_body};
@@ -125,10 +125,16 @@ impl Client {
 
     /// Has a publication that waits watched once it is stored:
     /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells who has it, at once and at
-    /// every change, until all have it (STA-3). Returns `false` if none waits under this handle.
+    /// every change, until all have it (STA-3), or others have taken its place
+    /// ([`ClientEvent::Unwatched`](super::ClientEvent::Unwatched)). Returns `false` if none waits under this handle.
     pub fn watch(&mut self, handle: u64) -> bool {
         let room = self.rooms.values_mut().find(|room| room.outbox.has(handle));
-        room.map(|room| room.watches.want(handle)).is_some()
+        let Some(room) = room else {
+            return false;
+        };
+        let (name, oldest) = (room.name.clone(), room.watches.want(handle));
+        self.tell_unwatched(&name, oldest);
+        true
     }
 
     /// Asks for `count` earlier lines of `room`, before line `before`, or before those that the
@@ -141,10 +147,11 @@ impl Client {
         room: &RoomName,
         before: u64,
         count: u64,
+        asker: Asker,
         now: Timestamp,
     ) -> bool {
         let room = self.rooms.get_mut(room);
-        let asked = room.is_some_and(|room| room.ask_page(before, count));
+        let asked = room.is_some_and(|room| room.ask_page(before, count, asker));
         self.go_on(now);
         asked
     }
@@ -161,12 +168,16 @@ impl Client {
             return Err(PublishError::Leaving);
         }
         let handle = self.next_handle;
+        let is_behind = self.is_journal_behind();
         let room = self.rooms.get_mut(room).ok_or(PublishError::NotInRoom)?;
         if room.leaving {
             return Err(PublishError::NotInRoom);
         }
         if !room.outbox.has_space() {
             return Err(PublishError::OutboxFull);
+        }
+        if is_behind {
+            return Err(PublishError::JournalBehind);
         }
         self.next_handle += 1;
         let publication = room.outbox.push(handle, typed_at_ms, kind, body);

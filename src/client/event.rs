@@ -1,5 +1,6 @@
 //! What a client tells its owner.
 
+use super::Asker;
 use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
 
@@ -99,10 +100,19 @@ pub enum ClientEvent {
         /// Which line it is, and who has it.
         delivered: Delivered,
     },
+    /// A watched publication is told no further: too many others are watched (LIM-11).
+    Unwatched {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// In which room.
+        room: RoomName,
+    },
     /// A line of earlier times, as [`ask_history`](super::Client::ask_history) asked.
     Past {
         /// Which room.
         room: RoomName,
+        /// Who asked.
+        asker: Asker,
         /// Of which history.
         log: LogId,
         /// The line.
@@ -112,6 +122,8 @@ pub enum ClientEvent {
     HistoryEnd {
         /// Which room.
         room: RoomName,
+        /// Who asked.
+        asker: Asker,
         /// How many there were.
         count: u64,
         /// Whether there are earlier ones that may be asked for.

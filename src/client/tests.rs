@@ -148,14 +148,22 @@ fn what_was_stored_without_the_node_knowing_is_not_stored_again() {
     assert_eq!(pump.heard(1), ["ada: did you get this?"]);
 }
 
+/// The node says the numbers up to [`OUTBOX_MAX`], as fast as its journal takes them.
+fn say_many(pump: &mut Pump, node: usize, prefix: &str) {
+    for n in 0..OUTBOX_MAX {
+        if n % 1_000 == 0 {
+            pump.run_ms(1);
+        }
+        pump.say(node, &format!("{prefix}{n}"));
+    }
+}
+
 /// PUB-1, PUB-8, DLV-4, LIM-6: many lines at once keep their order, a window at a time.
 #[test]
 fn many_lines_typed_at_once_keep_their_order() {
     let mut pump = Pump::with(&["ada", "bob"]);
     pump.nodes[0].connected = false;
-    for n in 0..OUTBOX_MAX {
-        pump.say(0, &n.to_string());
-    }
+    say_many(&mut pump, 0, "");
     let client = &mut pump.nodes[0].client;
     let one_more = client.publish(&lobby(), b"x", EPOCH_MS, pump.now);
     assert_eq!(one_more, Err(PublishError::OutboxFull));
@@ -163,6 +171,46 @@ fn many_lines_typed_at_once_keep_their_order() {
     pump.run_ms(240_000);
     let expected: Vec<_> = (0..OUTBOX_MAX).map(|n| format!("ada: {n}")).collect();
     assert_eq!(pump.heard(1), expected);
+}
+
+/// JRN-12, LIM-12, CRD-2: a journal that is stuck costs a bounded number of requests, whatever is
+/// typed and said; a full outbox of requests is said, and all goes on when the journal does.
+#[test]
+fn a_journal_that_is_stuck_bounds_what_waits_for_it_and_loses_nothing() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].journal_stalled = true;
+    let room = lobby();
+    let mut typed = Vec::new();
+    let refused = loop {
+        let text = format!("typed {}", typed.len());
+        let client = &mut pump.nodes[0].client;
+        match client.publish(&room, text.as_bytes(), EPOCH_MS, pump.now) {
+            Ok(_) => typed.push(format!("ada: {text}")),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, PublishError::JournalBehind);
+    assert_eq!(typed.len() as u64, JOURNAL_PENDING_MAX);
+    say_many(&mut pump, 1, "said ");
+    pump.run_ms(20_000);
+    let pending = pump.nodes[0].client.journal.len() as u64;
+    assert_eq!(pending, JOURNAL_PENDING_MAX, "not one more was taken");
+    assert_eq!(pump.heard(0), [""; 0]);
+
+    pump.nodes[0].journal_stalled = false;
+    pump.run_ms(1);
+    pump.say(0, "again");
+    pump.run_ms(240_000);
+    let said: Vec<_> = (0..OUTBOX_MAX).map(|n| format!("bob: said {n}")).collect();
+    let heard = pump.heard(0);
+    assert_eq!(heard.len(), typed.len() + said.len() + 1);
+    assert_eq!(pump.heard(1), heard);
+    let of = |name: &str| -> Vec<String> {
+        let lines = heard.iter().filter(|line| line.starts_with(name));
+        lines.cloned().collect()
+    };
+    typed.push("ada: again".to_owned());
+    assert_eq!((of("ada"), of("bob")), (typed, said));
 }
 
 /// DLV-2: saying the same again is not a repetition.

@@ -138,8 +138,10 @@ impl Client {
         }
     }
 
+    /// Takes what the link has, unless the journal is behind: then the broker gets no credit, and
+    /// waits (JRN-12, CRD-3).
     pub(super) fn on_link_events(&mut self, now: Timestamp) {
-        loop {
+        while !self.is_journal_behind() {
             let State::Up(up) = &mut self.state else {
                 return;
             };
@@ -287,7 +289,9 @@ impl Client {
 
     /// RUM-12: the room is left for good.
     pub(super) fn forget(&mut self, room: RoomName) {
-        self.rooms.remove(&room);
+        if let Some(left) = self.rooms.remove(&room) {
+            self.restored.insert(room.clone(), left.outbox.left());
+        }
         let left = self.journal(JournalEntry::Left { room: room.clone() });
         self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
     }

@@ -11,11 +11,11 @@ use tokio::time::{interval, timeout};
 
 use super::Scripted;
 use super::record::Record;
-use super::spool::Spool;
 use super::words;
 use crate::cli::exit::{Code, Failure};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
+use crate::handle::spool::Spool;
 use crate::profile::Profile;
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;
@@ -143,8 +143,8 @@ async fn run(
         }
     };
     drop(ends);
-    record.close().await;
-    outcome
+    let closed = record.close().await;
+    outcome.and(closed)
 }
 
 /// The account is not away for this: it never was there. What waits stays in the journal.

@@ -6,7 +6,7 @@ use super::Typed;
 use super::command::Command;
 use crate::chat::{HistoryPolicy, Line, LogId, Name, NoticeEvent, RoomName};
 use crate::cli::lines;
-use crate::client::ClientEvent;
+use crate::client::{Asker, ClientEvent};
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
@@ -79,7 +79,17 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "present_k": delivered.present_k,
             "present_n": delivered.present_n,
         }),
-        ClientEvent::Past { room, log, line } => {
+        ClientEvent::Unwatched { handle, room } => json!({
+            "type": "unwatched",
+            "room": room.as_str(),
+            "handle": handle,
+        }),
+        ClientEvent::Past {
+            room,
+            asker: Asker::Node,
+            log,
+            line,
+        } => {
             let mut object = lines::object(room, *log, line);
             object["kind"] = object["type"].take();
             object["type"] = "past".into();
@@ -87,6 +97,7 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
         }
         ClientEvent::HistoryEnd {
             room,
+            asker: Asker::Node,
             count,
             earlier,
         } => json!({

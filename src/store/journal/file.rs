@@ -73,10 +73,9 @@ impl JournalFile {
             tx.execute("INSERT INTO owner VALUES (?1)", [&device.0])?;
         }
         if is_other {
-            tx.execute(
-                "UPDATE rooms SET is_numbered = 0, confirmed_n = 0, confirmed_digest = zeroblob(32)",
-                (),
-            )?;
+            for room in known_rooms(&tx)? {
+                number_after(&tx, room, &LastPublication::NONE)?;
+            }
         }
         tx.commit()?;
         Ok(is_other)
@@ -172,6 +171,25 @@ impl JournalFile {
             )
             .optional()?;
         Ok(shown.unwrap_or(0).cast_unsigned())
+    }
+}
+
+impl JournalFile {
+    /// The last line of `room` up to `item`, if the journal still has it: of which history, and its
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn line_until(&self, room: &RoomName, item: u64) -> Result<Option<(LogId, u64)>> {
+        let found = self.connection.query_row(
+            "SELECT log, seq FROM items \
+             WHERE room = (SELECT id FROM rooms WHERE folded = ?1) AND id <= ?2 AND number = 0 \
+             ORDER BY id DESC LIMIT 1",
+            params![room.folded(), item.cast_signed()],
+            |row| Ok((LogId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned())),
+        );
+        Ok(found.optional()?)
     }
 }
 
@@ -298,21 +316,37 @@ fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
             ])?;
             Ok(())
         }
-        JournalEntry::Left { room } => {
-            let id = room_id(tx, room)?;
-            tx.execute(
-                "DELETE FROM outbox WHERE room = ?1 AND handle IS NOT NULL",
-                [id],
-            )?;
-            tx.execute(
-                "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, \
-                 presence = 0, is_numbered = 0, last_n = 0, confirmed_n = 0, \
-                 confirmed_digest = zeroblob(32) WHERE id = ?1",
-                [id],
-            )?;
-            Ok(())
-        }
+        JournalEntry::Left { room } => leave(tx, room_id(tx, room)?),
     }
+}
+
+/// JRN-9: which numbers are used there stays, if that is known.
+fn leave(tx: &Transaction<'_>, room: i64) -> Result<()> {
+    let given_up = tx.execute(
+        "DELETE FROM outbox WHERE room = ?1 AND handle IS NOT NULL",
+        [room],
+    )?;
+    tx.execute(
+        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0 \
+         WHERE id = ?1",
+        [room],
+    )?;
+    tx.execute(
+        "UPDATE rooms SET is_numbered = 0, last_n = 0, confirmed_n = 0, \
+         confirmed_digest = zeroblob(32) WHERE id = ?1 AND (?2 OR NOT is_numbered)",
+        params![room, given_up > 0],
+    )?;
+    Ok(())
+}
+
+/// The rooms that the node knows: neither only spooled to, nor only read by others.
+fn known_rooms(tx: &Transaction<'_>) -> Result<Vec<i64>> {
+    let mut rooms = tx.prepare(
+        "SELECT id FROM rooms WHERE log IS NOT NULL OR presence <> 0 OR is_numbered \
+         OR last_n <> 0 OR confirmed_n <> 0",
+    )?;
+    let rooms = rooms.query_map((), |row| row.get(0))?;
+    Ok(rooms.collect::<rusqlite::Result<Vec<i64>>>()?)
 }
 
 /// The room's row, made if need be.
@@ -512,7 +546,7 @@ fn trim(tx: &Transaction<'_>) -> Result<()> {
 
 // ---- rows
 
-fn number(row: &Row<'_>, column: &str) -> Result<u64> {
+pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u64> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
 }
 
@@ -556,9 +590,12 @@ fn publication(row: &Row<'_>) -> Result<Publication> {
     })
 }
 
-fn item(row: &Row<'_>) -> Result<Item> {
+fn name(row: &Row<'_>) -> Result<Name> {
     let name: String = row.get("name")?;
-    let name = Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))?;
+    Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))
+}
+
+fn item(row: &Row<'_>) -> Result<Item> {
     let (id, presence) = (number(row, "id")?, number(row, "number")?);
     if presence > 0 {
         let event = NoticeEvent::from_code(row.get("kind")?)
@@ -567,24 +604,27 @@ fn item(row: &Row<'_>) -> Result<Item> {
             id,
             number: presence,
             event,
-            name,
+            name: name(row)?,
         });
     }
-    let line = Line {
+    Ok(Item::Line {
+        id,
+        log: LogId(row.get("log")?),
+        line: Box::new(line(row)?),
+    })
+}
+
+pub(super) fn line(row: &Row<'_>) -> Result<Line> {
+    Ok(Line {
         seq: number(row, "seq")?,
         stored_at_ms: number(row, "stored_at")?,
         account: AccountKey(row.get("account")?),
         device: DeviceKey(row.get("device")?),
-        name,
+        name: name(row)?,
         author: number(row, "author")?,
         n: number(row, "n")?,
         typed_at_ms: number(row, "typed_at")?,
         kind: Kind::from_code(row.get("kind")?),
         body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-    };
-    Ok(Item::Line {
-        id,
-        log: LogId(row.get("log")?),
-        line: Box::new(line),
     })
 }

@@ -271,6 +271,32 @@ fn a_cursor_is_kept_under_its_name() {
     assert!(file.wanted(1_001).unwrap().is_empty());
 }
 
+/// JRN-13: what is asked for is answered once, to who asked, and forgotten when nobody waits.
+#[test]
+fn earlier_lines_are_for_the_reader_who_asked() {
+    let (_dir, mut file) = file();
+    let id = file.ask_earlier(&room(1), 3, 6, 100_000).unwrap();
+    let other = file.ask_earlier(&room(1), 3, 6, 100_000).unwrap();
+    let asked = file.asked_after(0, 100_000, 9).unwrap();
+    assert_eq!(asked.iter().map(|a| a.id).collect::<Vec<_>>(), [id, other]);
+    let Asked { first, before, .. } = asked[0];
+    assert_eq!((first, before), (3, 6));
+    assert_eq!(file.take_answer(id).unwrap(), None);
+    let log = LogId([4; 16]);
+    let lines = vec![(log, line(3)), (log, line(5))];
+    file.answer(id, &lines).unwrap();
+    assert_eq!(file.asked_after(0, 100_000, 9).unwrap().len(), 1);
+    assert_eq!(file.take_answer(id).unwrap(), Some(lines.clone()));
+    assert_eq!(file.take_answer(id).unwrap(), None);
+
+    assert!(file.still_asks(other, 110_000).unwrap());
+    assert!(file.asked_after(0, 125_001, 9).unwrap().is_empty());
+    file.ask_earlier(&room(2), 1, 2, 125_001).unwrap();
+    assert!(!file.still_asks(other, 125_001).unwrap(), "forgotten");
+    file.answer(other, &lines).unwrap();
+    assert_eq!(file.take_answer(other).unwrap(), None);
+}
+
 /// NOD-1, NOD-2: what the thread completes is in the file, and what was left elsewhere is told.
 #[tokio::test]
 async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
@@ -301,7 +327,7 @@ async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     assert_eq!(other.shown(&room(1)).unwrap(), 1);
     journal.refuse(ids[0], Refusal::NotAdmitted);
     drop(store);
-    journal.close().await;
+    journal.close().await.unwrap();
     assert!(other.outcome(ids[0]).unwrap().is_some());
 }
 

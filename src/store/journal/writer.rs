@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::file::JournalFile;
-use super::{SHOWN_LAG_MAX, Shown, Spooled, Watched};
-use crate::chat::{Refusal, RoomName};
+use super::{Asked, SHOWN_LAG_MAX, Shown, Spooled, Watched};
+use crate::chat::{Line, LogId, Refusal, RoomName};
 use crate::client::{JournalEntry, JournalRequest};
 use crate::driver::{Clock, Store};
 use crate::store::sqlite::{self, Blame, Result, StoreError};
@@ -30,6 +32,7 @@ enum Job {
     Shown(u64, Shown),
     Refuse(u64, Refusal),
     Delivered(u64),
+    Answer(u64, Vec<(LogId, Line)>),
 }
 
 /// What other processes have left for the one with the link.
@@ -41,6 +44,8 @@ pub enum News {
     Wanted(RoomName, Option<u64>),
     /// Somebody waits until those who are present have this line (CLI-12).
     Watched(Watched),
+    /// Somebody asks for lines from before those that the journal holds (JRN-13).
+    Asked(Asked),
 }
 
 /// A journal, and the thread that writes it. When it and its [`JournalStore`] are dropped the
@@ -51,6 +56,8 @@ pub struct Journal {
     shown: watch::Receiver<u64>,
     failed: watch::Receiver<Option<StoreError>>,
     news: mpsc::Receiver<News>,
+    /// A full disk is not waited for any more.
+    is_closing: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -100,9 +107,11 @@ impl Unopened {
         let (shown_sender, shown) = watch::channel(0);
         let (failed_sender, failed) = watch::channel(None);
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        let is_closing = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             file,
             clock,
+            is_closing: Arc::clone(&is_closing),
             done: self.done,
             shown: shown_sender,
             printed: Vec::new(),
@@ -110,6 +119,7 @@ impl Unopened {
             version: None,
             handed_over: 0,
             watched: 0,
+            asked: 0,
             wanted: Vec::new(),
         };
         let thread = thread::spawn(move || {
@@ -123,6 +133,7 @@ impl Unopened {
             shown,
             failed,
             news,
+            is_closing,
             thread,
         })
     }
@@ -151,6 +162,11 @@ impl Journal {
         let _ = self.jobs.send(Job::Delivered(id));
     }
 
+    /// Leaves what came of what was asked for as `id` (JRN-13).
+    pub fn answer(&self, id: u64, lines: Vec<(LogId, Line)>) {
+        let _ = self.jobs.send(Job::Answer(id, lines));
+    }
+
     /// What other processes leave; for ever nothing if there is nothing.
     pub async fn news(&mut self) -> News {
         match self.news.recv().await {
@@ -172,12 +188,19 @@ impl Journal {
         }
     }
 
-    /// Waits until everything is written. The store has to be dropped before.
-    pub async fn close(self) {
+    /// Waits until everything is written, but not until a full disk has room again. The store has to
+    /// be dropped before.
+    ///
+    /// # Errors
+    ///
+    /// If something is not written, and never will be: what was not confirmed.
+    pub async fn close(self) -> Result<()> {
+        self.is_closing.store(true, Ordering::Relaxed);
         drop(self.jobs);
         let thread = self.thread;
         // Its panic is reported by the runtime; there is nothing left to be written.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        self.failed.borrow().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -210,6 +233,7 @@ impl Store for JournalStore {
 struct Writer {
     file: JournalFile,
     clock: Clock,
+    is_closing: Arc<AtomicBool>,
     done: mpsc::UnboundedSender<u64>,
     shown: watch::Sender<u64>,
     /// What was printed, and is not noted: it can wait for something else to be written.
@@ -221,6 +245,8 @@ struct Writer {
     handed_over: u64,
     /// The last stored line that was handed over to be watched.
     watched: u64,
+    /// The last ask that was handed over.
+    asked: u64,
     /// The rooms that were told to be wanted.
     wanted: Vec<RoomName>,
 }
@@ -235,12 +261,14 @@ impl Writer {
             let mut requests = Vec::new();
             let mut refused = Vec::new();
             let mut delivered = Vec::new();
+            let mut answers = Vec::new();
             for job in first.into_iter().chain(jobs.try_iter()) {
                 match job {
                     Job::Entry(request) => requests.push(request),
                     Job::Shown(count, shown) => self.printed.push((count, shown)),
                     Job::Refuse(id, code) => refused.push((id, code)),
                     Job::Delivered(id) => delivered.push(id),
+                    Job::Answer(id, lines) => answers.push((id, lines)),
                 }
             }
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
@@ -250,10 +278,19 @@ impl Writer {
                 self.file.sync()?;
             }
             for (id, code) in refused {
-                until_there_is_room(&mut self.file, |file| file.refuse(id, code))?;
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.refuse(id, code)
+                })?;
             }
             for id in delivered {
-                until_there_is_room(&mut self.file, |file| file.note_delivered(id))?;
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.note_delivered(id)
+                })?;
+            }
+            for (id, lines) in answers {
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.answer(id, &lines)
+                })?;
             }
             if is_over {
                 return Ok(());
@@ -268,7 +305,7 @@ impl Writer {
             return Ok(());
         }
         let printed = &self.printed;
-        until_there_is_room(&mut self.file, |file| {
+        until_there_is_room(&mut self.file, &self.is_closing, |file| {
             let shown = printed.iter().map(|(_, shown)| shown);
             let entries = requests.iter().map(|request| &request.entry);
             file.write(entries, shown)
@@ -312,6 +349,16 @@ impl Writer {
             }
             self.watched = id;
         }
+        for asked in self
+            .file
+            .asked_after(self.asked, self.clock.unix_ms(), NEWS_MAX)?
+        {
+            let id = asked.id;
+            if self.news.try_send(News::Asked(asked)).is_err() {
+                return Ok(());
+            }
+            self.asked = id;
+        }
         loop {
             let spooled = self.file.spooled_after(self.handed_over, NEWS_MAX)?;
             if spooled.is_empty() {
@@ -331,18 +378,23 @@ impl Writer {
 }
 
 /// A disk that is full, or a file that another process holds, is waited for: nothing is lost, and
-/// nothing goes on.
+/// nothing goes on. A node that ends does not wait for a disk: it was told that nothing of this is
+/// kept (JRN-5).
 fn until_there_is_room(
     file: &mut JournalFile,
+    is_closing: &AtomicBool,
     mut write: impl FnMut(&mut JournalFile) -> Result<()>,
 ) -> Result<()> {
     let mut is_said = false;
     loop {
         let written = write(file).map_err(|error| sqlite::or_limit(error, &file.connection));
         match written {
+            Err(error) if error.blame == Blame::Full && is_closing.load(Ordering::Relaxed) => {
+                return Err(error);
+            }
             Err(error) if matches!(error.blame, Blame::Full | Blame::InUse) => {
                 if !is_said {
-                    tracing::warn!(%error, "the journal waits");
+                    tracing::warn!(%error, "nothing can be kept: the journal waits");
                     is_said = true;
                 }
                 thread::sleep(TRIED_AGAIN_AFTER);

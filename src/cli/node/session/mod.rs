@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
-use super::spool::Spool;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
 use crate::chat::{Name, RoomName};
 use crate::cli::address::HostPort;
@@ -20,6 +19,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::client::{Client, ClientConfig, ClientEvent, JoinOptions, JournalState};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
+use crate::handle::spool::Spool;
 use crate::profile::Profile;
 use crate::profile::known_hosts::{KnownHosts, Remembered};
 use crate::rng::SeededRng;
@@ -72,8 +72,8 @@ pub(super) struct Session<'a> {
     last_printed: u64,
     /// How many lines have no outcome yet.
     waiting: usize,
-    /// A line that the outbox had no room for; nothing more is read meanwhile.
-    held: Option<Bytes>,
+    /// A line that outbox or journal had no room for; nothing more is read meanwhile.
+    held: Option<(RoomName, Bytes)>,
     leaving: Option<Leaving>,
 }
 
@@ -238,8 +238,8 @@ impl<'a> Session<'a> {
                 Happened::Drained => self.give_up().await,
                 Happened::Silence => self.say_no_contact_yet().await,
                 Happened::TryHeld => {
-                    if let Some(text) = self.held.take() {
-                        self.publish(text).await;
+                    if let Some((room, text)) = self.held.take() {
+                        self.publish_in(room, text).await;
                     }
                     self.publish_spooled().await;
                 }
@@ -394,8 +394,11 @@ impl<'a> Session<'a> {
             ClientEvent::Delivered {
                 room, delivered, ..
             } if self.args.states => self.note(words::delivered(&room, &delivered)).await,
+            ClientEvent::Unwatched { room, .. } if self.args.states => {
+                self.note(words::unwatched(&room)).await;
+            }
             // Another program waits for that (CLI-12).
-            ClientEvent::Delivered { .. } => {}
+            ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. } => {}
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
