@@ -134,7 +134,7 @@ pub struct Figures {
     /// What befell the datagrams.
     pub fates: Fates,
     /// How often each situation was met.
-    pub met: [u64; Situation::COUNT],
+    pub met: Vec<u64>,
 }
 
 impl Figures {
@@ -146,6 +146,7 @@ impl Figures {
         self.shown += outcome.lines_shown;
         self.settled.extend(outcome.settled_after);
         self.fates.add(&outcome.fates);
+        self.met.resize(Situation::COUNT, 0);
         for (sum, met) in self.met.iter_mut().zip(outcome.met) {
             *sum += met;
         }

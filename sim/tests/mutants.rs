@@ -39,6 +39,8 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::StaleAck => "no_broken_rules",
         Mutant::KeepDevice => "liveness",
         Mutant::NoCrc => "no_damage",
+        Mutant::EntitlementIgnored | Mutant::ForgetDeparture => "membership",
+        Mutant::ReportBeforeJournal => "honest_states",
     }
 }
 
