@@ -87,7 +87,12 @@ impl Checker for ExactlyOnceInTheApplication {
                 };
                 let forked_after = self.forked_after.remove(&key);
                 match self.last.insert(key.clone(), shown) {
-                    Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
+                    Some(Shown { seq: last, .. })
+                        if last + 1 != line.seq
+                            // RUM-16: it left, and came back as a new member.
+                            && !(last < line.seq
+                                && is_first_allowed(*life, *log, room, line, history)) =>
+                    {
                         said(format!("line {} after {last}", line.seq))
                     }
                     None if forked_after.is_some_and(|at| {
