@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::broker::{StorageOp, Tables};
-use tertulia::chat::{Line, LineBase, LogId, NoticeEvent, RoomName};
-use tertulia::client::{EndReason, JournalState};
+use tertulia::chat::{Delivered, Kind, Line, LineBase, LogId, NoticeEvent, Refusal, RoomName};
+use tertulia::client::{EndReason, JournalEntry, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
-use tertulia::situation::Situation;
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
+
+use crate::clock::HostClock;
 
 /// A journal has what its node learned by then, however slow it is.
 const JOURNALED_WITHIN: Duration = Duration::from_secs(5);
@@ -41,6 +43,10 @@ pub struct Typed {
     pub typed_at_ms: u64,
     /// What.
     pub body: Bytes,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Whether the node is to say who has it.
+    pub is_watched: bool,
     /// Its place among all that the device typed into this room.
     pub index: usize,
 }
@@ -74,6 +80,19 @@ pub enum Observation {
         /// The line after which it goes on.
         base: u64,
     },
+    /// The simulated storage has made durable that an account is present, or no longer.
+    Present {
+        /// In which history.
+        log: LogId,
+        /// In which room.
+        room: RoomName,
+        /// Who.
+        account: AccountKey,
+        /// Whether it is.
+        is_present: bool,
+    },
+    /// The simulated storage was asked for a page on behalf of an account.
+    PageRead(LogId, RoomName, AccountKey),
     /// The node has signed in.
     Online(Life),
     /// The node is out of contact.
@@ -107,8 +126,29 @@ pub enum Observation {
     Noticed(Life, RoomName, NoticeEvent, String),
     /// The node says that what was typed is stored.
     Stored(Life, RoomName, u64, u64),
-    /// The node says that what was typed will never be stored.
-    NotStored(Life, RoomName, u64),
+    /// The node says that what was typed will never be stored, and why.
+    NotStored(Life, RoomName, u64, Refusal),
+    /// The node says who has what was typed.
+    Delivered(Life, RoomName, u64, Delivered),
+    /// Somebody asks for so many lines before one.
+    AskedHistory(Life, RoomName, u64, u64),
+    /// The node shows one.
+    Past {
+        /// To whom.
+        life: Life,
+        /// In which room.
+        room: RoomName,
+        /// Of which history.
+        log: LogId,
+        /// The line.
+        line: Line,
+    },
+    /// The node says that there were so many, and whether there are earlier ones.
+    PageEnd(Life, RoomName, u64, bool),
+    /// Somebody asks who is present.
+    AskedWho(Life, RoomName),
+    /// The node says how many are present, and who.
+    Roster(Life, RoomName, u64, Vec<String>),
     /// The node stops by itself.
     Ended(Life, EndReason),
     /// A node starts from its journal, which says after which line of which history it goes on in a
@@ -129,6 +169,8 @@ pub enum Observation {
     },
     /// Something of the broker's is fuller than ever before in the run (the most of each).
     Fuller(Tables),
+    /// The broker holds more memory than ever before in the run: so many bytes.
+    Holds(u64),
     /// A handshake datagram that was damaged on the way was taken; by a client, or the broker.
     DamageTaken(Option<usize>),
     /// The broker starts with a new log.
@@ -175,10 +217,20 @@ pub struct History {
     pub joined: BTreeSet<(Life, RoomName)>,
     /// Who has ever asked to leave which room.
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
+    /// The lines of each room of each history that any journal of an account ever had.
+    pub journaled: BTreeMap<(LogId, RoomName, AccountKey), BTreeSet<u64>>,
+    /// How many bytes of memory the broker may hold.
+    pub memory_bound: u64,
+    /// The clients that are nowhere present (RUM-14).
+    pub quiet: BTreeSet<usize>,
     /// When the broker last took an authentic packet of an account.
     pub heard: BTreeMap<AccountKey, Timestamp>,
     /// For how long an account had been silent when the broker last gave it up in a room.
     pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
+    /// When each client's node, and the broker, began its present life.
+    pub born_at: BTreeMap<Option<usize>, Timestamp>,
+    /// The clocks of the broker's host.
+    pub clock: HostClock,
     /// What time it is.
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
@@ -187,7 +239,7 @@ pub struct History {
     /// to be about this run alone.
     pub is_network_perfect: bool,
     /// How often each situation was met, once all is over.
-    pub met: [u64; Situation::COUNT],
+    pub met: Vec<u64>,
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.
@@ -230,6 +282,36 @@ impl History {
         present
             .map(|(account, _)| *account)
             .or_else(|| self.retired.get(&device).copied())
+    }
+
+    /// The account of `node3` and its like.
+    #[must_use]
+    pub fn account_of(&self, name: &str) -> Option<AccountKey> {
+        let client: usize = name.strip_prefix("node")?.parse().ok()?;
+        self.keys.get(client).map(|(account, _)| *account)
+    }
+
+    /// A client's journal has done what it was asked.
+    pub fn note_journaled(&mut self, client: usize, entry: &JournalEntry) {
+        if let JournalEntry::Received {
+            room, log, cursor, ..
+        } = entry
+        {
+            let key = (*log, room.clone(), self.keys[client].0);
+            self.journaled.entry(key).or_default().insert(cursor.seq);
+        }
+    }
+
+    /// Something that was on a client's way at a time comes again.
+    pub fn note_replay(&self, client: usize, sent_at: Timestamp) {
+        let lives = [Some(client), None].map(|whose| self.born_at.get(&whose));
+        if lives
+            .into_iter()
+            .flatten()
+            .any(|born_at| *born_at > sent_at)
+        {
+            situation::meet(Situation::ReplayedAcrossLives);
+        }
     }
 
     /// The client's journal is what it was at a time.
@@ -278,6 +360,8 @@ impl History {
     pub fn note_giving_up(&mut self, op: &StorageOp, now: Timestamp) {
         if let StorageOp::Absent { room, account, .. } = op {
             let heard = self.heard.get(account).copied().unwrap_or_default();
+            // The grace is one by the broker's clock.
+            let (now, heard) = (self.clock.local(now), self.clock.local(heard));
             let silent = now.saturating_since(heard);
             self.given_up.insert((*account, room.clone()), silent);
         }
@@ -319,6 +403,11 @@ impl History {
                 let key = (*life, *handle);
                 self.handles.insert(key, (room.clone(), *typed_at_ms));
             }
+            Observation::Recovered {
+                is_backup: false, ..
+            } => {
+                self.born_at.insert(None, self.now);
+            }
             Observation::Appended { log, room, line } => {
                 let lines = self.logs.entry((*log, room.clone())).or_default();
                 lines.push(line.clone());
@@ -328,8 +417,14 @@ impl History {
                 is_backup: true,
                 lines,
                 ..
-            } => self.note_restore(*log, lines),
-            Observation::NewLog => self.forked_at = Some(self.now),
+            } => {
+                self.born_at.insert(None, self.now);
+                self.note_restore(*log, lines);
+            }
+            Observation::NewLog => {
+                self.born_at.insert(None, self.now);
+                self.forked_at = Some(self.now);
+            }
             Observation::Entered {
                 log,
                 room,
@@ -354,6 +449,7 @@ impl History {
                 self.joined.remove(&(*life, room.clone()));
             }
             Observation::Born(life) => {
+                self.born_at.insert(Some(life.client), self.now);
                 self.alive.insert(life.client, (*life, Vec::new()));
             }
             Observation::Died(life) | Observation::Ended(life, _) => {

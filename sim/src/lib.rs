@@ -6,12 +6,15 @@
 //! [run](run::run) that breaks one prints a command that replays it.
 
 pub mod check;
+pub mod clock;
 pub mod failure;
 pub mod fate;
 pub mod history;
+pub mod memory;
 pub mod plan;
 pub mod record;
 pub mod run;
+mod told;
 pub mod turmoil_world;
 pub mod watch;
 pub mod world;

@@ -7,8 +7,10 @@ use tertulia::situation;
 use tertulia::time::Timestamp;
 
 use crate::check::Checkers;
+use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{History, Observation, Violation};
+use crate::memory;
 use crate::plan::Plan;
 
 /// What a run leaves behind, at either level.
@@ -47,6 +49,11 @@ impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
+        record.history.memory_bound = memory::bound(plan);
+        record.history.clock = HostClock::new(plan, None);
+        let clients = 0..plan.topology.clients.len();
+        let quiet = clients.filter(|client| plan.entering(*client).quiet);
+        record.history.quiet = quiet.collect();
         record
     }
 
@@ -94,7 +101,7 @@ impl Record {
 
     /// Asks the checkers for what is missing in the end.
     pub fn finish(&mut self, now: Timestamp) {
-        self.history.met = situation::met();
+        self.history.met = situation::met().to_vec();
         if let Err(violation) = self.checkers.at_end(&self.history, now) {
             self.violation.get_or_insert(violation);
         }

@@ -1,9 +1,10 @@
 //! Invariant 3: what a node shows has numbers that rise by one, through every reconnection
 //! (DLV-2, DLV-3), and begins early enough (DLV-1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tertulia::chat::{Line, LogId, RoomName};
+use tertulia::chat::{Kind, Line, LogId, RoomName};
+use tertulia::secure::DeviceKey;
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -16,6 +17,8 @@ pub(super) struct ExactlyOnceInTheApplication {
     forked_after: BTreeMap<(Life, RoomName), u64>,
     /// How long each history of the room was when the node said that it was in.
     joined_at: BTreeMap<(Life, RoomName), BTreeMap<LogId, u64>>,
+    /// How long it was whenever a device was let in.
+    entered_at: BTreeMap<(LogId, RoomName, DeviceKey), BTreeSet<u64>>,
 }
 
 /// A line that was shown.
@@ -39,6 +42,14 @@ impl Checker for ExactlyOnceInTheApplication {
                 self.joined_at
                     .entry((*life, room.clone()))
                     .or_insert_with(|| tails.collect());
+                Ok(())
+            }
+            Observation::Entered {
+                log, room, device, ..
+            } => {
+                let key = (*log, room.clone(), *device);
+                let tail = history.log(*log, room).len() as u64;
+                self.entered_at.entry(key).or_default().insert(tail);
                 Ok(())
             }
             // JRN-1
@@ -87,11 +98,18 @@ impl Checker for ExactlyOnceInTheApplication {
                 };
                 let forked_after = self.forked_after.remove(&key);
                 match self.last.insert(key.clone(), shown) {
-                    Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
+                    Some(Shown { seq: last, .. })
+                        if last + 1 != line.seq
+                            // RUM-16: it left, and came back as a new member.
+                            && !(last < line.seq
+                                && is_first_allowed(*life, *log, room, line, history)) =>
+                    {
                         said(format!("line {} after {last}", line.seq))
                     }
                     None if forked_after.is_some_and(|at| {
                         is_other_than_after(at, *log, room, line.seq, history)
+                            && !is_first_allowed(*life, *log, room, line, history)
+                            && !self.follows_entry(*life, *log, room, line, history)
                     }) =>
                     {
                         said(format!("begins with line {} after a fork", line.seq))
@@ -112,6 +130,26 @@ impl Checker for ExactlyOnceInTheApplication {
     }
 }
 
+impl ExactlyOnceInTheApplication {
+    /// Whether a line is the first one after the device was let in, or what that has stored: all
+    /// that follows is told, though a clock that was set back says that it was before (RUM-10).
+    fn follows_entry(
+        &self,
+        life: Life,
+        log: LogId,
+        room: &RoomName,
+        line: &Line,
+        history: &History,
+    ) -> bool {
+        let key = (log, room.clone(), history.device(life.client));
+        let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+        let tails = self.entered_at.get(&key);
+        tails.is_some_and(|tails| {
+            tails.contains(&(line.seq - 1)) || is_own && tails.contains(&line.seq)
+        })
+    }
+}
+
 /// Whether a line is the first that was stored after a time in no version of a history.
 fn is_other_than_after(at: u64, log: LogId, room: &RoomName, seq: u64, history: &History) -> bool {
     history
@@ -123,4 +161,17 @@ fn is_other_than_after(at: u64, log: LogId, room: &RoomName, seq: u64, history: 
 fn first_after(at_ms: u64, log: &[Line]) -> u64 {
     let before = log.iter().take_while(|line| line.stored_at_ms <= at_ms);
     before.count() as u64 + 1
+}
+
+/// Whether a line is the first that the node may read of a history that has a policy (RUM-16).
+fn is_first_allowed(
+    life: Life,
+    log: LogId,
+    room: &RoomName,
+    line: &Line,
+    history: &History,
+) -> bool {
+    let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+    let has_policy = |lines: &[Line]| lines.iter().any(|line| line.kind == Kind::Policy);
+    is_own && history.versions(log, room).any(has_policy)
 }

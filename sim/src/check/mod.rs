@@ -9,7 +9,11 @@ mod exactly_once_in_the_application;
 mod exactly_once_in_the_log;
 mod fifo;
 mod honest_outcomes;
+mod honest_pages;
+mod honest_states;
 mod liveness;
+mod membership;
+mod memory;
 mod no_broken_rules;
 mod no_damage;
 mod no_noise;
@@ -62,8 +66,12 @@ impl Default for Checkers {
             Box::new(no_noise::NoNoise::default()),
             Box::new(no_damage::NoDamage),
             Box::new(bounds::Bounds),
+            Box::new(memory::Memory),
             Box::new(no_waste::NoWaste),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
+            Box::new(membership::Membership::default()),
+            Box::new(honest_states::HonestStates::default()),
+            Box::new(honest_pages::HonestPages::default()),
         ])
     }
 }

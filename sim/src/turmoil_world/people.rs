@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::RoomName;
-use tertulia::client::{ClientEvent, EndReason, JoinOptions, JournalState};
+use tertulia::chat::{Kind, RoomName};
+use tertulia::client::{Asker, ClientEvent, EndReason, JournalState, PublishError};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
@@ -21,7 +22,9 @@ use tokio::time::sleep;
 use super::program::{Program, lock};
 use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, What};
+use crate::told::told;
+use crate::world::people::policy_of;
 use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name, seed_of};
 
 /// How often somebody looks whether everything is settled.
@@ -66,6 +69,8 @@ enum Deed {
     Leave(RoomName, Timestamp),
     /// Into it again, in the life in which it was left.
     JoinAgain(Life, RoomName),
+    /// Something besides talking.
+    Act(RoomName, What),
 }
 
 /// What lasts for longer than a program.
@@ -119,6 +124,10 @@ impl Person {
             let at = Timestamp::from_millis(absence.at_ms);
             let back_at = Timestamp::from_millis(absence.at_ms + absence.for_ms);
             person.intend(at, Deed::Leave(room_name(absence.room), back_at));
+        }
+        for act in plan.acts.iter().filter(|act| act.client == client) {
+            let at = Timestamp::from_millis(act.at_ms);
+            person.intend(at, Deed::Act(room_name(act.room), act.what));
         }
         let own = plan
             .faults
@@ -250,14 +259,11 @@ impl Person {
                 if self.program.as_ref().map(|program| program.life) == Some(life) {
                     self.away.remove(&room);
                     self.state.lock().away.remove(&(life, room.clone()));
-                    let history = self.plan.topology.history;
-                    self.command(NodeCommand::Join(JoinOptions {
-                        history,
-                        ..room.into()
-                    }))
-                    .await;
+                    let options = self.plan.join_options(self.client, room);
+                    self.command(NodeCommand::Join(options)).await;
                 }
             }
+            Deed::Act(room, what) => self.do_act(room, what).await,
         }
     }
 
@@ -286,13 +292,68 @@ impl Person {
     }
 
     async fn say(&mut self, room: RoomName, text: Bytes) {
+        let is_watched = self.plan.watchers.contains(&self.client);
+        let (reply, answer) = oneshot::channel();
+        let typed = (text.clone(), Kind::Message, is_watched);
+        let command = match is_watched {
+            true => NodeCommand::PublishWatched { room, text, reply },
+            false => NodeCommand::Publish { room, text, reply },
+        };
+        self.put_out(typed, command, answer).await;
+    }
+
+    async fn do_act(&mut self, room: RoomName, what: What) {
         let Some(program) = &self.program else {
             return;
         };
-        program.journal().typing.push_back(text.clone());
+        let life = program.life;
         let (reply, answer) = oneshot::channel();
-        self.command(NodeCommand::Publish { room, text, reply })
-            .await;
+        let (command, asked) = match what {
+            What::SetPolicy { since_join } => {
+                let policy = policy_of(since_join);
+                let typed = (policy.as_str().into(), Kind::Policy, false);
+                let (reply, answer) = oneshot::channel();
+                let command = NodeCommand::SetPolicy {
+                    room,
+                    policy,
+                    reply,
+                };
+                return self.put_out(typed, command, answer).await;
+            }
+            What::AskHistory { before, count } => {
+                let asked = Observation::AskedHistory(life, room.clone(), before, count);
+                let command = NodeCommand::AskHistory {
+                    room,
+                    before,
+                    count,
+                    asker: Asker::Node,
+                    reply,
+                };
+                (command, asked)
+            }
+            What::AskWho => {
+                let asked = Observation::AskedWho(life, room.clone());
+                (NodeCommand::AskWho { room, reply }, asked)
+            }
+        };
+        self.command(command).await;
+        if answer.await == Ok(true) {
+            self.state.observe(asked);
+        }
+    }
+
+    /// Has a line published. It is seen to be typed when the journal is asked to keep it.
+    async fn put_out(
+        &mut self,
+        typed: (Bytes, Kind, bool),
+        command: NodeCommand,
+        answer: oneshot::Receiver<Result<u64, PublishError>>,
+    ) {
+        let Some(program) = &self.program else {
+            return;
+        };
+        program.journal().typing.push_back(typed);
+        self.command(command).await;
         // Not taken: a room that was left, or an outbox that is full.
         if !matches!(answer.await, Ok(Ok(_)))
             && let Some(program) = &self.program
@@ -306,37 +367,27 @@ impl Person {
             return;
         };
         let life = program.life;
-        let observation = match event {
-            ClientEvent::FirstContact(key) => {
+        let observation = match told(life, event) {
+            ControlFlow::Break(observation) => observation,
+            ControlFlow::Continue(ClientEvent::FirstContact(key)) => {
                 self.known = Some(key);
                 let identity = Box::new(self.identity.clone());
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // The journal has told, and nobody asks for the others in these plans.
-            ClientEvent::Waiting { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. }
-            | ClientEvent::Delivered { .. }
-            | ClientEvent::Unwatched { .. }
-            | ClientEvent::Past { .. }
-            | ClientEvent::HistoryEnd { .. } => return,
-            ClientEvent::Online => Observation::Online(life),
-            ClientEvent::Offline => Observation::Offline(life),
-            ClientEvent::RoomLeft { room } => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
                 if let Some(back_at) = self.away.get(&room).copied() {
                     self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
                 }
                 Observation::RoomLeft(life, room)
             }
-            ClientEvent::JoinRefused { room, code, .. } => {
+            ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {
                 let said = format!("{life:?} is not let into {}: {code}", room.as_str());
                 self.state.violate("no_broken_rules", said);
                 return;
             }
-            ClientEvent::Joined { room } => Observation::Joined(life, room),
-            ClientEvent::Fork { room } => Observation::Fork(life, room),
-            ClientEvent::Line { room, line, .. } => {
+            ControlFlow::Continue(ClientEvent::Fork { room }) => Observation::Fork(life, room),
+            ControlFlow::Continue(ClientEvent::Line { room, line, .. }) => {
                 let received = program
                     .journal()
                     .received
@@ -354,16 +405,7 @@ impl Person {
                     line,
                 }
             }
-            ClientEvent::Notice {
-                room, event, name, ..
-            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
-            ClientEvent::Stored { handle, room, seq } => {
-                Observation::Stored(life, room, handle, seq)
-            }
-            ClientEvent::NotStored { handle, room, .. } => {
-                Observation::NotStored(life, room, handle)
-            }
-            ClientEvent::Ended(reason) => {
+            ControlFlow::Continue(ClientEvent::Ended(reason)) => {
                 let ended = self.program.take();
                 if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {
                     self.state.observe(Observation::Ended(life, reason));
@@ -373,6 +415,8 @@ impl Person {
                 }
                 Observation::Ended(life, reason)
             }
+            // The journal has told of what waits, and nobody asks for rooms in these plans.
+            ControlFlow::Continue(_) => return,
         };
         self.state.observe(observation);
     }

@@ -7,31 +7,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{
-    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
-};
+use tertulia::chat::{Kind, LogId, Name, RoomName};
+use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::driver::{Driver, Ends, NodeCommand};
+use tertulia::situation::{self, Situation};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
 
 use super::people::Person;
-use super::{Delayed, SimSocket, State, WIRE_PORT, bind, clock};
+use super::stops::{OnHost, with_stops};
+use super::{Delayed, SimSocket, State, WIRE_PORT, bind, node_clock, now};
+use crate::clock::HostClock;
 use crate::history::{Life, Observation, Typed};
 use crate::world::{beginning, room_name, seed_of};
 
 /// A program that runs.
 pub(super) struct Program {
     pub(super) life: Life,
-    pub(super) ends: Ends<Client>,
-    task: JoinHandle<Client>,
+    pub(super) ends: Ends<OnHost<Client>>,
+    task: JoinHandle<OnHost<Client>>,
     journal: Arc<Mutex<Journal>>,
 }
 
 /// What the journal's entries are compared with, and what they tell.
 pub(super) struct Journal {
-    /// What was typed and is not journaled yet.
-    pub(super) typing: VecDeque<Bytes>,
+    /// What was typed and is not journaled yet: what, of which kind, and whether it is watched.
+    pub(super) typing: VecDeque<(Bytes, Kind, bool)>,
     /// How many lines were typed in all lives, by room.
     typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
     /// Of which history each received line is, until it is shown.
@@ -62,9 +63,11 @@ impl Program {
             known: person.known.map(|key| (key, person.identity.clone())),
             restored: restored.clone(),
         };
-        let clock = clock(person.last_ms.clone());
+        let host = HostClock::new(plan, Some(client));
+        let clock = node_clock(person.last_ms.clone(), host.clone());
         let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
-        let machine = Client::new(config, seed, clock.now());
+        let machine = Client::new(config, seed, host.local(now()));
+        let machine = OnHost::new(machine, host.clone());
         let journal = Arc::new(Mutex::new(Journal {
             typing: VecDeque::new(),
             typed: person.typed.clone(),
@@ -72,24 +75,33 @@ impl Program {
             begun: VecDeque::new(),
         }));
         let of_end = journal.clone();
-        let (of_journal, of_state) = (journal.clone(), state.clone());
+        let (of_journal, of_state, full) = (journal.clone(), state.clone(), plan.clone());
         let takes = Duration::from_millis(plan.journal_ms);
         let begin = move |request: &JournalRequest| {
             let mut journal = lock(&of_journal);
             journal.handle(&request.entry, life, &of_state);
             journal.begun.push_back(request.entry.clone());
-            takes
+            match full.journal_full_until(client, now()) {
+                Some(until) => {
+                    situation::meet(Situation::JournalFull);
+                    takes.max(until.saturating_since(now()))
+                }
+                None => takes,
+            }
         };
-        let kept = person.kept.clone();
+        let (kept, of_done) = (person.kept.clone(), state.clone());
         let end = move |request: JournalRequest| {
             let _done = lock(&of_end).begun.pop_front();
+            let mut shared = of_done.lock();
+            shared.record.history.note_journaled(client, &request.entry);
+            drop(shared);
             lock(&kept).apply(request.entry);
             request.id
         };
         let store = Delayed::new(begin, end);
         let sockets = vec![SimSocket(bind(0).await?)];
         let (driver, ends) = Driver::new(machine, sockets, store, clock);
-        let task = tokio::spawn(driver.run());
+        let task = tokio::spawn(with_stops(host, driver.run()));
         let rooms = plan.topology.clients[client].iter();
         let rooms: Vec<RoomName> = rooms.map(|room| room_name(*room)).collect();
         state.observe(Observation::Born(life));
@@ -99,13 +111,8 @@ impl Program {
             state.observe(observation);
         }
         for room in rooms {
-            let history = plan.topology.history;
-            ends.commands
-                .send(NodeCommand::Join(JoinOptions {
-                    history,
-                    ..room.into()
-                }))
-                .await?;
+            let options = plan.join_options(client, room);
+            ends.commands.send(NodeCommand::Join(options)).await?;
         }
         Ok(Self {
             life,
@@ -153,6 +160,9 @@ impl Journal {
                 if state.lock().record.history.handles.contains_key(&key) {
                     return;
                 }
+                let typed = self.typing.pop_front();
+                let (body, kind, is_watched) =
+                    typed.unwrap_or((Bytes::new(), Kind::Message, false));
                 let mut typed = lock(&self.typed);
                 let index = typed.entry(room.clone()).or_default();
                 *index += 1;
@@ -161,7 +171,9 @@ impl Journal {
                     room: room.clone(),
                     handle: *handle,
                     typed_at_ms: publication.typed_at_ms,
-                    body: self.typing.pop_front().unwrap_or_default(),
+                    body,
+                    kind,
+                    is_watched,
                     index: *index - 1,
                 }));
             }

@@ -8,10 +8,11 @@ mod faults;
 mod net;
 mod node;
 mod outputs;
-mod people;
+pub(crate) mod people;
+mod stops;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,10 +26,12 @@ use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
+pub(crate) use net::REPLAYED_EVERY;
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
 
+use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{Life, Observation, Violation};
 use crate::plan::Plan;
@@ -38,8 +41,9 @@ use crate::record::{BROKER, Record, Trace};
 pub const WALL_START_MS: u64 = 1_700_000_000_000;
 /// How long after the end of all faults everything has to be settled (DLV-8).
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
-/// How long a run goes on when everything is settled: late duplicates are still to come.
-pub const AFTERWARDS: Duration = Duration::from_secs(10);
+/// How long a run goes on when everything is settled: late duplicates are still to come, and what is
+/// said to a node that has moved and says nothing, until its next PING (LIF-1).
+pub const AFTERWARDS: Duration = Duration::from_secs(20);
 /// More events than this in one moment are a busy loop.
 const SPIN_MAX: u32 = 100_000;
 /// More time-outs than this in one moment are one, too.
@@ -62,6 +66,8 @@ enum Event {
     Absence(usize),
     /// And joins it again.
     Back(Life, RoomName),
+    /// Somebody does something besides talking.
+    Act(usize),
 }
 
 /// What a node had on its disk, and when.
@@ -93,6 +99,10 @@ pub struct World {
     pub broker: Broker,
     /// The people.
     pub nodes: Vec<Node>,
+    /// The clocks of the people's hosts, and after them the broker's.
+    clocks: Vec<HostClock>,
+    /// What has come for hosts that stand still: `None` is the broker's.
+    held: BTreeMap<Option<usize>, VecDeque<Event>>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -148,7 +158,7 @@ impl World {
         let nodes = plan.topology.clients.iter().enumerate();
         let nodes = nodes.map(|(client, rooms)| {
             let rooms = rooms.iter().map(|room| room_name(*room)).collect();
-            Node::new(seed, client, rooms, plan.topology.history)
+            Node::new(seed, client, rooms)
         });
         let nodes: Vec<Node> = nodes.collect();
         let keys = nodes
@@ -158,7 +168,9 @@ impl World {
         record.history.keys = keys.collect();
         let store = empty_store(&plan, 0);
         let log = store.memory().log_id();
-        let broker = new_broker(&plan, &identity, log, 0, Timestamp::ZERO);
+        let hosts = (0..nodes.len()).map(Some).chain([None]);
+        let clocks: Vec<_> = hosts.map(|host| HostClock::new(&plan, host)).collect();
+        let broker = new_broker(&plan, &identity, log, 0);
         let mut world = Self {
             record,
             broker_events: Vec::new(),
@@ -166,6 +178,8 @@ impl World {
             store,
             broker,
             nodes,
+            clocks,
+            held: BTreeMap::new(),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -181,6 +195,7 @@ impl World {
             plan,
         };
         world.record.history.current = Some(world.store.memory().log_id());
+        world.set_wall_clock();
         world.schedule_plan();
         for client in 0..world.nodes.len() {
             // Who is in no room is not there at all: shrinking leaves people out like that.
@@ -203,6 +218,9 @@ impl World {
         for (index, absence) in plan.absences.iter().enumerate() {
             let at = Timestamp::from_millis(absence.at_ms);
             self.schedule(at, Event::Absence(index));
+        }
+        for (index, act) in plan.acts.iter().enumerate() {
+            self.schedule(Timestamp::from_millis(act.at_ms), Event::Act(index));
         }
         for (index, talk) in plan.workload.iter().enumerate() {
             if talk.lines > 0 {
@@ -350,13 +368,17 @@ impl World {
 
     /// The next time-out, and whose: `None` is the broker.
     fn next_timeout(&self) -> Option<(Timestamp, Option<usize>)> {
+        let runs = |host: Option<usize>| self.stopped_until(host).is_none();
         let broker = self.broker.poll_timeout().map(|d| (d.at, None));
         let broker = broker.filter(|_| !self.is_broker_down);
         let nodes = self.nodes.iter().enumerate().filter_map(|(index, node)| {
             let deadline = node.running.as_ref()?.client.poll_timeout()?;
             Some((deadline.at, Some(index)))
         });
-        broker.into_iter().chain(nodes).min()
+        let all = broker.into_iter().chain(nodes);
+        let all = all.filter(|(_, host)| runs(*host));
+        all.map(|(at, host)| (self.clock(host).world(at), host))
+            .min()
     }
 
     fn on_timeout(&mut self, who: Option<usize>) {
@@ -375,7 +397,8 @@ impl World {
         }
         match who {
             None => {
-                self.broker.handle_timeout(self.now);
+                let now = self.set_wall_clock();
+                self.broker.handle_timeout(now);
                 self.drain_broker();
             }
             Some(client) => self.with_client(client, |client, now| client.handle_timeout(now)),
@@ -383,6 +406,9 @@ impl World {
     }
 
     fn on_event(&mut self, event: Event) {
+        let Some(event) = self.hold(event) else {
+            return;
+        };
         match event {
             Event::Arrive(datagram) => self.deliver(datagram),
             Event::Stored(life) => {
@@ -392,7 +418,7 @@ impl World {
             }
             Event::Journaled(life, id) => {
                 self.trace_event(Trace::Journaled, life.client as u64, &id.to_be_bytes());
-                if self.nodes[life.client].journaled(life) {
+                if self.nodes[life.client].journaled(life, &mut self.record.history) {
                     self.with_client(life.client, |client, now| client.handle_journaled(id, now));
                 }
             }
@@ -403,6 +429,7 @@ impl World {
             Event::FaultEnds(index) => self.fault(index, false),
             Event::Absence(index) => self.leave_room(index),
             Event::Back(life, room) => self.join_again(life, &room),
+            Event::Act(index) => self.act(index),
         }
     }
 
@@ -424,7 +451,8 @@ impl World {
                 self.observe(Observation::FromStranger(from, bytes.len()));
             }
             let dropped = self.dropped();
-            self.broker.handle_datagram(Path::new(from), data, self.now);
+            let now = self.set_wall_clock();
+            self.broker.handle_datagram(Path::new(from), data, now);
             if is_damaged && self.dropped() == dropped {
                 self.observe(Observation::DamageTaken(None));
             }
@@ -468,7 +496,8 @@ impl World {
         for observation in observations {
             self.observe(observation);
         }
-        self.broker.handle_storage(completion, self.now);
+        let now = self.set_wall_clock();
+        self.broker.handle_storage(completion, now);
         self.drain_broker();
     }
 
@@ -500,20 +529,12 @@ fn empty_store(plan: &Plan, number: u64) -> SimStore {
 }
 
 /// One of the broker's lives.
-fn new_broker(
-    plan: &Plan,
-    identity: &BrokerIdentity,
-    log: LogId,
-    life: u64,
-    now: Timestamp,
-) -> Broker {
+fn new_broker(plan: &Plan, identity: &BrokerIdentity, log: LogId, life: u64) -> Broker {
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
         // One for all lives of the broker (RST-1).
         reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
     };
     let seed = seed_of(plan.seed, "broker", life);
-    let mut broker = Broker::new(config, identity.clone(), log, seed);
-    broker.set_wall_clock(WALL_START_MS + now.as_millis(), now);
-    broker
+    Broker::new(config, identity.clone(), log, seed)
 }

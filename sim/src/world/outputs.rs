@@ -1,10 +1,12 @@
 //! What the machines ask for, done.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tertulia::broker::BrokerEvent;
 use tertulia::client::{Client, ClientEvent, EndReason};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
 use tertulia::wire::is_data;
@@ -13,11 +15,13 @@ use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::record::Trace;
+use crate::told::told;
 
 impl World {
     pub(super) fn drain_broker(&mut self) {
         let mut out = Vec::new();
-        while let Some(transmit) = self.broker.poll_transmit(self.now, &mut out) {
+        let now = self.time_at(None);
+        while let Some(transmit) = self.broker.poll_transmit(now, &mut out) {
             self.transmit(None, transmit, &out);
             out.clear();
         }
@@ -66,10 +70,11 @@ impl World {
         client: usize,
         what: impl FnOnce(&mut Client, Timestamp) -> T,
     ) -> T {
+        let now = self.time_at(Some(client));
         let Some(running) = &mut self.nodes[client].running else {
             return T::default();
         };
-        let result = what(&mut running.client, self.now);
+        let result = what(&mut running.client, now);
         while self.drain_client(client) {}
         result
     }
@@ -78,28 +83,35 @@ impl World {
     pub(super) fn drain_client(&mut self, index: usize) -> bool {
         let mut out = Vec::new();
         let mut went_on = false;
+        let now = self.time_at(Some(index));
         while let Some(running) = &mut self.nodes[index].running {
-            let Some(transmit) = running.client.poll_transmit(self.now, &mut out) else {
+            let Some(transmit) = running.client.poll_transmit(now, &mut out) else {
                 break;
             };
             self.transmit(Some(index), transmit, &out);
             out.clear();
         }
         let journal_time = Duration::from_millis(self.plan.journal_ms);
+        let full_until = self.plan.journal_full_until(index, self.now);
         while let Some(running) = &mut self.nodes[index].running {
             let Some(request) = running.client.poll_journal() else {
                 break;
             };
             running.note(&request);
-            if journal_time.is_zero() {
+            let is_free = running.journaling.len() <= 1;
+            if journal_time.is_zero() && full_until.is_none() && is_free {
                 let life = running.life;
-                self.nodes[index].journaled(life);
+                self.nodes[index].journaled(life, &mut self.record.history);
                 if let Some(running) = &mut self.nodes[index].running {
-                    running.client.handle_journaled(request.id, self.now);
+                    running.client.handle_journaled(request.id, now);
                 }
                 went_on = true;
             } else {
-                let at = running.journal_busy_until.max(self.now + journal_time);
+                let mut at = running.journal_busy_until.max(self.now + journal_time);
+                if let Some(until) = full_until {
+                    situation::meet(Situation::JournalFull);
+                    at = at.max(until);
+                }
                 running.journal_busy_until = at;
                 let life = running.life;
                 self.schedule(at, Event::Journaled(life, request.id));
@@ -142,20 +154,20 @@ impl World {
 
     /// Takes what a client tells. Returns whether that led to an answer.
     pub(super) fn on_client_event(&mut self, index: usize, event: ClientEvent) -> bool {
+        let now = self.time_at(Some(index));
         let node = &mut self.nodes[index];
         let Some(running) = &mut node.running else {
             return false;
         };
         let life = running.life;
-        let observation = match event {
-            ClientEvent::FirstContact(key) => {
+        let observation = match told(life, event) {
+            ControlFlow::Break(observation) => observation,
+            ControlFlow::Continue(ClientEvent::FirstContact(key)) => {
                 node.known = Some(key);
-                running.client.set_identity(node.identity.clone(), self.now);
+                running.client.set_identity(node.identity.clone(), now);
                 return true;
             }
-            ClientEvent::Online => Observation::Online(life),
-            ClientEvent::Offline => Observation::Offline(life),
-            ClientEvent::RoomLeft { room } => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
                 running.shown.remove(&room);
                 if let Some(back_at) = running.away.get(&room).copied() {
                     let back_at = back_at.max(self.now);
@@ -163,27 +175,18 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // The journal has told, and nobody asks for the others in these plans.
-            ClientEvent::Waiting { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. }
-            | ClientEvent::Delivered { .. }
-            | ClientEvent::Unwatched { .. }
-            | ClientEvent::Past { .. }
-            | ClientEvent::HistoryEnd { .. } => return false,
-            ClientEvent::Joined { room } => Observation::Joined(life, room),
-            ClientEvent::JoinRefused { room, code, .. } => {
+            ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {
                 self.violate(
                     "no_broken_rules",
                     format!("client {index} is not let into {}: {code}", room.as_str()),
                 );
                 return false;
             }
-            ClientEvent::Fork { room } => {
+            ControlFlow::Continue(ClientEvent::Fork { room }) => {
                 running.shown.remove(&room);
                 Observation::Fork(life, room)
             }
-            ClientEvent::Line { room, line, .. } => {
+            ControlFlow::Continue(ClientEvent::Line { room, line, .. }) => {
                 let log = running
                     .received
                     .get_mut(&room)
@@ -198,18 +201,9 @@ impl World {
                     line,
                 }
             }
-            ClientEvent::Notice {
-                room, event, name, ..
-            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
-            ClientEvent::Stored { handle, room, seq } => {
-                Observation::Stored(life, room, handle, seq)
-            }
-            ClientEvent::NotStored { handle, room, .. } => {
-                Observation::NotStored(life, room, handle)
-            }
-            ClientEvent::Ended(reason) => {
+            ControlFlow::Continue(ClientEvent::Ended(reason)) => {
                 // A program that ends by itself writes its journal to the end.
-                while node.journaled(life) {
+                while node.journaled(life, &mut self.record.history) {
                     if node
                         .running
                         .as_ref()
@@ -226,6 +220,8 @@ impl World {
                 }
                 Observation::Ended(life, reason)
             }
+            // The journal has told of what waits, and nobody asks for rooms in these plans.
+            ControlFlow::Continue(_) => return false,
         };
         self.observe(observation);
         false

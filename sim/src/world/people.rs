@@ -4,18 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::broker::MemoryStore;
-use tertulia::chat::RoomName;
-use tertulia::client::JoinOptions;
-use tertulia::client::JournalState;
+use tertulia::chat::{HistoryPolicy, Kind, RoomName};
+use tertulia::client::{Asker, Client, JournalState, PublishError};
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 use tertulia::situation::{self, Situation};
+use tertulia::time::Timestamp;
 
-use super::{
-    Event, Profile, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of,
-};
+use super::{Event, Profile, World, beginning, empty_store, new_broker, room_name, seed_of};
 use crate::history::{Life, Observation, Typed};
-use crate::plan::Absence;
+use crate::plan::{Absence, Act, What};
 
 impl World {
     /// Starts a client's node, if it does not run.
@@ -23,7 +21,8 @@ impl World {
         if self.nodes[client].running.is_some() {
             return;
         }
-        let life = self.nodes[client].start(self.plan.seed, self.now);
+        let now = self.time_at(Some(client));
+        let life = self.nodes[client].start(&self.plan, now);
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
         self.record.history.alive.insert(client, (life, rooms));
@@ -44,6 +43,7 @@ impl World {
     /// Stops a client's node, without a word. What is in its journal stays.
     pub fn kill_node(&mut self, client: usize) {
         if let Some(running) = self.nodes[client].running.take() {
+            self.drop_held_datagrams(Some(client));
             self.observe(Observation::Died(running.life));
         }
     }
@@ -84,17 +84,12 @@ impl World {
 
     /// Ends an absence, if the node still has the life in which it left.
     pub(super) fn join_again(&mut self, life: Life, room: &RoomName) {
-        let node = &mut self.nodes[life.client];
-        let history = node.history;
-        let Some(running) = &mut node.running else {
+        let options = self.plan.join_options(life.client, room.clone());
+        let Some(running) = &mut self.nodes[life.client].running else {
             return;
         };
         if running.life == life {
             running.away.remove(room);
-            let options = JoinOptions {
-                history,
-                ..room.clone().into()
-            };
             self.with_client(life.client, |client, now| client.join(options, now));
         }
     }
@@ -102,8 +97,9 @@ impl World {
     pub(super) fn say_next(&mut self, index: usize, line: u64) {
         let talk = self.plan.workload[index].clone();
         if line + 1 < talk.lines {
-            let at = self.now + Duration::from_millis(talk.every_ms);
-            self.schedule(at, Event::Say(index, line + 1));
+            // What could not be typed while the machine stood still is typed at once.
+            let at = Timestamp::from_millis(talk.from_ms + (line + 1) * talk.every_ms);
+            self.schedule(at.max(self.now), Event::Say(index, line + 1));
         }
         let text = talk.text(index, line);
         self.say(talk.client, &room_name(talk.room), &text);
@@ -111,27 +107,89 @@ impl World {
 
     /// A client types a line, if its node lives. Returns its handle.
     pub fn say(&mut self, client: usize, room: &RoomName, text: &[u8]) -> Option<u64> {
-        let wall_ms = WALL_START_MS + self.now.as_millis();
+        let is_watched = self.plan.watchers.contains(&client);
+        let typed = (Kind::Message, Bytes::copy_from_slice(text), is_watched);
+        self.put_out(client, room, typed, |node, at_ms, now| {
+            let handle = node.publish(room, text, at_ms, now)?;
+            if is_watched {
+                node.watch(handle);
+            }
+            Ok(handle)
+        })
+    }
+
+    /// A client decides who may read what was said before they came, if its node lives.
+    pub fn set_policy(&mut self, client: usize, room: &RoomName, policy: HistoryPolicy) {
+        let typed = (Kind::Policy, policy.as_str().into(), false);
+        self.put_out(client, room, typed, |node, at_ms, now| {
+            node.set_policy(room, policy, at_ms, now)
+        });
+    }
+
+    fn put_out(
+        &mut self,
+        client: usize,
+        room: &RoomName,
+        (kind, body, is_watched): (Kind, Bytes, bool),
+        publish: impl FnOnce(&mut Client, u64, Timestamp) -> Result<u64, PublishError>,
+    ) -> Option<u64> {
+        let (wall_ms, now) = (
+            self.clock(Some(client)).wall_ms(self.now),
+            self.time_at(Some(client)),
+        );
         let node = &mut self.nodes[client];
         let life = node.running.as_ref()?.life;
         let typed_at_ms = node.typed_at_ms(wall_ms);
         let running = node.running.as_mut()?;
-        let handle = running
-            .client
-            .publish(room, text, typed_at_ms, self.now)
-            .ok()?;
+        let handle = publish(&mut running.client, typed_at_ms, now).ok()?;
         self.lines_typed += 1;
         let typed = Typed {
             life,
             room: room.clone(),
             handle,
             typed_at_ms,
-            body: Bytes::copy_from_slice(text),
+            body,
+            kind,
+            is_watched,
             index: node.next_index(room),
         };
         self.observe(Observation::Typed(typed));
         self.with_client(client, |_, _| ());
         Some(handle)
+    }
+
+    /// Does one of the plan's acts, if the node lives.
+    pub(super) fn act(&mut self, index: usize) {
+        let Act {
+            client, room, what, ..
+        } = self.plan.acts[index];
+        let room = room_name(room);
+        let now = self.time_at(Some(client));
+        let Some(running) = &mut self.nodes[client].running else {
+            return;
+        };
+        let life = running.life;
+        let observation = match what {
+            What::SetPolicy { since_join } => {
+                let policy = policy_of(since_join);
+                return self.set_policy(client, &room, policy);
+            }
+            What::AskHistory { before, count } => {
+                let asker = Asker::Node;
+                if !running.client.ask_history(&room, before, count, asker, now) {
+                    return;
+                }
+                Observation::AskedHistory(life, room, before, count)
+            }
+            What::AskWho => {
+                if !running.client.ask_who(&room, now) {
+                    return;
+                }
+                Observation::AskedWho(life, room)
+            }
+        };
+        self.observe(observation);
+        self.with_client(client, |_, _| ());
     }
 
     /// Stops the broker, and starts it again with an empty store and a new log.
@@ -150,6 +208,7 @@ impl World {
         }
         self.broker_life += 1;
         self.is_broker_down = true;
+        self.drop_held_datagrams(None);
         for observation in self.store.crash(commits_permille) {
             self.observe(observation);
         }
@@ -210,7 +269,8 @@ impl World {
     fn start_broker(&mut self) {
         let log = self.store.memory().log_id();
         let life = self.broker_life;
-        self.broker = new_broker(&self.plan, &self.identity, log, life, self.now);
+        self.broker = new_broker(&self.plan, &self.identity, log, life);
+        self.set_wall_clock();
         self.is_broker_down = false;
         self.drain_broker();
     }
@@ -230,5 +290,14 @@ impl World {
         let number = self.broker_life + 1;
         let mut rng = SeededRng::new(seed_of(self.plan.seed, "broker identity", number));
         self.identity = BrokerIdentity::generate(&mut rng);
+    }
+}
+
+/// The policy of an act.
+pub(crate) const fn policy_of(since_join: bool) -> HistoryPolicy {
+    if since_join {
+        HistoryPolicy::SinceJoin
+    } else {
+        HistoryPolicy::All
     }
 }

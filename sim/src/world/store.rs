@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
-use tertulia::chat::{Line, LogId, Recorded, RoomName};
+use tertulia::broker::{
+    MemoryStore, PresenceRow, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+};
+use tertulia::chat::{Line, LogId, NoticeEvent, Recorded, RoomName};
 use tertulia::mutant::{self, Mutant};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -26,6 +28,10 @@ pub struct SimStore {
     slow: Vec<Duration>,
     /// How often requests fail now, in thousandths, for each fault.
     failing: Vec<u64>,
+    /// For how many faults there is no room now.
+    full: u32,
+    /// Whether something was refused for that.
+    was_full: bool,
     /// The last line of each room when the broker was killed last.
     tails: BTreeMap<RoomName, u64>,
     /// What is told as done and is not, if the store is a mutant.
@@ -46,6 +52,8 @@ impl SimStore {
             dice: Dice::new(mix(seed, 0x5702)),
             slow: Vec::new(),
             failing: Vec::new(),
+            full: 0,
+            was_full: false,
             tails: BTreeMap::new(),
             unsynced: Vec::new(),
             earlier: None,
@@ -66,6 +74,15 @@ impl SimStore {
     /// Makes requests fail, or ends that.
     pub fn fail(&mut self, permille: u64, on: bool) {
         toggle(&mut self.failing, permille, on);
+    }
+
+    /// Leaves no room for anything more, or ends that.
+    pub const fn fill(&mut self, on: bool) {
+        if on {
+            self.full += 1;
+        } else {
+            self.full = self.full.saturating_sub(1);
+        }
     }
 
     /// How long a request takes now.
@@ -144,6 +161,23 @@ impl SimStore {
             .count()
     }
 
+    /// STO-8: a full disk takes nothing, and can still be read.
+    fn has_no_room(&mut self, op: &StorageOp) -> bool {
+        let reads = matches!(
+            op,
+            StorageOp::Open
+                | StorageOp::Read { .. }
+                | StorageOp::History { .. }
+                | StorageOp::Members { .. }
+        );
+        let has_no_room = self.full > 0 && !reads;
+        if !reads && !has_no_room && self.was_full {
+            situation::meet(Situation::DiskFull);
+        }
+        self.was_full = has_no_room || self.was_full && reads;
+        has_no_room
+    }
+
     /// Does the oldest request. What it made durable is told, before the broker can know.
     pub fn complete(&mut self) -> Option<(StorageCompletion, Vec<Observation>)> {
         let request = self.queue.pop_front()?;
@@ -151,6 +185,7 @@ impl SimStore {
             .failing
             .iter()
             .any(|permille| self.dice.chance(*permille))
+            || self.has_no_room(&request.op)
         {
             let (id, outcome) = (request.id, StorageOutcome::Failed);
             return Some((StorageCompletion { id, outcome }, Vec::new()));
@@ -171,9 +206,20 @@ impl SimStore {
             (StorageOp::Append { room, .. }, StorageOutcome::Appended(stored)) => {
                 seen.push(appended(room, &stored.line));
             }
-            (StorageOp::Enter { room, device, .. }, StorageOutcome::Entered(entered)) => {
+            (
+                StorageOp::Enter {
+                    room,
+                    device,
+                    presence: wanted,
+                    ..
+                },
+                StorageOutcome::Entered(entered),
+            ) => {
                 if let Some(stored) = &entered.joined {
                     seen.push(appended(room.clone(), &stored.line));
+                }
+                if wanted.is_none() {
+                    situation::meet(Situation::QuietlyThere);
                 }
                 let base = entered.base.seq;
                 seen.push(Observation::Entered {
@@ -182,6 +228,7 @@ impl SimStore {
                     device,
                     base,
                 });
+                seen.extend(entered.notice.as_ref().map(|row| presence(log, row)));
             }
             (StorageOp::Append { room, .. }, StorageOutcome::Known(Recorded::Stored(seq)))
                 if self.tails.get(&room).is_some_and(|tail| seq <= tail) =>
@@ -190,6 +237,13 @@ impl SimStore {
             }
             (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(departed))) => {
                 seen.push(appended(room, &departed.line.line));
+                seen.extend(departed.notice.as_ref().map(|row| presence(log, row)));
+            }
+            (StorageOp::Absent { .. }, StorageOutcome::Absented(Some(row))) => {
+                seen.push(presence(log, row));
+            }
+            (StorageOp::History { room, account, .. }, StorageOutcome::Past { .. }) => {
+                seen.push(Observation::PageRead(log, room, account));
             }
             _ => {}
         }
@@ -197,6 +251,16 @@ impl SimStore {
             core::mem::swap(&mut self.unsynced, &mut seen);
         }
         Some((completion, seen))
+    }
+}
+
+/// What the store has recorded of somebody's presence.
+fn presence(log: LogId, row: &PresenceRow) -> Observation {
+    Observation::Present {
+        log,
+        room: row.room.clone(),
+        account: row.author.account,
+        is_present: row.event == NoticeEvent::Joined,
     }
 }
 
