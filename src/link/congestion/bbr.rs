@@ -53,6 +53,8 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 /// The path is full once so many round trips in a row bring less than a quarter more.
 const FULL_ROUNDS: u8 = 3;
 
+/// Startup ends when it loses more than this of a thousand bytes in a round, in a long queue.
+const OVERSHOT_PERMILLE: u64 = 100;
 /// No more than this of a thousand bytes is sent in addition to what the path delivers.
 const LOSS_MAX: u64 = 100;
 
@@ -217,9 +219,11 @@ impl FullPath {
 struct SharedQueue {
     /// The most that may be in flight.
     bound: Option<u64>,
-    /// The latest sample of the round trip, and the shortest of this round.
+    /// The shortest round trip that ended in the last round, and in this one. The shortest, because
+    /// a single one may be long for any reason.
+    last_rtt: Duration,
+    rtt: Option<Duration>,
     latest_rtt: Duration,
-    round_rtt: Option<Duration>,
     /// Whether the bound was lowered in this round.
     is_lowered: bool,
 }
@@ -227,11 +231,11 @@ struct SharedQueue {
 impl SharedQueue {
     fn on_rtt(&mut self, rtt: Duration) {
         self.latest_rtt = rtt;
-        self.round_rtt = Some(self.round_rtt.map_or(rtt, |other| other.min(rtt)));
+        self.rtt = Some(self.rtt.map_or(rtt, |other| other.min(rtt)));
     }
 
     fn is_full(&self, min_rtt: Duration) -> bool {
-        is_longer(self.latest_rtt, min_rtt, QUEUE_FULL_PERCENT)
+        is_longer(self.last_rtt, min_rtt, QUEUE_FULL_PERCENT)
     }
 
     /// Something was lost in a full queue, and was sent no faster than the path delivers.
@@ -245,14 +249,13 @@ impl SharedQueue {
 
     fn on_round(&mut self, window: u64, min_rtt: Duration) {
         let was_lowered = core::mem::take(&mut self.is_lowered);
-        let rtt = self.round_rtt.take();
+        self.last_rtt = self.rtt.take().unwrap_or(self.last_rtt);
         let Some(bound) = self.bound.filter(|_| !was_lowered) else {
             return;
         };
-        let is_empty = rtt.is_some_and(|rtt| !is_longer(rtt, min_rtt, QUEUE_EMPTY_PERCENT));
-        let more = match is_empty {
-            true => bound / EMPTY_PART,
-            false => DATAGRAM,
+        let more = match is_longer(self.last_rtt, min_rtt, QUEUE_EMPTY_PERCENT) {
+            true => DATAGRAM,
+            false => bound / EMPTY_PART,
         };
         self.bound = Some(bound + more).filter(|bound| *bound < window);
     }
@@ -297,6 +300,16 @@ impl Bbr {
             Mode::ProbeBw { phase, .. } => CYCLE[usize::from(phase)],
             Mode::ProbeRtt { .. } => 100,
         }
+    }
+
+    /// Whether Startup has filled the queue, and loses much of what it sends: there is nothing more
+    /// to be had.
+    fn has_overshot(&self, min_rtt: Duration) -> bool {
+        let Losses { lost, acked, .. } = self.losses;
+        lost > WINDOW_MIN
+            && lost * 1_000 > (lost + acked) * OVERSHOT_PERMILLE
+            && is_longer(self.queue.latest_rtt, min_rtt, QUEUE_FULL_PERCENT)
+            && !self.estimator.is_app_limited()
     }
 
     /// Whether a full queue cannot be this link's own: it sends no more than the path delivers, or
@@ -484,8 +497,7 @@ impl Congestion for Bbr {
         };
         let is_full = self.queue.is_full(min_rtt);
         match self.mode {
-            // There is nothing more to be had.
-            Mode::Startup if is_full && !self.estimator.is_app_limited() => self.full.set(),
+            Mode::Startup if self.has_overshot(min_rtt) => self.full.set(),
             Mode::ProbeBw { .. } if is_full && self.is_not_pushing() => {
                 self.queue.on_overflow(self.window());
             }
@@ -643,10 +655,13 @@ mod tests {
     fn in_a_queue_of_others_the_window_is_bounded_as_theirs_are() {
         let mut queue = SharedQueue::default();
         let window = 100 * DATAGRAM;
-        queue.on_rtt(MS * 130);
-        assert!(!queue.is_full(MS * 100));
-        queue.on_rtt(MS * 131);
-        assert!(queue.is_full(MS * 100));
+        for (rtts, is_full) in [([130, 150], false), ([131, 150], true)] {
+            for rtt in rtts {
+                queue.on_rtt(MS * rtt);
+            }
+            queue.on_round(window, MS * 100);
+            assert_eq!(queue.is_full(MS * 100), is_full);
+        }
         queue.on_overflow(window);
         queue.on_overflow(70 * DATAGRAM);
         assert_eq!(queue.bound, Some(70 * DATAGRAM), "once in a round");
