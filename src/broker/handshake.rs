@@ -179,6 +179,9 @@ impl Broker {
         };
         let Unconfirmed { mut link, peer } = *unconfirmed;
         link.hint_rtt(now.saturating_since(entry.since), now);
+        if let Some(loss) = self.losses.recall(link.path().remote.ip()) {
+            link.hint_loss(loss);
+        }
         let id = self.next_link;
         self.next_link += 1;
         self.routes.insert(cid, id);

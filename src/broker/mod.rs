@@ -15,12 +15,14 @@
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
 mod early;
+mod egress;
 mod feed;
 mod half_open;
 mod handshake;
 mod history;
 mod leaving;
 mod links;
+mod losses;
 mod memory;
 mod resets;
 mod roll;
@@ -60,8 +62,10 @@ use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecre
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
+use egress::Egress;
 use half_open::HalfOpenTable;
 use links::{LinkMemory, Recalls};
+use losses::Losses;
 use resets::Resets;
 use room::Room;
 use session::Session;
@@ -253,6 +257,8 @@ pub struct Broker {
     resets: Resets,
     links: LinkMemory,
     recalls: Recalls,
+    losses: Losses,
+    egress: Egress,
     replies: VecDeque<(Path, Bytes)>,
     sessions: BTreeMap<LinkId, Session>,
     next_link: LinkId,
@@ -307,6 +313,8 @@ impl Broker {
             resets: Resets::new(reset_secret),
             links: LinkMemory::default(),
             recalls: Recalls::default(),
+            losses: Losses::default(),
+            egress: Egress::default(),
             replies: VecDeque::new(),
             sessions: BTreeMap::new(),
             next_link: 0,
@@ -497,8 +505,12 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
+            session.link.allow_copies(self.egress.may_copy(now));
+            let copied = session.link.stats().bytes_copied;
             let transmit = session.link.poll_transmit(now, out);
-            if transmit.is_some() {
+            if let Some(transmit) = &transmit {
+                let copied = session.link.stats().bytes_copied - copied;
+                self.egress.on_sent(transmit.len, copied, now);
                 self.mark_ready(id);
             }
             self.reschedule(id);

@@ -12,7 +12,7 @@ use super::storage::{Author, StorageOp};
 use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
 use crate::bug;
 use crate::chat::{RoomFromBroker, RoomName};
-use crate::link::Link;
+use crate::link::{Care, Link};
 use crate::time::Timestamp;
 
 /// After how long without any acknowledgement a member is taken not to keep up (BRK-9).
@@ -83,6 +83,7 @@ impl Broker {
             return None;
         };
         let room = self.rooms.get_mut(&seat.room)?;
+        link.set_care(channel, Care::of_one_in(room.present.len()));
         while let Some(delivered) = next_delivered(seat, &room.roster, account) {
             let message = RoomFromBroker::Delivered(delivered).encode();
             if !hand(link, seat, channel, None, message, now) {

@@ -213,6 +213,8 @@ impl Broker {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        let link = &session.link;
+        self.losses.learn(link.path().remote.ip(), link.loss());
         for cid in &session.cids {
             self.routes.remove(cid);
         }

@@ -120,6 +120,15 @@ impl Room {
         }
     }
 
+    /// How many people are known to be in the room: those whom the broker has introduced on this
+    /// link. There may be more (LAD-4).
+    pub(super) fn people_known(&self) -> usize {
+        match &self.seat {
+            Seat::In(_, introduced) | Seat::Leaving(introduced) => introduced.len(),
+            Seat::Out | Seat::Asked(_) | Seat::Refused => 0,
+        }
+    }
+
     /// Whether the broker was asked on this link to let the client in.
     pub(super) const fn is_asked_for(&self) -> bool {
         !matches!(self.seat, Seat::Out | Seat::Refused)

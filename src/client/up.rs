@@ -13,7 +13,7 @@ use super::states::say_the_rest;
 use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
 use crate::chat::{ControlFromNode, RoomFromNode, RoomName};
 use crate::drops::Dropped;
-use crate::link::{CloseCode, Link, LinkEvent};
+use crate::link::{Care, CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::ResetToken;
@@ -360,6 +360,8 @@ fn publish_waiting(up: &mut Up, room: &mut Room, now: Timestamp) {
     let Some(channel) = room.channel() else {
         return;
     };
+    up.link
+        .set_care(channel, Care::of_one_for(room.people_known()));
     while let Some(publication) = room.next_to_send() {
         let n = publication.n;
         let message = RoomFromNode::Publish(publication.clone()).encode();

@@ -165,6 +165,8 @@ pub struct Link {
     stats: Stats,
     /// By what resets are known, once the link is not open any more (RST-4).
     watch: Option<ResetWatch>,
+    /// What it had learnt when it ended (LAD-9).
+    loss: LossEstimate,
     state: State,
 }
 
@@ -195,6 +197,7 @@ impl Link {
             events: VecDeque::new(),
             stats: Stats::default(),
             watch: None,
+            loss: LossEstimate::default(),
             state: State::Open(Box::new(open)),
         }
     }
@@ -419,10 +422,11 @@ impl Link {
         }
     }
 
-    /// How much of what this side sends is lost, as far as it can tell (LAD-3).
+    /// How much of what this side sends is lost, as far as it can tell (LAD-3), or could when the
+    /// link ended.
     #[must_use]
-    pub fn loss(&self) -> Option<LossEstimate> {
-        self.open().map(|open| open.redundancy.loss())
+    pub fn loss(&self) -> LossEstimate {
+        self.open().map_or(self.loss, |open| open.redundancy.loss())
     }
 
     /// How much of what was sent is lost on this path, as another link has found out (LAD-9).
@@ -461,6 +465,7 @@ impl Link {
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
         self.watch = self.reset_watch();
+        self.loss = self.loss();
         let State::Open(open) = &mut self.state else {
             return;
         };
@@ -560,6 +565,7 @@ impl Link {
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
             self.watch = self.reset_watch();
+            self.loss = self.loss();
             self.report_end(by_peer, code, reason);
         }
         self.state = State::Closed;

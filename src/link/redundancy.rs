@@ -19,6 +19,9 @@ const MISSED_MAX: u64 = 3_500;
 /// The same where a message is one of many copies of a line (LAD-4).
 const MISSED_MAX_THRIFTY: u64 = 35_000;
 
+/// With so many people in a room, the way up is worth more than each way down (LAD-4).
+const CROWD: usize = 4;
+
 /// How many packets with nothing but copies may follow each other; one more may each srtt (LAD-5).
 const BUCKET_DEPTH: u32 = 8;
 /// So many of them only probes may have: what is missing goes before what may be (LAD-5).
@@ -52,6 +55,26 @@ pub enum Care {
     Generous,
     /// Seldom: each is one of many copies of a line.
     Thrifty,
+}
+
+impl Care {
+    /// For what a node says to a room with so many people (LAD-4).
+    #[must_use]
+    pub const fn of_one_for(people: usize) -> Self {
+        match people < CROWD {
+            true => Self::Normal,
+            false => Self::Generous,
+        }
+    }
+
+    /// For what a broker sends to one of so many people in a room (LAD-4).
+    #[must_use]
+    pub const fn of_one_in(people: usize) -> Self {
+        match people < CROWD {
+            true => Self::Normal,
+            false => Self::Thrifty,
+        }
+    }
 }
 
 /// A bucket of tokens that fills with time. It keeps one number: when it will be full again.
@@ -345,6 +368,8 @@ mod tests {
             redundancy.set_care(1, Care::Normal);
             assert_eq!(redundancy.plan(1, at(0)), redundancy.plan(3, at(0)));
         }
+        assert_eq!([3, 4].map(Care::of_one_for), [Care::Normal, Care::Generous]);
+        assert_eq!([3, 4].map(Care::of_one_in), [Care::Normal, Care::Thrifty]);
     }
 
     /// LAD-5: eight, of which two are for probes, and one more each round trip.

@@ -192,8 +192,8 @@ fn nothing_is_probed_for_that_has_arrived() {
 #[test]
 fn a_link_that_moves_begins_to_learn_anew() {
     let mut pair = pair(20, FINE, 11);
-    assert!(pair.node.link.loss().unwrap().per_million() > 150_000);
+    assert!(pair.node.link.loss().per_million() > 150_000);
     let now = pair.now;
     pair.node.link.handle_address_change(now);
-    assert_eq!(pair.node.link.loss(), Some(LossEstimate::default()));
+    assert_eq!(pair.node.link.loss(), LossEstimate::default());
 }
