@@ -145,8 +145,10 @@ pub enum Observation {
 pub struct History {
     /// Which account and device each client has.
     pub keys: Vec<(AccountKey, DeviceKey)>,
-    /// The devices that accounts had before, and gave up (JRN-4).
+    /// The devices that accounts had before, and gave up (JRN-4, JRN-9).
     pub retired: BTreeMap<DeviceKey, AccountKey>,
+    /// Those of them whose accounts went on with what waited then.
+    pub succeeded: BTreeSet<DeviceKey>,
     /// Everything that was typed, by (account, room, time of typing).
     pub typed: BTreeMap<(AccountKey, RoomName, u64), Typed>,
     /// The same by the life and its handle.
@@ -163,12 +165,9 @@ pub struct History {
     pub learned_at: BTreeMap<(usize, RoomName), Timestamp>,
     /// The clients whose journals were ever restored from a backup.
     pub restored: BTreeSet<usize>,
-    /// The clients that have ever lost their journals, and kept their devices.
-    pub forgot: BTreeSet<usize>,
-    /// Those whose journals were restored from a backup that was older than the broker's history, or
-    /// than their device, or that had only provisional numbers, after numbers had been forgotten.
-    /// What such a journal holds as waiting may have been stored under numbers that it knows nothing
-    /// of: nothing is promised where two such losses meet.
+    /// Those of whom JRN-10 promises nothing: their journals were restored from a backup that was
+    /// older than the broker's history, or than their device, or a second time, from one with
+    /// provisional numbers.
     pub outdated: BTreeSet<AccountKey>,
     /// After which line each device was last let into each room.
     pub bases: BTreeMap<(LogId, RoomName, DeviceKey), u64>,
@@ -237,13 +236,8 @@ impl History {
     pub fn restore_journal(&mut self, client: usize, backup: &JournalState, made_at: Timestamp) {
         let mut rooms = backup.rooms.values();
         let is_provisional = rooms.any(|room| !room.is_numbered && !room.waiting.is_empty());
-        let account = self.keys[client].0;
-        // Who has left a room has forgotten its numbers.
-        let has_forgotten = !self.restored.insert(client)
-            || self.forgot.contains(&client)
-            || self.leaving.iter().any(|(whose, _)| *whose == account);
-        if is_provisional && has_forgotten {
-            self.outdated.insert(account);
+        if !self.restored.insert(client) && is_provisional {
+            self.outdated.insert(self.keys[client].0);
         }
         let learned = self.learned_at.iter().filter(|((of, _), _)| *of == client);
         let known_at = learned.map(|(_, at)| *at + JOURNALED_WITHIN).max();
@@ -252,14 +246,21 @@ impl History {
         }
     }
 
-    /// The client's account goes on with another device (JRN-4).
+    /// The client's account goes on with another device, and what waits (JRN-4).
+    pub fn succeed_device(&mut self, client: usize, device: DeviceKey) {
+        self.succeeded.insert(self.keys[client].1);
+        self.change_device(client, device);
+    }
+
+    /// The client's account goes on with another device, which it may have had before.
     pub fn change_device(&mut self, client: usize, device: DeviceKey) {
         let (account, old) = self.keys[client];
         if old != device {
             self.retired.insert(old, account);
         }
-        // A device that was given up is back, with what waited then, and has another one since.
-        if self.retired.remove(&device).is_some() {
+        self.retired.remove(&device);
+        // It is back with what waited then, which may be stored as another device's.
+        if self.succeeded.contains(&device) {
             self.outdated.insert(account);
         }
         self.keys[client].1 = device;

@@ -88,7 +88,7 @@ pub enum JournalEntry {
         /// To whom.
         name: Name,
     },
-    /// The room was left for good (RUM-12).
+    /// The room was left for good (RUM-12). Which numbers are used there stays (JRN-8).
     Left {
         /// Which room.
         room: RoomName,
@@ -132,6 +132,20 @@ impl RoomState {
         confirmed: LastPublication::NONE,
         waiting: BTreeMap::new(),
     };
+
+    /// A room that was left. Which numbers the device has used there stays, if that is known, as
+    /// none is ever used twice (JRN-8).
+    pub(super) fn left(is_known: bool, last_n: u64, confirmed: LastPublication) -> Self {
+        if !is_known {
+            return Self::NEW;
+        }
+        Self {
+            is_numbered: true,
+            last_n,
+            confirmed,
+            ..Self::NEW
+        }
+    }
 
     /// What waits has the numbers after the broker's last one, in its order (PUB-7).
     fn number_after(&mut self, last: LastPublication) {
@@ -190,15 +204,21 @@ impl JournalState {
                 room, log, cursor, ..
             } => self.room(room).cursor = Some((log, cursor)),
             JournalEntry::Noticed { room, number, .. } => self.room(room).presence = number,
-            JournalEntry::Left { room } => drop(self.rooms.remove(&room)),
+            JournalEntry::Left { room } => {
+                let room = self.room(room);
+                // What waits was given up: which of its numbers are used is not known.
+                let is_known = room.is_numbered && room.waiting.is_empty();
+                *room = RoomState::left(is_known, room.last_n, room.confirmed);
+            }
         }
     }
 
-    /// The node goes on with another device, which has published nothing yet (JRN-4).
+    /// The node goes on with another device. As that has published nothing yet, what waits has its
+    /// final numbers at once (JRN-4). What the device before had stored after the journal was
+    /// backed up, nobody can know here (JRN-10).
     pub fn change_device(&mut self) {
         for room in self.rooms.values_mut() {
-            room.is_numbered = false;
-            room.confirmed = LastPublication::NONE;
+            room.number_after(LastPublication::NONE);
         }
     }
 

@@ -224,14 +224,15 @@ fn a_journal_restored_from_a_backup_gives_its_device_up() {
     assert_eq!(received(&pump, 0), stored(&pump));
 }
 
-/// JRN-1: what a room was left with is forgotten with it.
+/// JRN-8: the place in a room that was left is forgotten.
 #[test]
 fn a_room_that_was_left_is_entered_anew() {
     let mut pump = Pump::with(&["ada", "bob"]);
     pump.say(0, "one");
     pump.nodes[0].client.leave_room(&lobby(), pump.now);
     pump.run_ms(1_000);
-    assert_eq!(pump.nodes[0].journal.rooms.len(), 0);
+    let left = &pump.nodes[0].journal.rooms[&lobby()];
+    assert_eq!((left.cursor, left.presence), (None, 0));
     pump.say(1, "behind your back");
     pump.run_ms(500);
     restart(&mut pump, 0);
@@ -239,6 +240,55 @@ fn a_room_that_was_left_is_entered_anew() {
     pump.run_ms(5_000);
     assert_eq!(received(&pump, 0), ["one", "two"]);
     assert_eq!(stored(&pump), ["one", "behind your back", "two"]);
+}
+
+/// JRN-8, DLV-2: numbers of a room that was left are not used again, so that a journal restored
+/// from a backup made after that knows what it has published.
+#[test]
+fn what_was_typed_into_a_room_that_was_left_is_stored_once_after_a_restoration() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "one");
+    pump.nodes[0].client.leave_room(&lobby(), pump.now);
+    pump.run_ms(1_000);
+    let now = pump.now;
+    pump.nodes[0].connected = false;
+    pump.nodes[0].client.join(lobby().into(), now);
+    pump.say(0, "two");
+    pump.run_ms(100);
+    let backup = pump.nodes[0].journal.clone();
+    let room = &backup.rooms[&lobby()];
+    assert_eq!((room.is_numbered, room.last_n), (true, 2));
+    pump.nodes[0].connected = true;
+    pump.run_ms(40_000);
+    assert_eq!(stored(&pump), ["one", "two"]);
+    pump.restart_node(0, backup);
+    pump.run_ms(40_000);
+    assert_eq!(stored(&pump), ["one", "two"]);
+    assert_eq!(pump.nodes[0].client.waiting(), 0);
+    assert_eq!(pump.nodes[0].end(), None);
+}
+
+/// JRN-4, DLV-2: a new device's numbers are final, so that a backup of its journal knows them.
+#[test]
+fn a_journal_restored_to_just_after_its_device_was_new_repeats_nothing() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(0, "one");
+    pump.run_ms(500);
+    pump.nodes[0].connected = false;
+    pump.say(0, "two");
+    pump.say(0, "three");
+    pump.run_ms(100);
+    let mut backup = pump.nodes[0].journal.clone();
+    backup.change_device();
+    let (account, device) = (pump.nodes[0].account_secret, pump.rng.bytes());
+    pump.nodes[0].identity = NodeIdentity::from_secrets(account, device);
+    pump.nodes[0].connected = true;
+    for _ in 0..2 {
+        pump.restart_node(0, backup.clone());
+        pump.run_ms(40_000);
+        assert_eq!(stored(&pump), ["one", "two", "three"]);
+        assert_eq!(pump.nodes[0].end(), None);
+    }
 }
 
 proptest! {

@@ -144,7 +144,8 @@ pub struct Client {
     rng: SeededRng,
     state: State,
     rooms: BTreeMap<RoomName, Room>,
-    /// The rooms that the journal knows and nobody has joined yet.
+    /// The rooms that the journal knows and the client is not in: nobody has joined them yet, or
+    /// they were left.
     restored: BTreeMap<RoomName, RoomState>,
     next_handle: u64,
     /// The device is used elsewhere too, or was: it is given up (JRN-4).

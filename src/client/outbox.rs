@@ -85,6 +85,12 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
+    /// What stays of the room when it is left (JRN-8).
+    pub(super) fn left(&self) -> RoomState {
+        let is_known = self.is_numbered && self.is_empty();
+        RoomState::left(is_known, self.last_n, self.confirmed)
+    }
+
     // ---- the link
 
     /// The link is gone: everything is to be sent again (PUB-6).

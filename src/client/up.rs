@@ -287,7 +287,9 @@ impl Client {
 
     /// RUM-12: the room is left for good.
     pub(super) fn forget(&mut self, room: RoomName) {
-        self.rooms.remove(&room);
+        if let Some(left) = self.rooms.remove(&room) {
+            self.restored.insert(room.clone(), left.outbox.left());
+        }
         let left = self.journal(JournalEntry::Left { room: room.clone() });
         self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
     }

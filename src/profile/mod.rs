@@ -25,6 +25,8 @@ use crate::secure::{NodeIdentity, PublicKey};
 use crate::store::journal::{Journal, JournalFile, Unopened};
 use crate::store::sqlite::{Blame, StoreError};
 
+/// The journal's name in the profile's directory.
+const JOURNAL: &str = "journal.db";
 /// What a name becomes in the name of a directory: letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
@@ -137,7 +139,7 @@ impl Profile {
 
     /// Where the journal is.
     pub(crate) fn journal(&self) -> PathBuf {
-        self.dir.join("journal.db")
+        self.dir.join(JOURNAL)
     }
 
     /// Opens the journal, with a thread that writes to it for `unopened`, and tells what it holds.
@@ -213,11 +215,18 @@ impl Profile {
     }
 }
 
-/// The keys in `dir`, made if need be.
+/// The keys in `dir`, made if need be, and the journal.
 fn identity(dir: &Path) -> Result<NodeIdentity, ProfileError> {
     let _making = files::lock(&dir.join("keys.lock"))?;
     let account = keyfile::read_or_make(&dir.join("account.key"))?;
-    let device = keyfile::read_or_make(&dir.join("device.key"))?;
+    let (journal, device) = (dir.join(JOURNAL), dir.join("device.key"));
+    let exists = journal.try_exists();
+    if !exists.map_err(|error| ProfileError::file(&journal, &error))? {
+        // JRN-9: nobody knows any more which numbers the device has used.
+        keyfile::make(&device)?;
+        JournalFile::open(&journal).map_err(|error| ProfileError::store(&journal, &error))?;
+    }
+    let device = keyfile::read_or_make(&device)?;
     Ok(NodeIdentity::from_secrets(*account, *device))
 }
 
@@ -285,6 +294,22 @@ mod tests {
         let mut profile = open(dir.path(), &BROKER, "ada").unwrap();
         let before = profile.identity.clone();
         profile.change_device().unwrap();
+        assert_eq!(profile.identity.account(), before.account());
+        assert_ne!(profile.identity.device(), before.device());
+    }
+
+    /// JRN-9.
+    #[test]
+    fn a_device_is_given_up_with_its_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = open(dir.path(), &BROKER, "ada").unwrap();
+        let (before, journal) = (profile.identity.clone(), profile.journal());
+        drop(profile);
+        let again = open(dir.path(), &BROKER, "ada").unwrap();
+        assert_eq!(again.identity.device(), before.device());
+        drop(again);
+        std::fs::remove_file(journal).unwrap();
+        let profile = open(dir.path(), &BROKER, "ada").unwrap();
         assert_eq!(profile.identity.account(), before.account());
         assert_ne!(profile.identity.device(), before.device());
     }

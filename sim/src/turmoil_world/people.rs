@@ -11,7 +11,7 @@ use tertulia::chat::RoomName;
 use tertulia::client::{ClientEvent, EndReason, JoinOptions, JournalState};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
-use tertulia::secure::{NodeIdentity, PublicKey};
+use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tokio::select;
@@ -207,9 +207,11 @@ impl Person {
                     self.state.observe(Observation::Died(life));
                 }
                 if forgets {
+                    // JRN-9
                     *lock(&self.kept) = JournalState::default();
+                    let device = self.take_other_device();
                     let mut shared = self.state.lock();
-                    shared.record.history.forgot.insert(self.client);
+                    shared.record.history.change_device(self.client, device);
                 }
             }
             Deed::BackUp => {
@@ -262,14 +264,18 @@ impl Person {
     /// JRN-4.
     fn change_device(&mut self) {
         situation::meet(Situation::DeviceRetired);
-        let number = (self.client * 1000 + self.lives) as u64;
-        self.identity = other_device(&self.identity, self.plan.seed, number);
         lock(&self.kept).change_device();
+        let device = self.take_other_device();
         let mut shared = self.state.lock();
-        let device = self.identity.device();
-        shared.record.history.change_device(self.client, device);
+        shared.record.history.succeed_device(self.client, device);
         drop(shared);
         self.intend(now(), Deed::Start);
+    }
+
+    fn take_other_device(&mut self) -> DeviceKey {
+        let number = (self.client * 1000 + self.lives) as u64;
+        self.identity = other_device(&self.identity, self.plan.seed, number);
+        self.identity.device()
     }
 
     /// Tells the program, if it runs. One that has ended says so by an event.

@@ -33,11 +33,12 @@ impl World {
         self.with_client(client, |_, _| ());
     }
 
-    /// Stops a client's node, without a word. It forgets all but its keys.
+    /// Stops a client's node, without a word. Its journal is gone, and so is its device (JRN-9).
     pub fn stop_node(&mut self, client: usize) {
         self.kill_node(client);
         self.nodes[client].journal = JournalState::default();
-        self.record.history.forgot.insert(client);
+        let device = self.nodes[client].change_device(self.plan.seed);
+        self.record.history.change_device(client, device);
     }
 
     /// Stops a client's node, without a word. What is in its journal stays.
@@ -202,7 +203,7 @@ impl World {
     pub(super) fn change_device(&mut self, client: usize) {
         situation::meet(Situation::DeviceRetired);
         let device = self.nodes[client].change_device(self.plan.seed);
-        self.record.history.change_device(client, device);
+        self.record.history.succeed_device(client, device);
         self.schedule(self.now, Event::Start(client));
     }
 

@@ -35,7 +35,7 @@ fn lines_typed_while_the_broker_lost_its_log_are_stored_once_in_the_new_one() {
 #[test]
 fn a_node_that_dies_and_returns_makes_neither_joined_nor_left() {
     let mut world = quiet(2);
-    world.stop_node(0);
+    world.kill_node(0);
     run(&mut world, 20);
     world.start_node(0);
     run(&mut world, 60);

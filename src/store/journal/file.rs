@@ -60,10 +60,9 @@ impl JournalFile {
             tx.execute("INSERT INTO owner VALUES (?1)", [&device.0])?;
         }
         if is_other {
-            tx.execute(
-                "UPDATE rooms SET is_numbered = 0, confirmed_n = 0, confirmed_digest = zeroblob(32)",
-                (),
-            )?;
+            for room in known_rooms(&tx)? {
+                number_after(&tx, room, &LastPublication::NONE)?;
+            }
         }
         tx.commit()?;
         Ok(is_other)
@@ -241,21 +240,37 @@ fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
             ])?;
             Ok(())
         }
-        JournalEntry::Left { room } => {
-            let id = room_id(tx, room)?;
-            tx.execute(
-                "DELETE FROM outbox WHERE room = ?1 AND handle IS NOT NULL",
-                [id],
-            )?;
-            tx.execute(
-                "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, \
-                 presence = 0, is_numbered = 0, last_n = 0, confirmed_n = 0, \
-                 confirmed_digest = zeroblob(32) WHERE id = ?1",
-                [id],
-            )?;
-            Ok(())
-        }
+        JournalEntry::Left { room } => leave(tx, room_id(tx, room)?),
     }
+}
+
+/// JRN-8: which numbers are used there stays, if that is known.
+fn leave(tx: &Transaction<'_>, room: i64) -> Result<()> {
+    let given_up = tx.execute(
+        "DELETE FROM outbox WHERE room = ?1 AND handle IS NOT NULL",
+        [room],
+    )?;
+    tx.execute(
+        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0 \
+         WHERE id = ?1",
+        [room],
+    )?;
+    tx.execute(
+        "UPDATE rooms SET is_numbered = 0, last_n = 0, confirmed_n = 0, \
+         confirmed_digest = zeroblob(32) WHERE id = ?1 AND (?2 OR NOT is_numbered)",
+        params![room, given_up > 0],
+    )?;
+    Ok(())
+}
+
+/// The rooms that the node knows: neither only spooled to, nor only read by others.
+fn known_rooms(tx: &Transaction<'_>) -> Result<Vec<i64>> {
+    let mut rooms = tx.prepare(
+        "SELECT id FROM rooms WHERE log IS NOT NULL OR presence <> 0 OR is_numbered \
+         OR last_n <> 0 OR confirmed_n <> 0",
+    )?;
+    let rooms = rooms.query_map((), |row| row.get(0))?;
+    Ok(rooms.collect::<rusqlite::Result<Vec<i64>>>()?)
 }
 
 /// The room's row, made if need be.
