@@ -161,12 +161,16 @@ impl Client {
             return Err(PublishError::Leaving);
         }
         let handle = self.next_handle;
+        let is_behind = self.is_journal_behind();
         let room = self.rooms.get_mut(room).ok_or(PublishError::NotInRoom)?;
         if room.leaving {
             return Err(PublishError::NotInRoom);
         }
         if !room.outbox.has_space() {
             return Err(PublishError::OutboxFull);
+        }
+        if is_behind {
+            return Err(PublishError::JournalBehind);
         }
         self.next_handle += 1;
         let publication = room.outbox.push(handle, typed_at_ms, kind, body);

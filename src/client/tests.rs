@@ -165,6 +165,47 @@ fn many_lines_typed_at_once_keep_their_order() {
     assert_eq!(pump.heard(1), expected);
 }
 
+/// JRN-11, LIM-12, CRD-2: a journal that is stuck costs a bounded number of requests, whatever is
+/// typed and said; a full outbox of requests is said, and all goes on when the journal does.
+#[test]
+fn a_journal_that_is_stuck_bounds_what_waits_for_it_and_loses_nothing() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[0].journal_stalled = true;
+    let room = lobby();
+    let mut typed = Vec::new();
+    let refused = loop {
+        let text = format!("typed {}", typed.len());
+        let client = &mut pump.nodes[0].client;
+        match client.publish(&room, text.as_bytes(), EPOCH_MS, pump.now) {
+            Ok(_) => typed.push(format!("ada: {text}")),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, PublishError::JournalBehind);
+    assert_eq!(typed.len() as u64, JOURNAL_PENDING_MAX);
+    for n in 0..OUTBOX_MAX {
+        pump.say(1, &format!("said {n}"));
+    }
+    pump.run_ms(20_000);
+    let pending = pump.nodes[0].client.journal.len() as u64;
+    assert_eq!(pending, JOURNAL_PENDING_MAX, "not one more was taken");
+    assert_eq!(pump.heard(0), [""; 0]);
+
+    pump.nodes[0].journal_stalled = false;
+    pump.say(0, "again");
+    pump.run_ms(240_000);
+    let said: Vec<_> = (0..OUTBOX_MAX).map(|n| format!("bob: said {n}")).collect();
+    let heard = pump.heard(0);
+    assert_eq!(heard.len(), typed.len() + said.len() + 1);
+    assert_eq!(pump.heard(1), heard);
+    let of = |name: &str| -> Vec<String> {
+        let lines = heard.iter().filter(|line| line.starts_with(name));
+        lines.cloned().collect()
+    };
+    typed.push("ada: again".to_owned());
+    assert_eq!((of("ada"), of("bob")), (typed, said));
+}
+
 /// DLV-2: saying the same again is not a repetition.
 #[test]
 fn the_same_text_three_times_is_shown_three_times() {

@@ -138,8 +138,10 @@ impl Client {
         }
     }
 
+    /// Takes what the link has, unless the journal is behind: then the broker gets no credit, and
+    /// waits (JRN-11, CRD-3).
     pub(super) fn on_link_events(&mut self, now: Timestamp) {
-        loop {
+        while !self.is_journal_behind() {
             let State::Up(up) = &mut self.state else {
                 return;
             };

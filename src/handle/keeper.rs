@@ -174,9 +174,10 @@ impl Keeper {
     }
 
     /// Writes what is to be written, and lets the profile go. The driver has ended before.
-    pub(super) async fn close(self) {
-        if let Some(open) = self.open {
-            open.journal.close().await;
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        match self.open {
+            Some(open) => open.journal.close().await,
+            None => Ok(()),
         }
     }
 }

@@ -136,6 +136,8 @@ impl Desk {
         }
         // The driver ends when nobody is left to talk to it, and the journal after it.
         drop(self);
-        keeper.close().await;
+        if let Err(error) = keeper.close().await {
+            tracing::error!(%error, "the journal was not written to its end");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::support::process::{Broker, Finished};
+use crate::support::process::{Broker, Finished, Process};
 use crate::support::{Program, Scene};
 
 const SUDDENLY: &str = "confirmed just before the end";
@@ -331,7 +331,7 @@ fn a_limit_of_files_is_said_in_words_and_passes_when_it_is_raised() {
     assert!(shown <= stored_then.len() && stored_then.len() < sent.len());
     assert_eq!(stored_then, sent[..stored_then.len()]);
 
-    limit_files(&broker, None);
+    limit_files(&broker.process, None);
     ada.shows(&format!("ada: {}", sent[sent.len() - 1]));
     broker.process.says("can be written to again");
     assert_eq!(stored(&scene), sent);
@@ -359,7 +359,7 @@ fn a_disk_that_fails_ends_the_broker_and_loses_nothing() {
     // Not one byte can be written any more, and as the directory is away nobody can find out why.
     let (there, away) = (scene.path("broker"), scene.path("away"));
     fs::rename(&there, &away).expect("the scene's directory is ours");
-    limit_files(&broker, Some(0));
+    limit_files(&broker.process, Some(0));
     sent.push("not confirmed".to_owned());
     ada.type_line(&sent[3]);
     broker
@@ -377,11 +377,11 @@ fn a_disk_that_fails_ends_the_broker_and_loses_nothing() {
     is_sound(&scene);
 }
 
-/// From now on no file of the broker's may be longer than `length`, if that is given.
+/// From now on no file of the program's may be longer than `length`, if that is given.
 #[cfg(target_os = "linux")]
-fn limit_files(broker: &Broker, length: Option<u64>) {
+fn limit_files(process: &Process, length: Option<u64>) {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-    let pid = Pid::from_raw(broker.process.id().cast_signed());
+    let pid = Pid::from_raw(process.id().cast_signed());
     let maximum = getrlimit(Resource::Fsize).maximum;
     let limit = Rlimit {
         current: length.or(maximum),
@@ -450,6 +450,56 @@ fn a_full_disk_is_said_once_and_passes_when_there_is_room() {
         .run(b"");
     assert_eq!(texts(export), ["before", &long, "after"]);
     broker.stop().exited_with(0);
+}
+
+/// JRN-5, JRN-11, NOD-2: a node whose disk is full says so, shows and sends nothing that it cannot
+/// keep, loses nothing of it, and goes on when there is room.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_a_node_is_said_once_and_passes_when_there_is_room() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let bob = scene.join(broker.address, "bob");
+    // No file longer than 600 blocks of 512 bytes, for now.
+    let limited = [
+        "sh",
+        "-c",
+        "trap '' XFSZ; ulimit -S -f 600; exec \"$@\"",
+        "sh",
+    ];
+    let ada = scene.node(broker.address).run_by(&limited);
+    let mut ada = scene.join_with(ada, "ada");
+    ada.type_line("before");
+    bob.shows("ada: before");
+    let long: Vec<_> = (0..60)
+        .map(|i| format!("{i} {}", "x".repeat(10_000)))
+        .collect();
+    for line in &long {
+        ada.type_line(line);
+    }
+    ada.says("the journal waits");
+    ada.says("limit is reached");
+    let last = long.last().expect("there are some");
+    assert!(!ada.stdout.text().contains(last) && !bob.stdout.text().contains(last));
+
+    limit_files(&ada, None);
+    for node in [&ada, &bob] {
+        node.shows(&format!("ada: {last}"));
+    }
+    ada.says("can be written to again");
+    let said = ada.stderr.text();
+    assert_eq!(said.matches("the journal waits").count(), 1, "{said}");
+    let mut sent = vec!["before".to_owned()];
+    sent.extend(long);
+    assert_eq!(stored(&scene), sent);
+    let shown = |node: &Process| {
+        let text = node.stdout.text();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("ada: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!((shown(&ada), shown(&bob)), (sent.clone(), sent));
+    ada.type_line("q!");
+    ada.finish().exited_with(0);
 }
 
 /// CLI-6: a full disk at the start.

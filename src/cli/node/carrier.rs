@@ -143,8 +143,8 @@ async fn run(
         }
     };
     drop(ends);
-    record.close().await;
-    outcome
+    let closed = record.close().await;
+    outcome.and(closed)
 }
 
 /// The account is not away for this: it never was there. What waits stays in the journal.

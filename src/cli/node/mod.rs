@@ -135,8 +135,8 @@ async fn chat(args: &NodeArgs, terminal: &mut Terminal) -> Result<Code, Failure>
     loop {
         let mut session = Session::start(args, &name, &data_dir, &hosts, terminal).await?;
         let outcome = session.run().await;
-        session.close().await;
-        match outcome? {
+        let closed = session.close().await;
+        match outcome.and_then(|outcome| closed.map(|()| outcome))? {
             Outcome::Exit(code) => return Ok(code),
             Outcome::Again => {}
             Outcome::NameRefused(why) if !terminal.screen.is_interactive() => {

@@ -67,8 +67,9 @@ impl Record {
     }
 
     /// Writes everything that is to be written. The driver has ended before.
-    pub(super) async fn close(self) {
-        self.journal.close().await;
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        let closed = self.journal.close().await;
+        closed.map_err(|error| exit::of_store(&self.path, &error))
     }
 
     // ---- what was received before

@@ -121,7 +121,11 @@ impl Spool {
                     match publish(commands, &line).await {
                         Ok(_) => published += 1,
                         // Later; and those behind it not before it.
-                        Err(PublishError::OutboxFull | PublishError::Leaving) => {
+                        Err(
+                            PublishError::OutboxFull
+                            | PublishError::JournalBehind
+                            | PublishError::Leaving,
+                        ) => {
                             full.insert(line.room.clone());
                             kept.push_back(line);
                         }

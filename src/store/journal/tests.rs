@@ -301,6 +301,6 @@ async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     assert_eq!(other.shown(&room(1)).unwrap(), 1);
     journal.refuse(ids[0], Refusal::NotAdmitted);
     drop(store);
-    journal.close().await;
+    journal.close().await.unwrap();
     assert!(other.outcome(ids[0]).unwrap().is_some());
 }

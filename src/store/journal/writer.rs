@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub struct Journal {
     shown: watch::Receiver<u64>,
     failed: watch::Receiver<Option<StoreError>>,
     news: mpsc::Receiver<News>,
+    /// A full disk is not waited for any more.
+    is_closing: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -100,9 +104,11 @@ impl Unopened {
         let (shown_sender, shown) = watch::channel(0);
         let (failed_sender, failed) = watch::channel(None);
         let (news_sender, news) = mpsc::channel(NEWS_MAX);
+        let is_closing = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             file,
             clock,
+            is_closing: Arc::clone(&is_closing),
             done: self.done,
             shown: shown_sender,
             printed: Vec::new(),
@@ -123,6 +129,7 @@ impl Unopened {
             shown,
             failed,
             news,
+            is_closing,
             thread,
         })
     }
@@ -172,12 +179,19 @@ impl Journal {
         }
     }
 
-    /// Waits until everything is written. The store has to be dropped before.
-    pub async fn close(self) {
+    /// Waits until everything is written, but not until a full disk has room again. The store has to
+    /// be dropped before.
+    ///
+    /// # Errors
+    ///
+    /// If something is not written, and never will be: what was not confirmed.
+    pub async fn close(self) -> Result<()> {
+        self.is_closing.store(true, Ordering::Relaxed);
         drop(self.jobs);
         let thread = self.thread;
         // Its panic is reported by the runtime; there is nothing left to be written.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        self.failed.borrow().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -210,6 +224,7 @@ impl Store for JournalStore {
 struct Writer {
     file: JournalFile,
     clock: Clock,
+    is_closing: Arc<AtomicBool>,
     done: mpsc::UnboundedSender<u64>,
     shown: watch::Sender<u64>,
     /// What was printed, and is not noted: it can wait for something else to be written.
@@ -247,10 +262,14 @@ impl Writer {
                 self.write(&requests)?;
             }
             for (id, code) in refused {
-                until_there_is_room(&mut self.file, |file| file.refuse(id, code))?;
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.refuse(id, code)
+                })?;
             }
             for id in delivered {
-                until_there_is_room(&mut self.file, |file| file.note_delivered(id))?;
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.note_delivered(id)
+                })?;
             }
             if is_over {
                 return Ok(());
@@ -265,7 +284,7 @@ impl Writer {
             return Ok(());
         }
         let printed = &self.printed;
-        until_there_is_room(&mut self.file, |file| {
+        until_there_is_room(&mut self.file, &self.is_closing, |file| {
             let shown = printed.iter().map(|(_, shown)| shown);
             let entries = requests.iter().map(|request| &request.entry);
             file.write(entries, shown)
@@ -328,18 +347,23 @@ impl Writer {
 }
 
 /// A disk that is full, or a file that another process holds, is waited for: nothing is lost, and
-/// nothing goes on.
+/// nothing goes on. A node that ends does not wait for a disk: it was told that nothing of this is
+/// kept (JRN-5).
 fn until_there_is_room(
     file: &mut JournalFile,
+    is_closing: &AtomicBool,
     mut write: impl FnMut(&mut JournalFile) -> Result<()>,
 ) -> Result<()> {
     let mut is_said = false;
     loop {
         let written = write(file).map_err(|error| sqlite::or_limit(error, &file.connection));
         match written {
+            Err(error) if error.blame == Blame::Full && is_closing.load(Ordering::Relaxed) => {
+                return Err(error);
+            }
             Err(error) if matches!(error.blame, Blame::Full | Blame::InUse) => {
                 if !is_said {
-                    tracing::warn!(%error, "the journal waits");
+                    tracing::warn!(%error, "nothing can be kept: the journal waits");
                     is_said = true;
                 }
                 thread::sleep(TRIED_AGAIN_AFTER);

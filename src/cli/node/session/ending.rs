@@ -120,10 +120,7 @@ impl Session<'_> {
 
     /// What the outbox had no room for is spooled, to be sent the next time.
     async fn keep_held(&mut self) {
-        let (Some(record), Some(room)) = (&mut self.record, self.rooms.first()) else {
-            return;
-        };
-        if let Some(text) = &self.held
+        if let (Some(record), Some((room, text))) = (&mut self.record, &self.held)
             && let Err(error) = record.file.spool(
                 room,
                 std::slice::from_ref(text),
@@ -145,15 +142,16 @@ impl Session<'_> {
         Ok(Outcome::Again)
     }
 
-    /// Waits until the journal is written to its end.
-    pub(in crate::cli::node) async fn close(&mut self) {
+    /// Waits until the journal is written to its end. The error is why it is not.
+    pub(in crate::cli::node) async fn close(&mut self) -> Result<(), Failure> {
         // A driver that has not ended holds the journal open.
         if self.task.is_none()
             && let Some(mut record) = self.record.take()
         {
             let count = self.terminal.screen.all_printed(PRINTED_WITHIN).await;
             record.on_printed(count);
-            record.close().await;
+            return record.close().await;
         }
+        Ok(())
     }
 }

@@ -72,8 +72,8 @@ pub(super) struct Session<'a> {
     last_printed: u64,
     /// How many lines have no outcome yet.
     waiting: usize,
-    /// A line that the outbox had no room for; nothing more is read meanwhile.
-    held: Option<Bytes>,
+    /// A line that outbox or journal had no room for; nothing more is read meanwhile.
+    held: Option<(RoomName, Bytes)>,
     leaving: Option<Leaving>,
 }
 
@@ -238,8 +238,8 @@ impl<'a> Session<'a> {
                 Happened::Drained => self.give_up().await,
                 Happened::Silence => self.say_no_contact_yet().await,
                 Happened::TryHeld => {
-                    if let Some(text) = self.held.take() {
-                        self.publish(text).await;
+                    if let Some((room, text)) = self.held.take() {
+                        self.publish_in(room, text).await;
                     }
                     self.publish_spooled().await;
                 }

@@ -159,7 +159,7 @@ impl Session<'_> {
             return;
         }
         let (reply, answer) = oneshot::channel();
-        let kept = text.clone();
+        let kept = (room.clone(), text.clone());
         let command = if self.args.states {
             NodeCommand::PublishWatched { room, text, reply }
         } else {
@@ -168,7 +168,7 @@ impl Session<'_> {
         self.command(command).await;
         match answer.await {
             Ok(Ok(_)) => self.waiting += 1,
-            Ok(Err(PublishError::OutboxFull)) => {
+            Ok(Err(PublishError::OutboxFull | PublishError::JournalBehind)) => {
                 self.held = Some(kept);
                 return;
             }
