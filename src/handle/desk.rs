@@ -1,16 +1,18 @@
 //! The task between the handles and the driver.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::{ConnectError, Ended, HistoryError, JoinError, PublishError};
+use super::events::{self, EventsIn, EventsOut, UNTAKEN_MAX};
 #[cfg(feature = "sqlite")]
-use super::keeper::Keeper;
+pub(super) use super::kept::{Before, Kept};
 use super::room::{HistoryPage, RoomEvent};
 use crate::chat::{Delivered, HistoryPolicy, Line, RoomName};
-use crate::client::{Client, ClientEvent, EndReason, JoinOptions, ROOMS_PER_LINK_MAX};
+use crate::client::{Client, ClientEvent, JoinOptions, ROOMS_PER_LINK_MAX};
 use crate::driver::{Ends, NodeCommand};
 use crate::secure::{NodeIdentity, PublicKey};
 #[cfg(feature = "sqlite")]
@@ -22,15 +24,10 @@ use crate::store::journal::Told;
 #[cfg(not(feature = "sqlite"))]
 pub(super) type Shown = core::convert::Infallible;
 
-/// How many events of a room wait to be taken.
-const ROOM_EVENTS_WAITING_MAX: usize = 256;
-
 type Published = oneshot::Sender<Result<u64, PublishError>>;
 type Watch = watch::Sender<Option<Delivered>>;
 type Paged = oneshot::Sender<Result<HistoryPage, HistoryError>>;
-/// An event, and how to note that it was handled.
-pub(super) type Telling = (RoomEvent, Option<Shown>);
-type Entered = oneshot::Sender<Result<mpsc::Receiver<Telling>, JoinError>>;
+type Entered = oneshot::Sender<Result<EventsOut, JoinError>>;
 pub(super) type SignedIn = oneshot::Sender<Result<(PublicKey, NodeIdentity), ConnectError>>;
 
 /// What handles ask of the desk.
@@ -69,18 +66,21 @@ pub(super) enum Publication {
 
 /// A room as the desk knows it.
 pub(super) struct Seat {
-    events: mpsc::Sender<Telling>,
+    pub(super) events: EventsIn,
     /// Told when the room is entered.
-    entering: Option<(Entered, mpsc::Receiver<Telling>)>,
+    entering: Option<(Entered, EventsOut)>,
     #[cfg(feature = "sqlite")]
     pub(super) told: Told,
+    /// What the journal has and was not told yet.
+    #[cfg(feature = "sqlite")]
+    pub(super) before: Option<Before>,
     /// The pages that were asked for, in that order, as far as they have come.
     pages: VecDeque<(Vec<Line>, Paged)>,
 }
 
 /// The task between the handles and the driver.
 pub(super) struct Desk {
-    ends: Ends<Client>,
+    pub(super) ends: Ends<Client>,
     pub(super) identity: NodeIdentity,
     key: Option<PublicKey>,
     pub(super) online: Option<SignedIn>,
@@ -88,17 +88,19 @@ pub(super) struct Desk {
     publications: BTreeMap<u64, Published>,
     watched: BTreeMap<u64, Watch>,
     pub(super) was_handled: mpsc::UnboundedReceiver<Shown>,
-    #[cfg(feature = "sqlite")]
-    pub(super) keeper: Option<Keeper>,
+    /// Notified when a room's events were taken, so that there is space for others.
+    taken: Arc<Notify>,
+    pub(super) kept: Kept,
 }
 
 impl Desk {
-    pub(super) const fn new(
+    pub(super) fn new(
         ends: Ends<Client>,
         identity: NodeIdentity,
         key: Option<PublicKey>,
         online: SignedIn,
         was_handled: mpsc::UnboundedReceiver<Shown>,
+        kept: Kept,
     ) -> Self {
         Self {
             ends,
@@ -109,32 +111,51 @@ impl Desk {
             publications: BTreeMap::new(),
             watched: BTreeMap::new(),
             was_handled,
-            #[cfg(feature = "sqlite")]
-            keeper: None,
+            taken: Arc::default(),
+            kept,
         }
     }
 
-    /// Runs until the client ends, which it does when the last handle is dropped.
-    pub(super) async fn run(mut self, requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+    /// Runs until the client ends, which it does when the last handle is dropped. How that was is
+    /// told by `ending`, after all that was to be written is.
+    pub(super) async fn run(
+        mut self,
+        requests: mpsc::Receiver<Request>,
+        ending: watch::Sender<Option<Ended>>,
+    ) -> Ended {
         let ended = self.serve(requests).await;
-        #[cfg(feature = "sqlite")]
-        self.close(ended.as_ref()).await;
+        let ended = self.close(ended).await;
+        ending.send_replace(Some(ended.clone()));
         ended
     }
 
-    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>) -> Option<EndReason> {
+    async fn serve(&mut self, mut requests: mpsc::Receiver<Request>) -> Ended {
         let mut is_held = true;
         loop {
-            let failed = self.failed();
+            self.tell_from_before();
+            let may_take = self.may_take();
+            let failed = self.kept.failed();
+            let Self {
+                ends,
+                was_handled,
+                taken,
+                kept,
+                ..
+            } = self;
             tokio::select! {
                 biased;
-                () = failed => return None,
-                Some(shown) = self.was_handled.recv() => self.note(shown),
-                event = self.ends.events.recv() => match event {
-                    Some(ClientEvent::Ended(reason)) => return Some(reason),
-                    Some(event) => self.on_event(event).await,
-                    None => return None,
+                ended = failed => return ended,
+                Some(shown) = was_handled.recv() => kept.note(shown),
+                event = ends.events.recv(), if may_take => match event {
+                    Some(ClientEvent::Ended(reason)) => return Ended::Node(reason),
+                    Some(event) => {
+                        self.kept.on_event(&event);
+                        self.on_event(event).await;
+                    }
+                    None => return Ended::Task,
                 },
+                () = taken.notified() => {}
+                work = kept.next_work() => self.work(work).await,
                 request = requests.recv(), if is_held => match request {
                     Some(request) => self.on_request(request).await,
                     None => {
@@ -144,6 +165,15 @@ impl Desk {
                 },
             }
         }
+    }
+
+    /// Whether another event may be taken from the driver: while there is space in every room; or
+    /// while somebody waits for an answer, which may be behind events that nobody takes.
+    fn may_take(&self) -> bool {
+        let is_asked = |seat: &Seat| !seat.pages.is_empty() || seat.entering.is_some();
+        !self.publications.is_empty()
+            || self.rooms.values().any(is_asked)
+            || self.rooms.values().all(|seat| seat.events.has_space())
     }
 
     pub(super) async fn command(&mut self, command: NodeCommand) {
@@ -198,7 +228,8 @@ impl Desk {
             }
             // Who asked may have lost interest.
             Ok(Err(error)) => drop(published.send(Err(error.into()))),
-            Err(_) => drop(published.send(Err(PublishError::Ended(Ended(None))))),
+            // The driver has ended; who asked is told how, as soon as its last event is here.
+            Err(_) => {}
         }
     }
 
@@ -215,7 +246,8 @@ impl Desk {
             (Ok(true), Some(seat)) => seat.pages.push_back((Vec::new(), paged)),
             // Who asked may have lost interest.
             (Ok(_), _) => drop(paged.send(Err(HistoryError::NotPossible))),
-            (Err(_), _) => drop(paged.send(Err(HistoryError::Ended(Ended(None))))),
+            // The driver has ended; who asked is told how, as soon as its last event is here.
+            (Err(_), _) => {}
         }
     }
 
@@ -236,16 +268,19 @@ impl Desk {
             let _ = reply.send(Err(JoinError::NotPossible));
             return;
         }
-        let (events, receiver) = mpsc::channel(ROOM_EVENTS_WAITING_MAX);
+        let (events, receiver) = events::channel(&self.taken);
         let entering = Some((reply, receiver));
         let seat = Seat {
             events,
             entering,
             #[cfg(feature = "sqlite")]
             told: Told::default(),
+            #[cfg(feature = "sqlite")]
+            before: None,
             pages: VecDeque::new(),
         };
         self.rooms.insert(room.clone(), seat);
+        self.kept.on_asked(&room);
         let options = JoinOptions {
             history,
             ..room.into()
@@ -274,8 +309,7 @@ impl Desk {
                 let entering = self.rooms.get_mut(&room).and_then(|seat| seat.entering.take());
                 if let Some((reply, events)) = entering {
                     let _ = reply.send(Ok(events));
-                    #[cfg(feature = "sqlite")]
-                    self.tell_unhandled(&room).await;
+                    self.begin_telling(&room);
                 }
             }
             ClientEvent::JoinRefused { room, code, reason } => {
@@ -286,11 +320,11 @@ impl Desk {
                 self.command(NodeCommand::LeaveRoom { room }).await;
             }
             ClientEvent::RoomLeft { room } => drop(self.forget(&room)),
-            ClientEvent::Line { room, log, line } => self.tell_line(room, log, line).await,
+            ClientEvent::Line { room, log, line } => self.tell_line(&room, log, line),
             ClientEvent::Notice { room, number, event, name } => {
-                self.tell_notice(room, number, RoomEvent::Notice { event, name }).await;
+                self.tell_notice(&room, number, RoomEvent::Notice { event, name });
             }
-            ClientEvent::Fork { room } => self.tell_fork(room).await,
+            ClientEvent::Fork { room } => self.tell_fork(&room),
             ClientEvent::Stored { handle, seq, .. } => {
                 if let Some(reply) = self.publications.remove(&handle) {
                     let _ = reply.send(Ok(seq));
@@ -331,35 +365,69 @@ impl Desk {
         }
     }
 
-    /// Waits for whoever takes the room's events, unless nobody does any more.
-    pub(super) async fn tell(&mut self, room: &RoomName, event: Telling) {
-        if let Some(seat) = self.rooms.get(room) {
-            let _ = seat.events.send(event).await;
+    /// Tells whoever holds the room, unless nobody does any more. A room whose events nobody takes
+    /// is told no further.
+    pub(super) fn tell(&mut self, room: &RoomName, event: RoomEvent, shown: Option<Shown>) {
+        let Some(seat) = self.rooms.get(room) else {
+            return;
+        };
+        seat.events.tell((event, shown));
+        if seat.events.untaken() >= UNTAKEN_MAX {
+            tracing::warn!(%room, "too many events lie untaken: no more are told");
+            self.forget(room);
         }
     }
 }
 
+/// What is kept of a node that ends with its process: nothing.
 #[cfg(not(feature = "sqlite"))]
-impl Desk {
-    #[expect(clippy::unused_self)]
-    fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+#[derive(Default)]
+pub(super) struct Kept;
+
+#[cfg(not(feature = "sqlite"))]
+#[expect(clippy::unused_self, reason = "the same calls as with files")]
+impl Kept {
+    fn failed(&self) -> impl Future<Output = Ended> + Send + use<> {
         std::future::pending()
     }
 
-    #[expect(clippy::unused_self)]
+    fn next_work(&mut self) -> impl Future<Output = core::convert::Infallible> + Send + use<> {
+        std::future::pending()
+    }
+
     fn note(&self, shown: Shown) {
         match shown {}
     }
 
-    async fn tell_line(&mut self, room: RoomName, _log: crate::chat::LogId, line: Line) {
-        self.tell(&room, (RoomEvent::Line(line), None)).await;
+    fn on_asked(&mut self, _room: &RoomName) {}
+
+    fn on_event(&mut self, _event: &ClientEvent) {}
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[expect(clippy::unused_self, reason = "the same calls as with files")]
+impl Desk {
+    async fn work(&mut self, work: core::convert::Infallible) {
+        match work {}
     }
 
-    async fn tell_notice(&mut self, room: RoomName, _number: u64, notice: RoomEvent) {
-        self.tell(&room, (notice, None)).await;
+    fn tell_from_before(&mut self) {}
+
+    fn begin_telling(&mut self, _room: &RoomName) {}
+
+    fn tell_line(&mut self, room: &RoomName, _log: crate::chat::LogId, line: Line) {
+        self.tell(room, RoomEvent::Line(line), None);
     }
 
-    async fn tell_fork(&mut self, room: RoomName) {
-        self.tell(&room, (RoomEvent::Fork, None)).await;
+    fn tell_notice(&mut self, room: &RoomName, _number: u64, notice: RoomEvent) {
+        self.tell(room, notice, None);
+    }
+
+    fn tell_fork(&mut self, room: &RoomName) {
+        self.tell(room, RoomEvent::Fork, None);
+    }
+
+    async fn close(self, ended: Ended) -> Ended {
+        ended
     }
 }

@@ -2,10 +2,14 @@
 
 use std::io;
 
+use tokio::sync::watch;
+
 use crate::chat::{NameError, Refusal};
 use crate::client::{self, EndReason};
 #[cfg(feature = "sqlite")]
 use crate::profile::ProfileError;
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::StoreError;
 
 /// A node could not be made, or could not sign in.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +76,8 @@ pub enum PublishError {
 /// Earlier lines are not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The node is not in the room, or has asked for too many pages already.
+    /// The node is not in the room, or has asked for too many pages already, or too many of the
+    /// room's events lie untaken.
     #[error("not in this room, or too much is asked already")]
     NotPossible,
     /// The node has ended.
@@ -87,37 +92,63 @@ pub struct LeaveError(pub Ended);
 
 /// How a node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended(pub Option<EndReason>);
+pub enum Ended {
+    /// It left, or something was said that ends it.
+    Node(EndReason),
+    /// What it keeps on the disk cannot be written any more: what was not confirmed is not kept.
+    #[cfg(feature = "sqlite")]
+    Journal(StoreError),
+    /// Its task was ended by the runtime.
+    Task,
+}
 
 impl core::fmt::Display for Ended {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match &self.0 {
-            Some(EndReason::Left) => f.write_str("the node has left"),
-            Some(EndReason::Abandoned { waiting }) => {
+        let reason = match self {
+            Self::Node(reason) => reason,
+            #[cfg(feature = "sqlite")]
+            Self::Journal(error) => return write!(f, "the journal fails: {error}"),
+            Self::Task => return f.write_str("the node's task has ended"),
+        };
+        match reason {
+            EndReason::Left => f.write_str("the node has left"),
+            EndReason::Abandoned { waiting } => {
                 write!(f, "the node gave up with {waiting} lines unconfirmed")
             }
-            Some(EndReason::KeyChanged { known, shown }) => write!(
+            EndReason::KeyChanged { known, shown } => write!(
                 f,
                 "the broker's key has changed: {} was expected, {} was shown",
                 known.fingerprint(),
                 shown.fingerprint()
             ),
-            Some(EndReason::NameRefused { reason, .. }) => {
+            EndReason::NameRefused { reason, .. } => {
                 write!(f, "the broker does not accept the name: {reason}")
             }
-            Some(EndReason::Version { spoken }) => {
+            EndReason::Version { spoken } => {
                 write!(
                     f,
                     "the broker speaks other versions of the protocol: {spoken:?}"
                 )
             }
-            Some(EndReason::Retired { waiting }) => write!(
+            EndReason::Retired { waiting } => write!(
                 f,
                 "the device is used elsewhere too, and is given up with {waiting} lines unsent"
             ),
-            Some(EndReason::Replaced) => f.write_str("the device has signed in somewhere else"),
-            Some(EndReason::Protocol { reason }) => write!(f, "the protocol was broken: {reason}"),
-            None => f.write_str("the node's task has ended"),
+            EndReason::Replaced => f.write_str("the device has signed in somewhere else"),
+            EndReason::Protocol { reason } => write!(f, "the protocol was broken: {reason}"),
         }
     }
+}
+
+/// Who waits to learn how the node ended.
+pub(super) type End = watch::Receiver<Option<Ended>>;
+
+/// How the node ended, which it is about to do.
+pub(super) async fn ended(end: &End) -> Ended {
+    let mut end = end.clone();
+    let ended = end.wait_for(Option::is_some).await;
+    ended
+        .ok()
+        .and_then(|ended| ended.clone())
+        .unwrap_or(Ended::Task)
 }

@@ -1,7 +1,6 @@
 //! What a node that outlives its process keeps, as `chat-node` does: who it is, whom it met, what
 //! it said and heard.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,9 @@ use crate::driver::Clock;
 use crate::profile::known_hosts::KnownHosts;
 use crate::profile::{Profile, ProfileError, Trouble, files};
 use crate::secure::{NodeIdentity, PublicKey};
-use crate::store::journal::{Item, Journal, JournalFile, JournalStore, Shown, Told, Unopened};
+use crate::store::journal::{
+    Item, Journal, JournalFile, JournalStore, News, Shown, Told, Unopened,
+};
 use crate::store::sqlite::StoreError;
 
 /// How long a node waits for the one before it, which may still be on its way out.
@@ -140,29 +141,38 @@ impl Keeper {
         }
     }
 
-    /// What was received in `room` and never handled, up to now: after which item, and up to which.
-    pub(super) fn unhandled(&self, room: &RoomName) -> Result<(u64, u64), StoreError> {
+    /// The last item of `room` that was handled.
+    pub(super) fn shown(&self, room: &RoomName) -> Result<u64, StoreError> {
+        self.open
+            .as_ref()
+            .map_or(Ok(0), |open| open.file.shown(room))
+    }
+
+    /// The newest item of `room`.
+    pub(super) fn newest(&self, room: &RoomName) -> Result<u64, StoreError> {
+        self.open
+            .as_ref()
+            .map_or(Ok(0), |open| open.file.newest(room))
+    }
+
+    /// Some of what was received in `room` after item `after`.
+    pub(super) fn read(&self, room: &RoomName, after: u64) -> Result<Vec<Item>, StoreError> {
         match &self.open {
-            Some(open) => Ok((open.file.shown(room)?, open.file.newest(room)?)),
-            None => Ok((0, 0)),
+            Some(open) => open.file.items_after(room, after, READ_AT_A_TIME),
+            None => Ok(Vec::new()),
         }
     }
 
-    /// The next of that, with the number of each.
-    pub(super) fn read(
-        &self,
-        room: &RoomName,
-        after: u64,
-        until: u64,
-    ) -> Result<VecDeque<Item>, StoreError> {
-        let Some(open) = &self.open else {
-            return Ok(VecDeque::new());
-        };
-        let items = open.file.items_after(room, after, READ_AT_A_TIME)?;
-        Ok(items
-            .into_iter()
-            .filter(|item| item.id() <= until)
-            .collect())
+    /// What other programs leave, or nothing for ever; and the journal that it is left in.
+    pub(super) async fn news(&mut self) -> News {
+        match &mut self.open {
+            Some(open) => open.journal.news().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.open.as_ref().map(|open| &open.journal)
     }
 
     /// JRN-4: the next one begins with another device.

@@ -23,17 +23,21 @@
 //!
 //! Behind each handle a task owns one machine and its sockets (see [`driver`](crate::driver)).
 //! Handles talk to it over bounded channels: who does not take a room's events makes the task
-//! wait, and in the end the broker, which keeps what is due and delays nobody else.
+//! wait, and in the end the broker, which keeps what is due and delays nobody else. Only answers
+//! never wait for that: while one is awaited, events pile up, up to a bound.
 
 mod broker;
 mod desk;
 mod error;
+mod events;
 #[cfg(feature = "sqlite")]
 mod keeper;
 #[cfg(feature = "sqlite")]
 mod kept;
 mod node;
 mod room;
+#[cfg(feature = "sqlite")]
+pub(crate) mod spool;
 
 #[cfg(feature = "sqlite")]
 pub use crate::profile::{ProfileError, Trouble};

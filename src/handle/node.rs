@@ -3,11 +3,11 @@
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::desk::{Desk, Request, Shown};
-use super::error::{ConnectError, Ended, JoinError, LeaveError};
+use super::desk::{Desk, Kept, Request, Shown};
+use super::error::{ConnectError, End, Ended, JoinError, LeaveError, ended};
 #[cfg(feature = "sqlite")]
 use super::keeper::Keeper;
 use super::room::Room;
@@ -129,16 +129,20 @@ impl NodeBuilder {
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (online, signed_in) = oneshot::channel();
         let (handled, was_handled) = mpsc::unbounded_channel();
-        let desk = Desk::new(ends, identity, self.key, online, was_handled);
         #[cfg(feature = "sqlite")]
-        let desk = desk.kept_by(keeper);
-        let task = tokio::spawn(desk.run(receiver));
+        let kept = Kept::by(keeper);
+        #[cfg(not(feature = "sqlite"))]
+        let kept = Kept::default();
+        let desk = Desk::new(ends, identity, self.key, online, was_handled, kept);
+        let (ending, end) = watch::channel(None);
+        let task = tokio::spawn(desk.run(receiver, ending));
         if let Ok(signed_in) = signed_in.await {
             let (broker_key, identity) = signed_in?;
             return Ok(Node {
                 requests,
                 handled,
                 task,
+                end,
                 identity,
                 broker_key,
             });
@@ -153,7 +157,8 @@ impl NodeBuilder {
 pub struct Node {
     requests: mpsc::Sender<Request>,
     handled: mpsc::UnboundedSender<Shown>,
-    task: JoinHandle<Option<EndReason>>,
+    task: JoinHandle<Ended>,
+    end: End,
     identity: NodeIdentity,
     broker_key: PublicKey,
 }
@@ -197,6 +202,12 @@ impl Node {
         &self.identity
     }
 
+    /// How the node ended; `None` as long as it has not.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.end.borrow().clone()
+    }
+
     /// Enters a room, to see what follows.
     ///
     /// # Errors
@@ -219,11 +230,14 @@ impl Node {
             history,
             reply,
         };
-        let ended = || JoinError::Ended(Ended(None));
-        self.requests.send(request).await.map_err(|_| ended())?;
-        let events = answer.await.map_err(|_| ended())??;
+        // A node that takes no request is ending, and answers none.
+        let _ = self.requests.send(request).await;
+        let events = match answer.await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(JoinError::Ended(ended(&self.end).await)),
+        };
         let (requests, handled) = (self.requests.clone(), self.handled.clone());
-        Ok(Room::new(name, requests, events, handled))
+        Ok(Room::new(name, requests, events, handled, self.end.clone()))
     }
 
     /// Leaves when everything that was published is stored.
@@ -235,16 +249,16 @@ impl Node {
         // If the desk is closed, how it ended is known below.
         let _ = self.requests.send(Request::Leave).await;
         match joined(self.task).await {
-            Ended(Some(EndReason::Left)) => Ok(()),
+            Ended::Node(EndReason::Left) => Ok(()),
             ended => Err(LeaveError(ended)),
         }
     }
 }
 
-async fn joined(task: JoinHandle<Option<EndReason>>) -> Ended {
+async fn joined(task: JoinHandle<Ended>) -> Ended {
     match task.await {
-        Ok(reason) => Ended(reason),
+        Ok(ended) => ended,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Ended(None),
+        Err(_) => Ended::Task,
     }
 }

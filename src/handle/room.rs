@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::desk::{Publication, Request, Shown, Telling};
-use super::error::{Ended, HistoryError, PublishError};
+use super::desk::{Publication, Request, Shown};
+use super::error::{End, Ended, HistoryError, PublishError, ended};
+use super::events::EventsOut;
 use crate::chat::{Delivered, HistoryPolicy, Line, Name, NoticeEvent, RoomName};
 
 /// Something that happened in a room, in the room's order.
@@ -60,8 +61,9 @@ impl Receipt {
 pub struct Room {
     name: RoomName,
     requests: mpsc::Sender<Request>,
-    events: mpsc::Receiver<Telling>,
+    events: EventsOut,
     handled: mpsc::UnboundedSender<Shown>,
+    end: End,
     /// How to note that the last event was handled.
     handling: Option<Shown>,
 }
@@ -70,14 +72,16 @@ impl Room {
     pub(super) const fn new(
         name: RoomName,
         requests: mpsc::Sender<Request>,
-        events: mpsc::Receiver<Telling>,
+        events: EventsOut,
         handled: mpsc::UnboundedSender<Shown>,
+        end: End,
     ) -> Self {
         Self {
             name,
             requests,
             events,
             handled,
+            end,
             handling: None,
         }
     }
@@ -127,10 +131,13 @@ impl Room {
     async fn publish_as(&self, what: Publication) -> Result<u64, PublishError> {
         let (reply, answer) = oneshot::channel();
         let room = self.name.clone();
-        let ended = || PublishError::Ended(Ended(None));
         let request = Request::Publish { room, what, reply };
-        self.requests.send(request).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        // A node that takes no request is ending, and answers none.
+        let _ = self.requests.send(request).await;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(PublishError::Ended(ended(&self.end).await)),
+        }
     }
 
     /// Asks for `count` earlier lines, at most 1,000: those before line `before`, or before the
@@ -145,18 +152,31 @@ impl Room {
         count: u64,
     ) -> Result<HistoryPage, HistoryError> {
         let (reply, answer) = oneshot::channel();
-        let ended = || HistoryError::Ended(Ended(None));
         let request = Request::History {
             room: self.name.clone(),
             before: before.unwrap_or(0),
             count,
             reply,
         };
-        self.requests.send(request).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        // A node that takes no request is ending, and answers none.
+        let _ = self.requests.send(request).await;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(HistoryError::Ended(ended(&self.end).await)),
+        }
     }
 
-    /// What happens next; `None` when the node has ended or left the room.
+    /// How the node ended; `None` as long as it has not.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.end.borrow().clone()
+    }
+
+    /// What happens next; `None` when the node has ended or left the room, or when 16,384 events
+    /// lay untaken while it waited for answers: what followed was not told.
+    ///
+    /// While 256 events lie untaken, and no answer is awaited, the node reads nothing more. Answers
+    /// ([`publish`](Self::publish), [`history`](Self::history)) come all the same.
     pub async fn next(&mut self) -> Option<RoomEvent> {
         if let Some(handled) = self.handling.take() {
             // A node that has ended takes no notes: the next one repeats the event.

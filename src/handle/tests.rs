@@ -154,6 +154,33 @@ async fn a_receipt_counts_those_who_have_the_line() {
     assert_eq!(receipt.next().await, None);
 }
 
+/// NOD-1, DLV-6: answers come while events lie untaken, in this room or in another one, and nothing
+/// of what lies there is lost.
+#[tokio::test]
+async fn answers_do_not_wait_for_events_to_be_taken() {
+    let (_broker, address) = broker().await;
+    let mut ada = Node::connect("ada", &address).await.unwrap();
+    let mut at_ada = ada.join("lobby").await.unwrap();
+    let mut bob = Node::connect("bob", &address).await.unwrap();
+    let at_bob = bob.join("lobby").await.unwrap();
+    // Neither of them takes an event meanwhile.
+    let lines = 4 * events::WAITING_MAX;
+    for line in 0..lines {
+        at_bob.publish(&line.to_string()).await.unwrap();
+    }
+    let elsewhere = ada.join("elsewhere").await.unwrap();
+    elsewhere.publish("hello?").await.unwrap();
+    at_ada.publish("the end").await.unwrap();
+    let page = at_ada.history(None, 10).await.unwrap();
+    assert!(!page.earlier);
+    for line in 0..lines {
+        assert_eq!(next_text(&mut at_ada).await, format!("bob: {line}"));
+    }
+    assert_eq!(next_text(&mut at_ada).await, "ada: the end");
+    assert_eq!(at_ada.ended(), None);
+    ada.leave().await.unwrap();
+}
+
 #[cfg(feature = "sqlite")]
 mod durable {
     use std::net::SocketAddr;
@@ -163,8 +190,10 @@ mod durable {
 
     use super::*;
     use crate::broker::BrokerConfig;
+    use crate::chat::RoomName;
     use crate::rng::SeededRng;
     use crate::secure::BrokerIdentity;
+    use crate::store::journal::JournalFile;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -253,16 +282,67 @@ mod durable {
 
     /// Waits until the journal holds a line without an outcome.
     async fn wait_for_one_kept(dir: &Path) {
-        let profiles = dir.join("ada").join("profiles");
-        let broker = std::fs::read_dir(profiles).unwrap().next().unwrap();
-        let path = broker.unwrap().path().join("ada").join("journal.db");
-        let file = crate::store::journal::JournalFile::open(&path).unwrap();
+        let file = JournalFile::open(&journal(dir)).unwrap();
         let kept = async {
             while file.kept().unwrap() == 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(PATIENCE, kept).await.expect("it is kept");
+    }
+
+    /// Where ada's journal is.
+    fn journal(dir: &Path) -> std::path::PathBuf {
+        let profiles = dir.join("ada").join("profiles");
+        let broker = std::fs::read_dir(profiles).unwrap().next().unwrap();
+        broker.unwrap().path().join("ada").join("journal.db")
+    }
+
+    /// JRN-6, JRN-7: a node in a library serves the programs beside it as `chat-node` does.
+    #[tokio::test]
+    async fn what_is_spooled_beside_a_node_is_sent_by_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let broker = broker_on(dir, "127.0.0.1:0".parse().unwrap());
+        let at = broker.addresses()[0];
+        let mut node = ada(dir, at).await;
+        let mut room = node.join("lobby").await.unwrap();
+        let mut bob = Node::connect("bob", &at.to_string()).await.unwrap();
+        let mut at_bob = bob.join("elsewhere").await.unwrap();
+        let mut file = JournalFile::open(&journal(dir)).unwrap();
+        for name in ["lobby", "elsewhere"] {
+            let name = RoomName::new(name).unwrap();
+            let text = bytes::Bytes::from_static(b"from beside");
+            file.spool(&name, &[text], 7, false).unwrap();
+        }
+        let lobby = until(&mut room, "from beside").await;
+        assert_eq!(texts(&lobby), ["from beside"]);
+        let elsewhere = until(&mut at_bob, "from beside").await;
+        assert_eq!(texts(&elsewhere), ["from beside"]);
+    }
+
+    /// JRN-5: a journal that fails ends the node, and every handle tells so.
+    #[tokio::test]
+    async fn a_journal_that_fails_is_the_reason_that_everybody_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let broker = broker_on(dir, "127.0.0.1:0".parse().unwrap());
+        let mut node = ada(dir, broker.addresses()[0]).await;
+        let mut room = node.join("lobby").await.unwrap();
+        let other = rusqlite::Connection::open(journal(dir)).unwrap();
+        other.execute("DROP TABLE outbox", ()).unwrap();
+        let failed = room.publish("into nothing").await.unwrap_err();
+        let is_journal = |ended: &Ended| matches!(ended, Ended::Journal(_));
+        assert!(
+            matches!(&failed, PublishError::Ended(ended) if is_journal(ended)),
+            "{failed}"
+        );
+        while room.next().await.is_some() {}
+        assert!(room.ended().as_ref().is_some_and(is_journal));
+        let joined = node.join("elsewhere").await.unwrap_err();
+        assert!(matches!(&joined, JoinError::Ended(ended) if is_journal(ended)));
+        let LeaveError(left) = node.leave().await.unwrap_err();
+        assert!(is_journal(&left), "{left}");
     }
 
     /// JRN-5: a directory that cannot be used is an error in words.

@@ -11,11 +11,11 @@ use tokio::time::{interval, timeout};
 
 use super::Scripted;
 use super::record::Record;
-use super::spool::Spool;
 use super::words;
 use crate::cli::exit::{Code, Failure};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
+use crate::handle::spool::Spool;
 use crate::profile::Profile;
 use crate::rng::SeededRng;
 use crate::secure::PublicKey;

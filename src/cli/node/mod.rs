@@ -11,7 +11,6 @@ mod record;
 mod script;
 mod send;
 mod session;
-mod spool;
 mod tail;
 mod words;
 

@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
-use super::spool::Spool;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
 use crate::chat::{Name, RoomName};
 use crate::cli::address::HostPort;
@@ -20,6 +19,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::input::Input;
 use crate::client::{Client, ClientConfig, ClientEvent, JoinOptions, JournalState};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
+use crate::handle::spool::Spool;
 use crate::profile::Profile;
 use crate::profile::known_hosts::{KnownHosts, Remembered};
 use crate::rng::SeededRng;

@@ -15,7 +15,7 @@ const WATCHED_MAX: usize = crate::broker::WATCHES_MAX / 2;
 
 /// Lines from the spool that wait to be published, and how the rooms stand.
 #[derive(Default)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     lines: VecDeque<Spooled>,
     rooms: BTreeMap<RoomName, Standing>,
     /// Stored lines that are to be watched, and those that are: what they are called in the spool.
@@ -33,13 +33,13 @@ enum Standing {
 
 impl Spool {
     /// The node asks for `room`.
-    pub(super) fn on_asked(&mut self, room: &RoomName) {
+    pub(crate) fn on_asked(&mut self, room: &RoomName) {
         self.rooms.insert(room.clone(), Standing::Asked);
     }
 
     /// Takes what another program has left. Returns how to ask for its room, if
     /// that is to be done: without being there for anybody (RUM-14).
-    pub(super) fn on_news(&mut self, news: News) -> Option<JoinOptions> {
+    pub(crate) fn on_news(&mut self, news: News) -> Option<JoinOptions> {
         let (room, from) = match news {
             News::Spooled(line) => {
                 let room = line.room.clone();
@@ -65,7 +65,7 @@ impl Spool {
     }
 
     /// Learns how rooms stand.
-    pub(super) fn on_event(&mut self, event: &ClientEvent) {
+    pub(crate) fn on_event(&mut self, event: &ClientEvent) {
         match event {
             ClientEvent::Joined { room } => {
                 self.rooms.insert(room.clone(), Standing::In);
@@ -85,7 +85,7 @@ impl Spool {
     }
 
     /// Whether something may be published now.
-    pub(super) fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.lines.iter().any(|line| self.is_decided(line))
             || !self.delivered.is_empty()
             || self.may_watch()
@@ -107,7 +107,7 @@ impl Spool {
     }
 
     /// Publishes what can be published, each room's lines in their order. Returns how many were.
-    pub(super) async fn publish(
+    pub(crate) async fn publish(
         &mut self,
         commands: &mpsc::Sender<NodeCommand>,
         journal: &Journal,
