@@ -125,10 +125,16 @@ impl Client {
 
     /// Has a publication that waits watched once it is stored:
     /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells who has it, at once and at
-    /// every change, until all have it (STA-3). Returns `false` if none waits under this handle.
+    /// every change, until all have it (STA-3), or others have taken its place
+    /// ([`ClientEvent::Unwatched`](super::ClientEvent::Unwatched)). Returns `false` if none waits under this handle.
     pub fn watch(&mut self, handle: u64) -> bool {
         let room = self.rooms.values_mut().find(|room| room.outbox.has(handle));
-        room.map(|room| room.watches.want(handle)).is_some()
+        let Some(room) = room else {
+            return false;
+        };
+        let (name, oldest) = (room.name.clone(), room.watches.want(handle));
+        self.tell_unwatched(&name, oldest);
+        true
     }
 
     /// Asks for `count` earlier lines of `room`, before line `before`, or before those that the

@@ -99,6 +99,13 @@ pub enum ClientEvent {
         /// Which line it is, and who has it.
         delivered: Delivered,
     },
+    /// A watched publication is told no further: too many others are watched (LIM-11).
+    Unwatched {
+        /// Which one, as [`publish`](super::Client::publish) called it.
+        handle: u64,
+        /// In which room.
+        room: RoomName,
+    },
     /// A line of earlier times, as [`ask_history`](super::Client::ask_history) asked.
     Past {
         /// Which room.

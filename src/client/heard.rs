@@ -303,7 +303,8 @@ impl Client {
         };
         if let Some(handle) = room.outbox.settle(n) {
             room.note_own(seq);
-            room.watches.on_settled(handle, Some(seq));
+            let oldest = room.watches.on_settled(handle, Some(seq));
+            self.tell_unwatched(name, oldest);
             self.journal(JournalEntry::Settled {
                 handle,
                 room: name.clone(),

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Client;
 use super::room::Room;
+use super::{Client, ClientEvent};
 use crate::chat::{PastLine, RoomFromNode, RoomName};
 use crate::link::Link;
 use crate::time::Timestamp;
@@ -78,27 +78,25 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    pub(super) fn want(&mut self, handle: u64) {
+    /// Returns which publication makes place for it, if one has to.
+    pub(super) fn want(&mut self, handle: u64) -> Option<u64> {
         self.wanted.insert(handle);
-        while self.wanted.len() > WATCHES_MAX {
-            self.wanted.pop_first();
-        }
+        let is_full = self.wanted.len() > WATCHES_MAX;
+        is_full.then(|| self.wanted.pop_first()).flatten()
     }
 
-    /// The publication has its outcome: it is this line, or none.
-    pub(super) fn on_settled(&mut self, handle: u64, seq: Option<u64>) {
-        if self.wanted.remove(&handle)
-            && let Some(seq) = seq
-        {
-            self.watch(seq, handle);
-        }
+    /// The publication has its outcome: it is this line, or none. Returns which one makes place.
+    pub(super) fn on_settled(&mut self, handle: u64, seq: Option<u64>) -> Option<u64> {
+        let is_wanted = self.wanted.remove(&handle);
+        seq.filter(|_| is_wanted)
+            .and_then(|seq| self.watch(seq, handle))
     }
 
-    fn watch(&mut self, seq: u64, handle: u64) {
+    fn watch(&mut self, seq: u64, handle: u64) -> Option<u64> {
         self.lines.insert(seq, (handle, false));
-        while self.lines.len() > WATCHES_MAX {
-            self.lines.pop_first();
-        }
+        let is_full = self.lines.len() > WATCHES_MAX;
+        let oldest = is_full.then(|| self.lines.pop_first()).flatten();
+        oldest.map(|(_, (handle, _))| handle)
     }
 
     /// The link is gone: what was asked on it is to be asked again.
@@ -221,12 +219,20 @@ impl Client {
     /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells; `None`, having done
     /// nothing, if the client is not in the room.
     pub fn watch_line(&mut self, room: &RoomName, seq: u64, now: Timestamp) -> Option<u64> {
-        let room = self.rooms.get_mut(room)?;
+        let seat = self.rooms.get_mut(room)?;
         let handle = self.next_handle;
         self.next_handle += 1;
-        room.watches.watch(seq, handle);
+        let oldest = seat.watches.watch(seq, handle);
+        self.tell_unwatched(room, oldest);
         self.go_on(now);
         Some(handle)
+    }
+
+    /// LIM-11: what made place is told no further, and that is told.
+    pub(super) fn tell_unwatched(&mut self, room: &RoomName, handle: Option<u64>) {
+        let room = room.clone();
+        let event = handle.map(|handle| ClientEvent::Unwatched { handle, room });
+        self.events.extend(event);
     }
 }
 
@@ -295,6 +301,18 @@ mod tests {
         assert_eq!(reports.due(), None);
         reports.on_link_lost();
         assert_eq!(reports.take_due(at(7_000)), report(9));
+    }
+
+    /// LIM-11: whoever makes place is named, be it stored or not.
+    #[test]
+    fn the_oldest_watch_that_makes_place_is_named() {
+        let mut watches = Watches::default();
+        let most = WATCHES_MAX as u64;
+        assert!((0..most).all(|handle| watches.want(handle).is_none()));
+        assert_eq!(watches.want(most), Some(0));
+        assert!((1..=most).all(|handle| watches.on_settled(handle, Some(handle)).is_none()));
+        watches.want(most + 1);
+        assert_eq!(watches.on_settled(most + 1, Some(most + 1)), Some(1));
     }
 
     /// HST-1: a page that has a hole, or goes too far, is none.

@@ -198,6 +198,7 @@ fn a_journal_that_is_stuck_bounds_what_waits_for_it_and_loses_nothing() {
     assert_eq!(pump.heard(0), [""; 0]);
 
     pump.nodes[0].journal_stalled = false;
+    pump.run_ms(1);
     pump.say(0, "again");
     pump.run_ms(240_000);
     let said: Vec<_> = (0..OUTBOX_MAX).map(|n| format!("bob: said {n}")).collect();

@@ -344,6 +344,7 @@ impl Desk {
                     self.watched.remove(&handle);
                 }
             }
+            ClientEvent::Unwatched { handle, .. } => drop(self.watched.remove(&handle)),
             ClientEvent::Past { room, line, .. } => {
                 let seat = self.rooms.get_mut(&room);
                 if let Some((lines, _)) = seat.and_then(|seat| seat.pages.front_mut()) {

@@ -48,7 +48,7 @@ impl Receipt {
     }
 
     /// Waits until it is known how many have the line, or have it now; only the newest is told.
-    /// `None` after all have it, or when the node has ended.
+    /// `None` after all have it, when too many others are watched, or when the node has ended.
     pub async fn next(&mut self) -> Option<Delivered> {
         // Nobody tells any more.
         self.delivered.changed().await.ok()?;

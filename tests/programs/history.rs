@@ -125,6 +125,32 @@ fn a_hole_is_said_as_a_hole() {
     assert_eq!(holes.count(), 1);
 }
 
+/// CLI-18: also to the next process of who left the room.
+#[test]
+fn a_hole_is_said_after_a_restart_too() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let mut ada = scene.join(broker.address, "ada");
+    let mut bob = scene.join(broker.address, "bob");
+    ada.type_line("one");
+    bob.shows("ada: one");
+    bob.type_line("/leave");
+    bob.says("-- you have left lobby --");
+    bob.type_line("q!");
+    bob.finish().exited_with(0);
+    ada.type_line("two");
+    ada.shows("ada: two");
+    let bob = scene.join(broker.address, "bob");
+    bob.says("-- lines 4 to 5 of lobby did not come here: /history shows what you may read --");
+    let mut bob = bob;
+    bob.type_line("q!");
+    bob.finish().exited_with(0);
+    let mut bob = scene.join(broker.address, "bob");
+    bob.type_line("three");
+    bob.shows("bob: three");
+    assert!(!bob.stderr.text().contains("did not come"), "said once");
+}
+
 /// STA-3, CLI-14: those who are away count, and are counted when they come back.
 #[test]
 fn delivered_counts_up_when_an_absent_member_returns() {

@@ -318,6 +318,7 @@ impl Person {
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             | ClientEvent::Delivered { .. }
+            | ClientEvent::Unwatched { .. }
             | ClientEvent::Past { .. }
             | ClientEvent::HistoryEnd { .. } => return,
             ClientEvent::Online => Observation::Online(life),

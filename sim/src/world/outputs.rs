@@ -168,6 +168,7 @@ impl World {
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             | ClientEvent::Delivered { .. }
+            | ClientEvent::Unwatched { .. }
             | ClientEvent::Past { .. }
             | ClientEvent::HistoryEnd { .. } => return false,
             ClientEvent::Joined { room } => Observation::Joined(life, room),

@@ -79,6 +79,11 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "present_k": delivered.present_k,
             "present_n": delivered.present_n,
         }),
+        ClientEvent::Unwatched { handle, room } => json!({
+            "type": "unwatched",
+            "room": room.as_str(),
+            "handle": handle,
+        }),
         ClientEvent::Past { room, log, line } => {
             let mut object = lines::object(room, *log, line);
             object["kind"] = object["type"].take();

@@ -27,6 +27,8 @@ pub(super) struct Record {
     path: PathBuf,
     /// What was printed last, or given to the screen at least.
     printed: BTreeMap<RoomName, Told>,
+    /// The same of the process before, until something is printed (CLI-18).
+    printed_before: BTreeMap<RoomName, Told>,
     /// Given to the screen, as its so-manieth line, and as the so-manieth of this journal.
     marks: VecDeque<(u64, u64, Shown)>,
     last_mark: u64,
@@ -52,6 +54,7 @@ impl Record {
             file,
             path,
             printed: BTreeMap::new(),
+            printed_before: BTreeMap::new(),
             marks: VecDeque::new(),
             last_mark: 0,
             durable,
@@ -77,8 +80,15 @@ impl Record {
     /// From now on `room` is printed, beginning with what was received and never printed. Returns
     /// whether there is any.
     pub(super) fn begin(&mut self, room: &RoomName) -> Result<bool, Failure> {
-        let find = || Ok((self.file.shown(room)?, self.file.newest(room)?));
-        let (shown, newest) = find().map_err(|error| self.failure(&error))?;
+        let find = || {
+            let shown = self.file.shown(room)?;
+            let last = self.file.line_until(room, shown)?;
+            Ok((shown, last, self.file.newest(room)?))
+        };
+        let (shown, last, newest) = find().map_err(|error| self.failure(&error))?;
+        if let Some((log, seq)) = last {
+            self.printed_before.insert(room.clone(), Told::at(log, seq));
+        }
         if newest > shown {
             self.behind.push_back((room.clone(), shown, newest));
         }
@@ -119,17 +129,21 @@ impl Record {
         log: LogId,
         seq: u64,
     ) -> Option<RangeInclusive<u64>> {
-        self.printed.get(room)?.hole_before(log, seq)
+        let last = self.printed.get(room);
+        let last = last.or_else(|| self.printed_before.get(room));
+        last?.hole_before(log, seq)
     }
 
     /// Whether `line` is to be printed; it is taken for printed then.
     pub(super) fn is_new_line(&mut self, room: &RoomName, log: LogId, seq: u64) -> bool {
+        self.printed_before.remove(room);
         let printed = self.printed.entry(room.clone()).or_default();
         printed.is_new_line(log, seq)
     }
 
     /// The room has another history (RUM-10).
     pub(super) fn on_fork(&mut self, room: &RoomName) {
+        self.printed_before.remove(room);
         if let Some(printed) = self.printed.get_mut(room) {
             printed.on_fork();
         }

@@ -75,6 +75,14 @@ pub(super) fn hole(room: &RoomName, missing: &RangeInclusive<u64>) -> String {
     format!("-- {missing} of {room} did not come here: /history shows what you may read --")
 }
 
+/// A line of one's own makes place for those after it (CLI-14, LIM-11).
+pub(super) fn unwatched(room: &RoomName) -> String {
+    let room = visible(room.as_str());
+    format!(
+        "-- too many lines of {room} are still to come to all: the oldest is told no further --"
+    )
+}
+
 /// `line 7`, `lines 7 to 9`.
 fn spell(lines: &RangeInclusive<u64>) -> String {
     let (first, last) = (lines.start(), lines.end());

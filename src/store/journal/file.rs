@@ -150,6 +150,25 @@ impl JournalFile {
     }
 }
 
+impl JournalFile {
+    /// The last line of `room` up to `item`, if the journal still has it: of which history, and its
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn line_until(&self, room: &RoomName, item: u64) -> Result<Option<(LogId, u64)>> {
+        let found = self.connection.query_row(
+            "SELECT log, seq FROM items \
+             WHERE room = (SELECT id FROM rooms WHERE folded = ?1) AND id <= ?2 AND number = 0 \
+             ORDER BY id DESC LIMIT 1",
+            params![room.folded(), item.cast_signed()],
+            |row| Ok((LogId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned())),
+        );
+        Ok(found.optional()?)
+    }
+}
+
 // ---- entries
 
 impl JournalFile {

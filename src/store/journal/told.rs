@@ -13,6 +13,16 @@ pub struct Told {
 }
 
 impl Told {
+    /// Line `seq` of `log` was told last, whatever was told after it.
+    #[must_use]
+    pub const fn at(log: LogId, seq: u64) -> Self {
+        Self {
+            log: Some(log),
+            seq,
+            presence: 0,
+        }
+    }
+
     /// The lines of the same history between the one told last and line `seq`, if that is not the
     /// next one.
     #[must_use]

@@ -394,8 +394,11 @@ impl<'a> Session<'a> {
             ClientEvent::Delivered {
                 room, delivered, ..
             } if self.args.states => self.note(words::delivered(&room, &delivered)).await,
+            ClientEvent::Unwatched { room, .. } if self.args.states => {
+                self.note(words::unwatched(&room)).await;
+            }
             // Another program waits for that (CLI-12).
-            ClientEvent::Delivered { .. } => {}
+            ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. } => {}
             ClientEvent::Offline => {
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;

@@ -160,7 +160,11 @@ impl Session<'_> {
 
     /// JSN-2: what a program is told besides lines and notices.
     pub(super) async fn tell_program(&mut self, event: &ClientEvent) {
-        let is_wanted = self.args.states || !matches!(event, ClientEvent::Delivered { .. });
+        let is_state = matches!(
+            event,
+            ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. }
+        );
+        let is_wanted = self.args.states || !is_state;
         if self.args.json
             && is_wanted
             && let Some(object) = json::event(event)
