@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::room::Room;
 use super::{
-    Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
+    Asker, Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
     ROOMS_PER_LINK_MAX, RoomState, State,
 };
 use crate::chat::{ControlFromNode, HistoryPolicy, Kind, RoomName, check_body};
@@ -147,10 +147,11 @@ impl Client {
         room: &RoomName,
         before: u64,
         count: u64,
+        asker: Asker,
         now: Timestamp,
     ) -> bool {
         let room = self.rooms.get_mut(room);
-        let asked = room.is_some_and(|room| room.ask_page(before, count));
+        let asked = room.is_some_and(|room| room.ask_page(before, count, asker));
         self.go_on(now);
         asked
     }

@@ -1,5 +1,6 @@
 //! What a client tells its owner.
 
+use super::Asker;
 use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
 
@@ -110,6 +111,8 @@ pub enum ClientEvent {
     Past {
         /// Which room.
         room: RoomName,
+        /// Who asked.
+        asker: Asker,
         /// Of which history.
         log: LogId,
         /// The line.
@@ -119,6 +122,8 @@ pub enum ClientEvent {
     HistoryEnd {
         /// Which room.
         room: RoomName,
+        /// Who asked.
+        asker: Asker,
         /// How many there were.
         count: u64,
         /// Whether there are earlier ones that may be asked for.

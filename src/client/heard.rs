@@ -118,15 +118,22 @@ impl Client {
                 }
             }
             RoomFromBroker::Past(past) => {
+                let asker = room.pages.asker();
                 if let Some((log, line)) = room.on_past(past)? {
-                    let room = name;
-                    self.events.push_back(ClientEvent::Past { room, log, line });
+                    self.events.push_back(ClientEvent::Past {
+                        room: name,
+                        asker,
+                        log,
+                        line,
+                    });
                 }
             }
             RoomFromBroker::HistoryEnd { earlier, .. } => {
+                let asker = room.pages.asker();
                 let count = room.pages.on_end()?;
                 self.events.push_back(ClientEvent::HistoryEnd {
                     room: name,
+                    asker,
                     count,
                     earlier,
                 });
@@ -170,9 +177,10 @@ impl Client {
         };
         self.retiring |= seated.is_outrun;
         let entered = seated.entry.map(|entry| self.journal(entry));
-        for count in cut_off {
+        for (count, asker) in cut_off {
             self.events.push_back(ClientEvent::HistoryEnd {
                 room: name.clone(),
+                asker,
                 count,
                 earlier: true,
             });

@@ -32,7 +32,7 @@ pub use event::{ClientEvent, EndReason};
 pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
 pub use outbox::{OUTBOX_MAX, PUBLISH_WINDOW};
 pub use room::JoinOptions;
-pub use states::CURSOR_INTERVAL;
+pub use states::{Asker, CURSOR_INTERVAL};
 
 use crate::chat::{Name, RoomName, TextError};
 use crate::drops::{Dropped, Drops};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::outbox::Outbox;
-use super::states::{Pages, Reports, Watches};
+use super::states::{Asker, Pages, Reports, Watches};
 use crate::chat::{
     Join, Joined, Line, LineBase, LogId, Name, PastLine, Publication, Resume, ResumeOutcome,
     RoomFromNode, RoomId, RoomName, Start, WireLine,
@@ -274,9 +274,9 @@ impl Room {
 
     /// Asks for `count` lines before line `before`, or before the first one that was sent if that
     /// is 0. Returns `false`, having asked nothing, if that cannot be asked now.
-    pub(super) fn ask_page(&mut self, before: u64, count: u64) -> bool {
+    pub(super) fn ask_page(&mut self, before: u64, count: u64, asker: Asker) -> bool {
         let before = if before == 0 { self.began } else { before };
-        self.cursor.is_some() && count > 0 && self.pages.ask(before, count)
+        self.cursor.is_some() && count > 0 && self.pages.ask(before, count, asker)
     }
 
     /// Line `seq` of a history is journaled, and all before it that were sent (STA-1).

@@ -128,6 +128,15 @@ impl Watches {
     }
 }
 
+/// Who asks for earlier lines, and so gets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The node itself.
+    Node,
+    /// A program beside it (JRN-12).
+    Other,
+}
+
 /// The pages of earlier lines that were asked for (HST-2).
 #[derive(Debug, Default)]
 pub(super) struct Pages(VecDeque<Page>);
@@ -136,6 +145,7 @@ pub(super) struct Pages(VecDeque<Page>);
 struct Page {
     before: u64,
     count: u64,
+    asker: Asker,
     asked: bool,
     /// The last line that was handed over.
     last: u64,
@@ -146,12 +156,13 @@ struct Page {
 
 impl Pages {
     /// Asks for `count` lines before line `before`. Returns `false` if too much is asked already.
-    pub(super) fn ask(&mut self, before: u64, count: u64) -> bool {
+    pub(super) fn ask(&mut self, before: u64, count: u64, asker: Asker) -> bool {
         let has_space = self.0.len() < PAGES_WAITING_MAX;
         if has_space {
             self.0.push_back(Page {
                 before,
                 count,
+                asker,
                 asked: false,
                 last: 0,
                 told: 0,
@@ -198,6 +209,11 @@ impl Pages {
         Ok(is_news)
     }
 
+    /// For whom the lines are that come now.
+    pub(super) fn asker(&self) -> Asker {
+        self.0.front().map_or(Asker::Node, |page| page.asker)
+    }
+
     /// The page is told to its end: how many lines it had.
     pub(super) fn on_end(&mut self) -> Result<u64, &'static str> {
         let asked = self.0.front().is_some_and(|page| page.asked);
@@ -206,10 +222,10 @@ impl Pages {
         Ok(page.told)
     }
 
-    /// Gives up what was asked. Returns how many lines each page had so far.
-    pub(super) fn clear(&mut self) -> Vec<u64> {
-        let pages = core::mem::take(&mut self.0);
-        pages.into_iter().map(|page| page.told).collect()
+    /// Gives up what was asked. Returns how many lines each page had so far, and for whom.
+    pub(super) fn clear(&mut self) -> Vec<(u64, Asker)> {
+        let pages = core::mem::take(&mut self.0).into_iter();
+        pages.map(|page| (page.told, page.asker)).collect()
     }
 }
 
@@ -320,7 +336,7 @@ mod tests {
     fn a_page_with_a_hole_is_not_taken() {
         let mut pages = Pages::default();
         assert!(pages.on_past(&past(3)).is_err(), "nobody asked");
-        pages.ask(9, 5);
+        pages.ask(9, 5, Asker::Node);
         pages.note_asked();
         assert_eq!(pages.on_past(&past(4)), Ok(true));
         assert_eq!(pages.on_past(&past(5)), Ok(true));
@@ -335,7 +351,7 @@ mod tests {
     #[test]
     fn a_page_that_was_cut_off_is_asked_again_and_repeats_nothing() {
         let mut pages = Pages::default();
-        pages.ask(9, 5);
+        pages.ask(9, 5, Asker::Node);
         pages.note_asked();
         assert_eq!(pages.on_past(&past(4)), Ok(true));
         pages.on_link_lost();

@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
 use crate::chat::{HistoryPolicy, RoomName};
-use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError};
+use crate::client::{
+    Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
+};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -214,6 +216,8 @@ pub enum NodeCommand {
         before: u64,
         /// How many lines.
         count: u64,
+        /// For whom.
+        asker: Asker,
         /// Told whether it was asked, or will be.
         reply: oneshot::Sender<bool>,
     },
@@ -353,9 +357,10 @@ impl Client {
                 room,
                 before,
                 count,
+                asker,
                 reply,
             } => {
-                let _ = reply.send(self.ask_history(&room, before, count, now));
+                let _ = reply.send(self.ask_history(&room, before, count, asker, now));
             }
             NodeCommand::AskRooms { reply } => {
                 let _ = reply.send(self.ask_rooms(now));

@@ -12,7 +12,7 @@ use super::events::{self, EventsIn, EventsOut, UNTAKEN_MAX};
 pub(super) use super::kept::{Before, Kept};
 use super::room::{HistoryPage, RoomEvent};
 use crate::chat::{Delivered, HistoryPolicy, Line, RoomName};
-use crate::client::{Client, ClientEvent, JoinOptions, ROOMS_PER_LINK_MAX};
+use crate::client::{Asker, Client, ClientEvent, JoinOptions, ROOMS_PER_LINK_MAX};
 use crate::driver::{Ends, NodeCommand};
 use crate::secure::{NodeIdentity, PublicKey};
 #[cfg(feature = "sqlite")]
@@ -239,6 +239,7 @@ impl Desk {
             room: room.clone(),
             before,
             count,
+            asker: Asker::Node,
             reply,
         };
         self.command(command).await;
@@ -345,19 +346,22 @@ impl Desk {
                 }
             }
             ClientEvent::Unwatched { handle, .. } => drop(self.watched.remove(&handle)),
-            ClientEvent::Past { room, line, .. } => {
+            ClientEvent::Past { room, asker: Asker::Node, line, .. } => {
                 let seat = self.rooms.get_mut(&room);
                 if let Some((lines, _)) = seat.and_then(|seat| seat.pages.front_mut()) {
                     lines.push(line);
                 }
             }
-            ClientEvent::HistoryEnd { room, earlier, .. } => {
+            ClientEvent::HistoryEnd { room, asker: Asker::Node, earlier, .. } => {
                 let seat = self.rooms.get_mut(&room);
                 if let Some((lines, paged)) = seat.and_then(|seat| seat.pages.pop_front()) {
                     let _ = paged.send(Ok(HistoryPage { lines, earlier }));
                 }
             }
-            ClientEvent::Offline
+            // Programs beside the node are told elsewhere.
+            ClientEvent::Past { .. }
+            | ClientEvent::HistoryEnd { .. }
+            | ClientEvent::Offline
             | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }

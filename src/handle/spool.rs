@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chat::{Refusal, RoomName};
-use crate::client::{ClientEvent, JoinOptions, PublishError};
+use crate::chat::{Line, LogId, Refusal, RoomName};
+use crate::client::{Asker, ClientEvent, JoinOptions, PublishError};
 use crate::driver::NodeCommand;
-use crate::store::journal::{Journal, News, Spooled, Watched};
+use crate::store::journal::{Asked, Journal, News, Spooled, Watched};
 
 /// How many lines of a room are watched for others at a time: half of what a seat may watch, as the
 /// node itself may want to know, too.
@@ -23,7 +23,15 @@ pub(crate) struct Spool {
     watched: BTreeMap<(RoomName, u64), u64>,
     /// Those that all who were present have, until the journal is told.
     delivered: Vec<u64>,
+    /// Earlier lines that are to be asked for, and that are, with what has come; one at a time.
+    asks: VecDeque<Asked>,
+    asking: Option<(Asked, Past)>,
+    /// What came, until the journal is told.
+    answers: Vec<(u64, Past)>,
 }
+
+/// Earlier lines, each of which history.
+type Past = Vec<(LogId, Line)>;
 
 enum Standing {
     Asked,
@@ -52,6 +60,11 @@ impl Spool {
                 self.to_watch.push_back(line);
                 (room, None)
             }
+            News::Asked(asked) => {
+                let room = asked.room.clone();
+                self.asks.push_back(asked);
+                (room, None)
+            }
         };
         let is_unknown = !self.rooms.contains_key(&room);
         is_unknown.then(|| {
@@ -73,7 +86,27 @@ impl Spool {
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.rooms.insert(room.clone(), Standing::Refused(*code));
             }
-            ClientEvent::RoomLeft { room } => drop(self.rooms.remove(room)),
+            ClientEvent::RoomLeft { room } => {
+                self.rooms.remove(room);
+                self.end_page(room);
+            }
+            ClientEvent::Past {
+                asker: Asker::Other,
+                log,
+                line,
+                ..
+            } => {
+                if let Some((asked, lines)) = &mut self.asking
+                    && line.seq >= asked.first
+                {
+                    lines.push((*log, line.clone()));
+                }
+            }
+            ClientEvent::HistoryEnd {
+                room,
+                asker: Asker::Other,
+                ..
+            } => self.end_page(room),
             ClientEvent::Delivered {
                 room, delivered, ..
             } if delivered.present_k >= delivered.present_n => {
@@ -84,9 +117,18 @@ impl Spool {
         }
     }
 
-    /// Whether something may be published now.
+    /// No more comes of what is asked for in `room`.
+    fn end_page(&mut self, room: &RoomName) {
+        let ended = self.asking.take_if(|(asked, _)| asked.room == *room);
+        self.answers
+            .extend(ended.map(|(asked, lines)| (asked.id, lines)));
+    }
+
+    /// Whether something may be published, asked or told now.
     pub(crate) fn has_work(&self) -> bool {
-        self.lines.iter().any(|line| self.is_decided(line))
+        self.lines.iter().any(|line| self.is_decided(&line.room))
+            || !self.answers.is_empty()
+            || self.may_ask()
             || !self.delivered.is_empty()
             || self.may_watch()
     }
@@ -99,11 +141,17 @@ impl Spool {
         is_in && self.watched.len() < WATCHED_MAX
     }
 
-    fn is_decided(&self, line: &Spooled) -> bool {
+    fn is_decided(&self, room: &RoomName) -> bool {
         matches!(
-            self.rooms.get(&line.room),
+            self.rooms.get(room),
             Some(Standing::In | Standing::Refused(_))
         )
+    }
+
+    /// Whether the next of the earlier lines can be asked for.
+    fn may_ask(&self) -> bool {
+        let next = self.asks.front();
+        self.asking.is_none() && next.is_some_and(|asked| self.is_decided(&asked.room))
     }
 
     /// Publishes what can be published, each room's lines in their order. Returns how many were.
@@ -141,6 +189,7 @@ impl Spool {
         }
         self.lines = kept;
         self.watch(commands, journal).await;
+        self.ask(commands, journal).await;
         published
     }
 }
@@ -157,6 +206,41 @@ impl Spool {
             self.watched.insert((room.clone(), seq), id);
             // A driver that has ended says why by its last event.
             let _ = commands.send(NodeCommand::WatchLine { room, seq }).await;
+        }
+    }
+}
+
+impl Spool {
+    /// Asks for earlier lines, and leaves what came of them (JRN-12).
+    async fn ask(&mut self, commands: &mpsc::Sender<NodeCommand>, journal: &Journal) {
+        for (id, lines) in self.answers.drain(..) {
+            journal.answer(id, lines);
+        }
+        if !self.may_ask() {
+            return;
+        }
+        let Some(asked) = self.asks.pop_front() else {
+            return;
+        };
+        if !matches!(self.rooms.get(&asked.room), Some(Standing::In)) {
+            journal.answer(asked.id, Past::new());
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        let command = NodeCommand::AskHistory {
+            room: asked.room.clone(),
+            before: asked.before,
+            count: asked.before.saturating_sub(asked.first),
+            asker: Asker::Other,
+            reply,
+        };
+        // A driver that has ended says why by its last event.
+        let _ = commands.send(command).await;
+        if answer.await == Ok(true) {
+            self.asking = Some((asked, Past::new()));
+        } else {
+            // Too much is asked now: later.
+            self.asks.push_front(asked);
         }
     }
 }

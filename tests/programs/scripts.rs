@@ -345,6 +345,35 @@ fn a_tail_reads_beside_an_open_node_what_that_is_not_shown() {
     assert!(!shown.contains("bot"), "{shown}");
 }
 
+/// JRN-12, CLI-13, CLI-18: what the journal does not hold is fetched, also beside an open node, and
+/// comes in order before what it holds; what nobody may read is a hole.
+#[test]
+fn a_tail_from_a_line_before_those_of_the_journal_fetches_them() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let mut bob = scene.join(broker.address, "bob");
+    let said: Vec<String> = (0..1_100).map(|n| format!("bob: {n}")).collect();
+    for line in &said {
+        bob.type_line(line.trim_start_matches("bob: "));
+    }
+    bob.shows(said.last().expect("many"));
+    // Its journal begins with its own coming.
+    let bot = scene.join(broker.address, "bot");
+    bob.type_line("now");
+    bot.shows("bob: now");
+    let beside = tail(&scene, broker.address, &["--from", "1"]);
+    beside.shows("bob: now");
+    let all = format!("{}\nbob: now\n", said.join("\n"));
+    assert_eq!(stop(beside), all);
+    let mut bot = bot;
+    bot.type_line("q!");
+    bot.finish().exited_with(0);
+    let alone = tail(&scene, broker.address, &["--from", "1000"]);
+    alone.shows("bob: now");
+    let text = stop(alone);
+    assert_eq!(text, format!("{}\nbob: now\n", said[998..].join("\n")));
+}
+
 /// JSN-1, JSN-2, JSN-3, CLI-14: a program chats in objects, and is told what became of what it said.
 #[test]
 fn a_program_chats_in_objects() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chat::HistoryPolicy;
+use crate::client::Asker;
 use crate::client::JoinOptions;
 
 /// A lobby in which ada has said `1` to `count`, and bob, who has come later.
@@ -32,7 +33,7 @@ fn pages(pump: &Pump, node: usize) -> (Vec<u64>, Vec<(u64, bool)>) {
 
 fn ask(pump: &mut Pump, node: usize, before: u64, count: u64) {
     let client = &mut pump.nodes[node].client;
-    assert!(client.ask_history(&lobby(), before, count, pump.now));
+    assert!(client.ask_history(&lobby(), before, count, Asker::Node, pump.now));
 }
 
 /// HST-2: a page ends where what one was sent begins; the next one before that.

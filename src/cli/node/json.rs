@@ -6,7 +6,7 @@ use super::Typed;
 use super::command::Command;
 use crate::chat::{HistoryPolicy, Line, LogId, Name, NoticeEvent, RoomName};
 use crate::cli::lines;
-use crate::client::ClientEvent;
+use crate::client::{Asker, ClientEvent};
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
@@ -84,7 +84,12 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "room": room.as_str(),
             "handle": handle,
         }),
-        ClientEvent::Past { room, log, line } => {
+        ClientEvent::Past {
+            room,
+            asker: Asker::Node,
+            log,
+            line,
+        } => {
             let mut object = lines::object(room, *log, line);
             object["kind"] = object["type"].take();
             object["type"] = "past".into();
@@ -92,6 +97,7 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
         }
         ClientEvent::HistoryEnd {
             room,
+            asker: Asker::Node,
             count,
             earlier,
         } => json!({

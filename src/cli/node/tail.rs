@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::script::Scripted;
 use super::{json, words};
+use crate::broker::PAGE_LINES_MAX;
 use crate::chat::{Kind, Line, LogId, RoomName};
 use crate::cli::args::{NodeArgs, TailArgs};
 use crate::cli::exit::{self, Code, Failure};
@@ -39,8 +40,21 @@ struct Tail<'a> {
     read: u64,
     /// The first line that is wanted, until it is known whether it is there.
     missing_from: Option<u64>,
-    /// What was written and not acknowledged: item and line number.
+    /// Lines from before those that the journal holds, as long as they are written out.
+    earlier: Option<Earlier>,
+    /// What was written and not acknowledged: item (0 for an earlier line) and line number.
     unacknowledged: VecDeque<(u64, u64)>,
+}
+
+/// Lines of a history that are asked for, a page at a time (JRN-12).
+struct Earlier {
+    log: LogId,
+    /// The next line that is wanted.
+    next: u64,
+    /// The line before which they end: the first that the journal holds.
+    end: u64,
+    /// What is asked for, and before which line that ends.
+    asked: Option<(u64, u64)>,
 }
 
 /// Follows until it is told to stop, or nobody reads.
@@ -61,6 +75,7 @@ pub(super) async fn run(args: &NodeArgs, tail: &TailArgs) -> Result<Code, Failur
         script,
         journal,
         read,
+        earlier: None,
         unacknowledged: VecDeque::new(),
     };
     let mut acks = tail.args.ack.then(input::start);
@@ -108,10 +123,15 @@ impl Tail<'_> {
                 let now_ms = Clock::system().unix_ms();
                 let wanted = self.journal.want(&self.room, self.args.from, now_ms);
                 wanted.map_err(|error| unusable(&error))?;
+                self.ask_on(now_ms)?;
             }
             self.script.carry(carrier).await?;
             self.take_acks(acks)?;
-            while self.unacknowledged.len() < UNACKNOWLEDGED_MAX {
+            self.find_missing()?;
+            if let Some(code) = self.write_earlier().await? {
+                return Ok(code);
+            }
+            while self.earlier.is_none() && self.unacknowledged.len() < UNACKNOWLEDGED_MAX {
                 let items = self
                     .journal
                     .items_after(&self.room, self.read, READ_AT_A_TIME);
@@ -139,16 +159,16 @@ impl Tail<'_> {
         let Item::Line { log, line, .. } = item else {
             return Ok(None);
         };
-        if let Some(from) = self.missing_from.take().filter(|from| line.seq > *from) {
-            // A hole is shown as a hole.
-            let last = line.seq - 1;
-            eprintln!("-- lines {from} to {last} are not kept here --");
-        }
+        self.write(id, log, &line).await
+    }
+
+    /// Writes a line out, if it is wanted. `id` is the item that it is; 0 if it is none.
+    async fn write(&mut self, id: u64, log: LogId, line: &Line) -> Result<Option<Code>, Failure> {
         if line.kind != Kind::Message || self.args.from.is_some_and(|from| line.seq < from) {
             return Ok(None);
         }
         if let Some(command) = &self.args.exec {
-            let is_done = self.execute(command, log, &line).await?;
+            let is_done = self.execute(command, log, line).await?;
             if !is_done {
                 eprintln!(
                     "chat-node: the command failed at line {}; the cursor stays there",
@@ -160,9 +180,9 @@ impl Tail<'_> {
             return Ok(None);
         }
         let text = if self.is_json {
-            json::line(&self.room, log, &line)
+            json::line(&self.room, log, line)
         } else {
-            words::line(None, &line).unwrap_or_default()
+            words::line(None, line).unwrap_or_default()
         };
         let mut stdout = std::io::stdout();
         if writeln!(stdout, "{text}")
@@ -177,6 +197,85 @@ impl Tail<'_> {
         } else {
             self.move_cursor(id)?;
         }
+        Ok(None)
+    }
+
+    // ---- earlier lines
+
+    /// Once it is known which line the journal begins with: what is wanted before it is asked for.
+    fn find_missing(&mut self) -> Result<(), Failure> {
+        let Some(from) = self.missing_from else {
+            return Ok(());
+        };
+        let items = self
+            .journal
+            .items_after(&self.room, self.read, READ_AT_A_TIME);
+        let items = items.map_err(|error| unusable(&error))?;
+        let line = items.iter().find_map(|item| match item {
+            Item::Line { log, line, .. } => Some((*log, line.seq)),
+            Item::Notice { .. } => None,
+        });
+        if let Some((log, end)) = line {
+            self.missing_from = None;
+            let (next, asked) = (from.max(1), None);
+            self.earlier = (next < end).then_some(Earlier {
+                log,
+                next,
+                end,
+                asked,
+            });
+        }
+        Ok(())
+    }
+
+    /// Says that it still waits for what it asked for; or asks again, if nobody knows of that.
+    fn ask_on(&mut self, now_ms: u64) -> Result<(), Failure> {
+        if let Some(earlier) = &mut self.earlier
+            && let Some((id, _)) = earlier.asked
+        {
+            let is_known = self.journal.still_asks(id, now_ms);
+            if !is_known.map_err(|error| unusable(&error))? {
+                earlier.asked = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the next page of earlier lines, or writes out the one that has come.
+    async fn write_earlier(&mut self) -> Result<Option<Code>, Failure> {
+        let Some(earlier) = &mut self.earlier else {
+            return Ok(None);
+        };
+        let Some((id, before)) = earlier.asked else {
+            let before = earlier.end.min(earlier.next + PAGE_LINES_MAX);
+            let now_ms = Clock::system().unix_ms();
+            let asked = self
+                .journal
+                .ask_earlier(&self.room, earlier.next, before, now_ms);
+            earlier.asked = Some((asked.map_err(|error| unusable(&error))?, before));
+            return Ok(None);
+        };
+        let answer = self.journal.take_answer(id);
+        let Some(lines) = answer.map_err(|error| unusable(&error))? else {
+            return Ok(None);
+        };
+        let (log, mut next, end) = (earlier.log, earlier.next, earlier.end);
+        for (of, line) in lines {
+            if of == log && line.seq >= next {
+                say_hole(next, line.seq);
+                next = line.seq + 1;
+                if let Some(code) = self.write(0, log, &line).await? {
+                    return Ok(Some(code));
+                }
+            }
+        }
+        say_hole(next, before);
+        self.earlier = (before < end).then_some(Earlier {
+            log,
+            next: before,
+            end,
+            asked: None,
+        });
         Ok(None)
     }
 
@@ -241,12 +340,20 @@ impl Tail<'_> {
 
     fn move_cursor(&mut self, item: u64) -> Result<(), Failure> {
         match &self.args.cursor {
-            Some(name) => self
+            // The cursor is for items: an earlier line is written again if this is not the end.
+            Some(name) if item > 0 => self
                 .journal
                 .move_cursor(name, &self.room, item)
                 .map_err(|error| unusable(&error)),
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// A hole is shown as a hole: lines from `first` on and before line `end`, if there are any.
+fn say_hole(first: u64, end: u64) {
+    if first < end {
+        eprintln!("-- lines {first} to {} are not to be had --", end - 1);
     }
 }
 

@@ -489,7 +489,7 @@ fn trim(tx: &Transaction<'_>) -> Result<()> {
 
 // ---- rows
 
-fn number(row: &Row<'_>, column: &str) -> Result<u64> {
+pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u64> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
 }
 
@@ -533,9 +533,12 @@ fn publication(row: &Row<'_>) -> Result<Publication> {
     })
 }
 
-fn item(row: &Row<'_>) -> Result<Item> {
+fn name(row: &Row<'_>) -> Result<Name> {
     let name: String = row.get("name")?;
-    let name = Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))?;
+    Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))
+}
+
+fn item(row: &Row<'_>) -> Result<Item> {
     let (id, presence) = (number(row, "id")?, number(row, "number")?);
     if presence > 0 {
         let event = NoticeEvent::from_code(row.get("kind")?)
@@ -544,24 +547,27 @@ fn item(row: &Row<'_>) -> Result<Item> {
             id,
             number: presence,
             event,
-            name,
+            name: name(row)?,
         });
     }
-    let line = Line {
+    Ok(Item::Line {
+        id,
+        log: LogId(row.get("log")?),
+        line: Box::new(line(row)?),
+    })
+}
+
+pub(super) fn line(row: &Row<'_>) -> Result<Line> {
+    Ok(Line {
         seq: number(row, "seq")?,
         stored_at_ms: number(row, "stored_at")?,
         account: AccountKey(row.get("account")?),
         device: DeviceKey(row.get("device")?),
-        name,
+        name: name(row)?,
         author: number(row, "author")?,
         n: number(row, "n")?,
         typed_at_ms: number(row, "typed_at")?,
         kind: Kind::from_code(row.get("kind")?),
         body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-    };
-    Ok(Item::Line {
-        id,
-        log: LogId(row.get("log")?),
-        line: Box::new(line),
     })
 }

@@ -8,6 +8,7 @@
 //! and sends, and read what was received.
 
 mod desk;
+mod earlier;
 mod file;
 mod schema;
 mod told;
@@ -16,6 +17,7 @@ mod writer;
 use crate::chat::{Line, LogId, Name, NoticeEvent, RoomName};
 
 pub use desk::{Outcome, Spooled, Watched};
+pub use earlier::Asked;
 pub use file::JournalFile;
 pub use told::Told;
 pub use writer::{Journal, JournalStore, News, Unopened};

@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a node's journal",
     application_id: 0x7465_726e,
-    migrations: &[FIRST, WATCHED],
+    migrations: &[FIRST, WATCHED, EARLIER],
 };
 
 /// Numbers above 2^63 are kept as the negative number with the same bits.
@@ -86,4 +86,25 @@ ALTER TABLE outbox ADD COLUMN is_watched INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outcomes ADD COLUMN is_watched INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outcomes ADD COLUMN is_delivered INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX outcomes_watched ON outcomes (id) WHERE is_watched;
+";
+
+/// What readers ask for that the journal does not hold, and what came of it (JRN-12).
+const EARLIER: &str = "
+CREATE TABLE asks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    room INTEGER NOT NULL REFERENCES rooms,
+    first INTEGER NOT NULL,
+    before INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    is_answered INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE earlier (
+    ask INTEGER NOT NULL REFERENCES asks ON DELETE CASCADE,
+    log BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    account BLOB NOT NULL, device BLOB NOT NULL, author INTEGER NOT NULL, name TEXT NOT NULL,
+    n INTEGER NOT NULL, typed_at INTEGER NOT NULL, stored_at INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (ask, log, seq)
+) STRICT, WITHOUT ROWID;
 ";

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::file::JournalFile;
-use super::{SHOWN_LAG_MAX, Shown, Spooled, Watched};
-use crate::chat::{Refusal, RoomName};
+use super::{Asked, SHOWN_LAG_MAX, Shown, Spooled, Watched};
+use crate::chat::{Line, LogId, Refusal, RoomName};
 use crate::client::{JournalEntry, JournalRequest};
 use crate::driver::{Clock, Store};
 use crate::store::sqlite::{self, Blame, Result, StoreError};
@@ -32,6 +32,7 @@ enum Job {
     Shown(u64, Shown),
     Refuse(u64, Refusal),
     Delivered(u64),
+    Answer(u64, Vec<(LogId, Line)>),
 }
 
 /// What other processes have left for the one with the link.
@@ -43,6 +44,8 @@ pub enum News {
     Wanted(RoomName, Option<u64>),
     /// Somebody waits until those who are present have this line (CLI-12).
     Watched(Watched),
+    /// Somebody asks for lines from before those that the journal holds (JRN-12).
+    Asked(Asked),
 }
 
 /// A journal, and the thread that writes it. When it and its [`JournalStore`] are dropped the
@@ -116,6 +119,7 @@ impl Unopened {
             version: None,
             handed_over: 0,
             watched: 0,
+            asked: 0,
             wanted: Vec::new(),
         };
         let thread = thread::spawn(move || {
@@ -156,6 +160,11 @@ impl Journal {
     /// Has it noted that all who were present have the line that was spooled as `id`.
     pub fn note_delivered(&self, id: u64) {
         let _ = self.jobs.send(Job::Delivered(id));
+    }
+
+    /// Leaves what came of what was asked for as `id` (JRN-12).
+    pub fn answer(&self, id: u64, lines: Vec<(LogId, Line)>) {
+        let _ = self.jobs.send(Job::Answer(id, lines));
     }
 
     /// What other processes leave; for ever nothing if there is nothing.
@@ -236,6 +245,8 @@ struct Writer {
     handed_over: u64,
     /// The last stored line that was handed over to be watched.
     watched: u64,
+    /// The last ask that was handed over.
+    asked: u64,
     /// The rooms that were told to be wanted.
     wanted: Vec<RoomName>,
 }
@@ -250,12 +261,14 @@ impl Writer {
             let mut requests = Vec::new();
             let mut refused = Vec::new();
             let mut delivered = Vec::new();
+            let mut answers = Vec::new();
             for job in first.into_iter().chain(jobs.try_iter()) {
                 match job {
                     Job::Entry(request) => requests.push(request),
                     Job::Shown(count, shown) => self.printed.push((count, shown)),
                     Job::Refuse(id, code) => refused.push((id, code)),
                     Job::Delivered(id) => delivered.push(id),
+                    Job::Answer(id, lines) => answers.push((id, lines)),
                 }
             }
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
@@ -269,6 +282,11 @@ impl Writer {
             for id in delivered {
                 until_there_is_room(&mut self.file, &self.is_closing, |file| {
                     file.note_delivered(id)
+                })?;
+            }
+            for (id, lines) in answers {
+                until_there_is_room(&mut self.file, &self.is_closing, |file| {
+                    file.answer(id, &lines)
                 })?;
             }
             if is_over {
@@ -327,6 +345,16 @@ impl Writer {
                 return Ok(());
             }
             self.watched = id;
+        }
+        for asked in self
+            .file
+            .asked_after(self.asked, self.clock.unix_ms(), NEWS_MAX)?
+        {
+            let id = asked.id;
+            if self.news.try_send(News::Asked(asked)).is_err() {
+                return Ok(());
+            }
+            self.asked = id;
         }
         loop {
             let spooled = self.file.spooled_after(self.handed_over, NEWS_MAX)?;

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Session;
 use crate::chat::{Line, LogId, RoomName};
 use crate::cli::node::{json, words};
-use crate::client::ClientEvent;
+use crate::client::{Asker, ClientEvent};
 use crate::driver::NodeCommand;
 
 /// How far back each room is told.
@@ -116,6 +116,7 @@ impl Session<'_> {
             room: room.clone(),
             before,
             count,
+            asker: Asker::Node,
             reply,
         };
         self.command(command).await;
@@ -131,6 +132,15 @@ impl Session<'_> {
     pub(super) async fn on_history(&mut self, event: &ClientEvent) {
         match event {
             ClientEvent::Fork { room } | ClientEvent::RoomLeft { room } => self.past.forget(room),
+            // The program beside the node is told elsewhere.
+            ClientEvent::Past {
+                asker: Asker::Other,
+                ..
+            }
+            | ClientEvent::HistoryEnd {
+                asker: Asker::Other,
+                ..
+            } => {}
             ClientEvent::Past { room, line, .. } => {
                 self.past.on_past(room, line.seq);
                 if !self.args.json {
