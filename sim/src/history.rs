@@ -145,7 +145,7 @@ pub enum Observation {
 pub struct History {
     /// Which account and device each client has.
     pub keys: Vec<(AccountKey, DeviceKey)>,
-    /// The devices that accounts had before, and gave up (JRN-4, JRN-9).
+    /// The devices that accounts had before, and gave up (JRN-4, JRN-10).
     pub retired: BTreeMap<DeviceKey, AccountKey>,
     /// Those of them whose accounts went on with what waited then.
     pub succeeded: BTreeSet<DeviceKey>,
@@ -165,7 +165,7 @@ pub struct History {
     pub learned_at: BTreeMap<(usize, RoomName), Timestamp>,
     /// The clients whose journals were ever restored from a backup.
     pub restored: BTreeSet<usize>,
-    /// Those of whom JRN-10 promises nothing: their journals were restored from a backup that was
+    /// Those of whom JRN-11 promises nothing: their journals were restored from a backup that was
     /// older than the broker's history, or than their device, or a second time, from one with
     /// provisional numbers.
     pub outdated: BTreeSet<AccountKey>,

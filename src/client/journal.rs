@@ -88,7 +88,7 @@ pub enum JournalEntry {
         /// To whom.
         name: Name,
     },
-    /// The room was left for good (RUM-12). Which numbers are used there stays (JRN-8).
+    /// The room was left for good (RUM-12). Which numbers are used there stays (JRN-9).
     Left {
         /// Which room.
         room: RoomName,
@@ -134,7 +134,7 @@ impl RoomState {
     };
 
     /// A room that was left. Which numbers the device has used there stays, if that is known, as
-    /// none is ever used twice (JRN-8).
+    /// none is ever used twice (JRN-9).
     pub(super) fn left(is_known: bool, last_n: u64, confirmed: LastPublication) -> Self {
         if !is_known {
             return Self::NEW;
@@ -215,7 +215,7 @@ impl JournalState {
 
     /// The node goes on with another device. As that has published nothing yet, what waits has its
     /// final numbers at once (JRN-4). What the device before had stored after the journal was
-    /// backed up, nobody can know here (JRN-10).
+    /// backed up, nobody can know here (JRN-11).
     pub fn change_device(&mut self) {
         for room in self.rooms.values_mut() {
             room.number_after(LastPublication::NONE);

@@ -224,7 +224,7 @@ fn a_journal_restored_from_a_backup_gives_its_device_up() {
     assert_eq!(received(&pump, 0), stored(&pump));
 }
 
-/// JRN-8: the place in a room that was left is forgotten.
+/// JRN-9: the place in a room that was left is forgotten.
 #[test]
 fn a_room_that_was_left_is_entered_anew() {
     let mut pump = Pump::with(&["ada", "bob"]);
@@ -242,7 +242,7 @@ fn a_room_that_was_left_is_entered_anew() {
     assert_eq!(stored(&pump), ["one", "behind your back", "two"]);
 }
 
-/// JRN-8, DLV-2: numbers of a room that was left are not used again, so that a journal restored
+/// JRN-9, DLV-2: numbers of a room that was left are not used again, so that a journal restored
 /// from a backup made after that knows what it has published.
 #[test]
 fn what_was_typed_into_a_room_that_was_left_is_stored_once_after_a_restoration() {

@@ -50,7 +50,7 @@ pub const PATHS_MAX: usize = 8;
 /// The most rooms of a client: channels 1 to 63 (RUM-11).
 pub const ROOMS_PER_LINK_MAX: usize = 63;
 /// The most journal requests that are under way: beyond it nothing is published, and no message is
-/// taken from the link (LIM-12, JRN-11).
+/// taken from the link (LIM-12, JRN-12).
 pub const JOURNAL_PENDING_MAX: u64 = 4_096;
 
 /// What a client starts from.
@@ -77,7 +77,7 @@ pub enum PublishError {
     /// [`OUTBOX_MAX`] lines wait already.
     #[error("{OUTBOX_MAX} lines are waiting already")]
     OutboxFull,
-    /// The journal does not keep up, or has no room (JRN-11): later, the same may be taken.
+    /// The journal does not keep up, or has no room (JRN-12): later, the same may be taken.
     #[error("not kept: the disk is full, or does not keep up")]
     JournalBehind,
     /// The client is leaving.
@@ -386,7 +386,7 @@ impl Client {
 
     // ---- shared by the parts
 
-    /// Whether as much is to be journaled as may be (JRN-11).
+    /// Whether as much is to be journaled as may be (JRN-12).
     fn is_journal_behind(&self) -> bool {
         let done = self.journaled.map_or(0, |id| id + 1);
         self.next_entry.saturating_sub(done) >= JOURNAL_PENDING_MAX

@@ -85,7 +85,7 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
-    /// What stays of the room when it is left (JRN-8).
+    /// What stays of the room when it is left (JRN-9).
     pub(super) fn left(&self) -> RoomState {
         let is_known = self.is_numbered && self.is_empty();
         RoomState::left(is_known, self.last_n, self.confirmed)

@@ -133,7 +133,7 @@ impl Watches {
 pub enum Asker {
     /// The node itself.
     Node,
-    /// A program beside it (JRN-12).
+    /// A program beside it (JRN-13).
     Other,
 }
 

@@ -173,7 +173,7 @@ fn many_lines_typed_at_once_keep_their_order() {
     assert_eq!(pump.heard(1), expected);
 }
 
-/// JRN-11, LIM-12, CRD-2: a journal that is stuck costs a bounded number of requests, whatever is
+/// JRN-12, LIM-12, CRD-2: a journal that is stuck costs a bounded number of requests, whatever is
 /// typed and said; a full outbox of requests is said, and all goes on when the journal does.
 #[test]
 fn a_journal_that_is_stuck_bounds_what_waits_for_it_and_loses_nothing() {

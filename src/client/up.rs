@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Takes what the link has, unless the journal is behind: then the broker gets no credit, and
-    /// waits (JRN-11, CRD-3).
+    /// waits (JRN-12, CRD-3).
     pub(super) fn on_link_events(&mut self, now: Timestamp) {
         while !self.is_journal_behind() {
             let State::Up(up) = &mut self.state else {

@@ -211,7 +211,7 @@ impl Spool {
 }
 
 impl Spool {
-    /// Asks for earlier lines, and leaves what came of them (JRN-12).
+    /// Asks for earlier lines, and leaves what came of them (JRN-13).
     async fn ask(&mut self, commands: &mpsc::Sender<NodeCommand>, journal: &Journal) {
         for (id, lines) in self.answers.drain(..) {
             journal.answer(id, lines);

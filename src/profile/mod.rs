@@ -222,7 +222,7 @@ fn identity(dir: &Path) -> Result<NodeIdentity, ProfileError> {
     let (journal, device) = (dir.join(JOURNAL), dir.join("device.key"));
     let exists = journal.try_exists();
     if !exists.map_err(|error| ProfileError::file(&journal, &error))? {
-        // JRN-9: nobody knows any more which numbers the device has used.
+        // JRN-10: nobody knows any more which numbers the device has used.
         keyfile::make(&device)?;
         JournalFile::open(&journal).map_err(|error| ProfileError::store(&journal, &error))?;
     }
@@ -298,7 +298,7 @@ mod tests {
         assert_ne!(profile.identity.device(), before.device());
     }
 
-    /// JRN-9.
+    /// JRN-10.
     #[test]
     fn a_device_is_given_up_with_its_journal() {
         let dir = tempfile::tempdir().unwrap();

@@ -452,7 +452,7 @@ fn a_full_disk_is_said_once_and_passes_when_there_is_room() {
     broker.stop().exited_with(0);
 }
 
-/// JRN-5, JRN-11, NOD-2: a node whose disk is full says so, shows and sends nothing that it cannot
+/// JRN-5, JRN-12, NOD-2: a node whose disk is full says so, shows and sends nothing that it cannot
 /// keep, loses nothing of it, and goes on when there is room.
 #[cfg(target_os = "linux")]
 #[test]

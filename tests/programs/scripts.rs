@@ -345,7 +345,7 @@ fn a_tail_reads_beside_an_open_node_what_that_is_not_shown() {
     assert!(!shown.contains("bot"), "{shown}");
 }
 
-/// JRN-12, CLI-13, CLI-18: what the journal does not hold is fetched, also beside an open node, and
+/// JRN-13, CLI-13, CLI-18: what the journal does not hold is fetched, also beside an open node, and
 /// comes in order before what it holds; what nobody may read is a hole.
 #[test]
 fn a_tail_from_a_line_before_those_of_the_journal_fetches_them() {

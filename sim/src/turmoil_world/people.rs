@@ -207,7 +207,7 @@ impl Person {
                     self.state.observe(Observation::Died(life));
                 }
                 if forgets {
-                    // JRN-9
+                    // JRN-10
                     *lock(&self.kept) = JournalState::default();
                     let device = self.take_other_device();
                     let mut shared = self.state.lock();

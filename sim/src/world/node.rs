@@ -132,7 +132,7 @@ impl Node {
         true
     }
 
-    /// Gives up the device for another one of the same account (JRN-4, JRN-9). Returns that.
+    /// Gives up the device for another one of the same account (JRN-4, JRN-10). Returns that.
     pub fn change_device(&mut self, seed: u64) -> DeviceKey {
         let number = (self.client * 1000 + self.lives) as u64;
         self.identity = other_device(&self.identity, seed, number);

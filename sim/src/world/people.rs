@@ -33,7 +33,7 @@ impl World {
         self.with_client(client, |_, _| ());
     }
 
-    /// Stops a client's node, without a word. Its journal is gone, and so is its device (JRN-9).
+    /// Stops a client's node, without a word. Its journal is gone, and so is its device (JRN-10).
     pub fn stop_node(&mut self, client: usize) {
         self.kill_node(client);
         self.nodes[client].journal = JournalState::default();

@@ -46,7 +46,7 @@ struct Tail<'a> {
     unacknowledged: VecDeque<(u64, u64)>,
 }
 
-/// Lines of a history that are asked for, a page at a time (JRN-12).
+/// Lines of a history that are asked for, a page at a time (JRN-13).
 struct Earlier {
     log: LogId,
     /// The next line that is wanted.

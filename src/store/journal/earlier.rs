@@ -1,4 +1,4 @@
-//! Lines from before those that the journal holds, for readers beside the node (JRN-12).
+//! Lines from before those that the journal holds, for readers beside the node (JRN-13).
 
 use rusqlite::{OptionalExtension as _, params};
 

@@ -88,7 +88,7 @@ ALTER TABLE outcomes ADD COLUMN is_delivered INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX outcomes_watched ON outcomes (id) WHERE is_watched;
 ";
 
-/// What readers ask for that the journal does not hold, and what came of it (JRN-12).
+/// What readers ask for that the journal does not hold, and what came of it (JRN-13).
 const EARLIER: &str = "
 CREATE TABLE asks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

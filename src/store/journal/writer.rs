@@ -44,7 +44,7 @@ pub enum News {
     Wanted(RoomName, Option<u64>),
     /// Somebody waits until those who are present have this line (CLI-12).
     Watched(Watched),
-    /// Somebody asks for lines from before those that the journal holds (JRN-12).
+    /// Somebody asks for lines from before those that the journal holds (JRN-13).
     Asked(Asked),
 }
 
@@ -162,7 +162,7 @@ impl Journal {
         let _ = self.jobs.send(Job::Delivered(id));
     }
 
-    /// Leaves what came of what was asked for as `id` (JRN-12).
+    /// Leaves what came of what was asked for as `id` (JRN-13).
     pub fn answer(&self, id: u64, lines: Vec<(LogId, Line)>) {
         let _ = self.jobs.send(Job::Answer(id, lines));
     }
@@ -273,6 +273,9 @@ impl Writer {
             }
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
                 self.write(&requests)?;
+            }
+            if is_quiet {
+                self.file.sync()?;
             }
             for (id, code) in refused {
                 until_there_is_room(&mut self.file, &self.is_closing, |file| {
