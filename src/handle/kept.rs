@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::desk::{Desk, Shown};
 use super::error::Ended;
@@ -26,6 +26,8 @@ pub(super) struct Kept {
     keeper: Option<Keeper>,
     /// What other programs ask of the one with the link (JRN-6, JRN-7).
     spool: Spool,
+    /// When what could not be done for them is tried again, however much happens meanwhile.
+    tries: Interval,
 }
 
 /// What the journal has of a room and was not told yet. As long as there is some, all that comes is
@@ -45,8 +47,13 @@ pub(super) enum Work {
 
 impl Kept {
     pub(super) fn by(keeper: Option<Keeper>) -> Self {
-        let spool = Spool::default();
-        Self { keeper, spool }
+        let mut tries = interval(OUTBOX_TRIED_EVERY);
+        tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            keeper,
+            spool: Spool::default(),
+            tries,
+        }
     }
 
     /// Waits until the journal has failed: nothing can be kept any more, and the node ends.
@@ -84,7 +91,7 @@ impl Kept {
         let has_work = self.spool.has_work();
         tokio::select! {
             news = keeper.news() => Work::News(news),
-            () = sleep(OUTBOX_TRIED_EVERY), if has_work => Work::TryAgain,
+            _ = self.tries.tick(), if has_work => Work::TryAgain,
         }
     }
 }
@@ -97,7 +104,7 @@ impl Desk {
         {
             self.command(NodeCommand::Join(options)).await;
         }
-        let Kept { keeper, spool } = &mut self.kept;
+        let Kept { keeper, spool, .. } = &mut self.kept;
         if let Some(journal) = keeper.as_ref().and_then(Keeper::journal) {
             spool.publish(&self.ends.commands, journal).await;
         }

@@ -243,7 +243,8 @@ impl Tail<'_> {
 
     /// Asks for the next page of earlier lines, or writes out the one that has come.
     async fn write_earlier(&mut self) -> Result<Option<Code>, Failure> {
-        let Some(earlier) = &mut self.earlier else {
+        let may_write = self.unacknowledged.len() < UNACKNOWLEDGED_MAX;
+        let Some(earlier) = self.earlier.as_mut().filter(|_| may_write) else {
             return Ok(None);
         };
         let Some((id, before)) = earlier.asked else {
