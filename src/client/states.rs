@@ -232,7 +232,7 @@ impl Pages {
 impl Client {
     /// Has line `seq` of `room` watched, which is one's own and was stored before: as
     /// [`watch`](Self::watch) has a publication that waits. Returns the handle under which
-    /// [`ClientEvent::Delivered`](super::ClientEvent::Delivered) tells; `None`, having done
+    /// [`ClientEvent::Delivered`] tells; `None`, having done
     /// nothing, if the client is not in the room.
     pub fn watch_line(&mut self, room: &RoomName, seq: u64, now: Timestamp) -> Option<u64> {
         let seat = self.rooms.get_mut(room)?;
