@@ -1,0 +1,41 @@
+//! How often memory is allocated for a line on its way through the broker, for each member that
+//! gets it: `cargo bench --bench allocations`.
+//!
+//! Only the broker's part is counted, from the datagram that brings the line to those that spread
+//! it, with the acknowledgements that come in meanwhile; the first lines, by which buffers grow to
+//! their size, are not.
+
+mod crowd;
+
+use crowd::Crowd;
+
+const WARM_UP: usize = 300;
+const LINES: usize = 1_000;
+
+fn main() {
+    for members in [1, 50, 500] {
+        let mut crowd = Crowd::new(members, 100);
+        let (mut allocations, mut bytes, mut deliveries) = (0, 0, 0);
+        for line in 0..WARM_UP + LINES {
+            let arrivals = crowd.say();
+            let counted = allocation_counter::measure(|| crowd.serve(arrivals));
+            let delivered = crowd.deliver();
+            if line >= WARM_UP {
+                allocations += counted.count_total;
+                bytes += counted.bytes_total;
+                deliveries += delivered;
+            }
+        }
+        // Some are on their way when the counting begins and ends.
+        assert!(
+            deliveries.abs_diff(LINES * members) <= 4 * members,
+            "{deliveries} deliveries"
+        );
+        println!(
+            "members {members:>4}  allocations per line {:>8.2}  per delivery {:>6.3}  bytes {:>7.1}",
+            allocations as f64 / LINES as f64,
+            allocations as f64 / deliveries as f64,
+            bytes as f64 / deliveries as f64,
+        );
+    }
+}
