@@ -55,11 +55,17 @@ pub enum Mutant {
     ForgetFork,
     /// A node does not notice that its device is used elsewhere, or was (JRN-4).
     KeepDevice,
+    /// A store lets every member read everything, whatever the room's policy is (RUM-16).
+    EntitlementIgnored,
+    /// A broker goes on listing who has gone (RUM-13).
+    ForgetDeparture,
+    /// A node reports lines that its journal does not have yet (STA-1).
+    ReportBeforeJournal,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -82,6 +88,9 @@ impl Mutant {
         Self::UnboundedQueue,
         Self::ForgetFork,
         Self::KeepDevice,
+        Self::EntitlementIgnored,
+        Self::ForgetDeparture,
+        Self::ReportBeforeJournal,
     ];
 }
 

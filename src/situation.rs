@@ -62,6 +62,34 @@ pub enum Situation {
     MemberLagging,
     /// And caught up (BRK-9).
     MemberReplaying,
+    /// Somebody who did not make a room tried to set its policy (RUM-16).
+    PolicyRefused,
+    /// A member was not let see what was said before it came (RUM-16).
+    HistoryWithheld,
+    /// A page of earlier lines was told to its end (HST-2).
+    PageEnded,
+    /// A node was told who is present (RUM-13).
+    RosterTold,
+    /// Somebody came into a room and was not present (RUM-14).
+    QuietlyThere,
+    /// A node was told that everybody has a line of its own (STA-3).
+    DeliveredToAll,
+    /// A node was told that its machine was suspended (LIF-6).
+    NodeResumed,
+    /// A node stood still while its clock went on.
+    NodeStopped,
+    /// A broker stood still.
+    BrokerStopped,
+    /// A wall clock was set wrong, or right again (RUM-4, PRS-3).
+    WallClockJumped,
+    /// A monotonic clock went faster or slower than the others.
+    ClockDrifted,
+    /// A store had no room for something, and then had (STO-8).
+    DiskFull,
+    /// A journal waited for room (JRN-5).
+    JournalFull,
+    /// A datagram came again in a later life of either side (KEY-2, SEC-6).
+    ReplayedAcrossLives,
 }
 
 impl Situation {
@@ -69,7 +97,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 41] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -97,6 +125,20 @@ impl Situation {
         Self::RepeatedAfterRecovery,
         Self::MemberLagging,
         Self::MemberReplaying,
+        Self::PolicyRefused,
+        Self::HistoryWithheld,
+        Self::PageEnded,
+        Self::RosterTold,
+        Self::QuietlyThere,
+        Self::DeliveredToAll,
+        Self::NodeResumed,
+        Self::NodeStopped,
+        Self::BrokerStopped,
+        Self::WallClockJumped,
+        Self::ClockDrifted,
+        Self::DiskFull,
+        Self::JournalFull,
+        Self::ReplayedAcrossLives,
     ];
 }
 

@@ -198,12 +198,21 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             p.topology.clients[client].clear();
             p.workload.retain(|talk| talk.client != client);
             p.absences.retain(|absence| absence.client != client);
+            p.acts.retain(|act| act.client != client);
             p.faults.retain(|(_, fault)| fault.client() != Some(client));
         });
     }
     for fault in 0..plan.faults.len() {
         with(&|p| {
             p.faults.remove(fault);
+        });
+    }
+    with(&|p| p.acts.clear());
+    with(&|p| p.watchers.clear());
+    with(&|p| p.entering.clear());
+    for act in 0..plan.acts.len() {
+        with(&|p| {
+            p.acts.remove(act);
         });
     }
     for absence in 0..plan.absences.len() {

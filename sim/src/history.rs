@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::broker::{StorageOp, Tables};
-use tertulia::chat::{Line, LineBase, LogId, NoticeEvent, RoomName};
-use tertulia::client::{EndReason, JournalState};
+use tertulia::chat::{
+    Delivered, Kind, Line, LineBase, LogId, NoticeEvent, Refusal, RoomName,
+};
+use tertulia::client::{EndReason, JournalEntry, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
-use tertulia::situation::Situation;
 use tertulia::time::Timestamp;
 
 /// A journal has what its node learned by then, however slow it is.
@@ -41,6 +42,10 @@ pub struct Typed {
     pub typed_at_ms: u64,
     /// What.
     pub body: Bytes,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Whether the node is to say who has it.
+    pub is_watched: bool,
     /// Its place among all that the device typed into this room.
     pub index: usize,
 }
@@ -74,6 +79,19 @@ pub enum Observation {
         /// The line after which it goes on.
         base: u64,
     },
+    /// The simulated storage has made durable that an account is present, or no longer.
+    Present {
+        /// In which history.
+        log: LogId,
+        /// In which room.
+        room: RoomName,
+        /// Who.
+        account: AccountKey,
+        /// Whether it is.
+        is_present: bool,
+    },
+    /// The simulated storage was asked for a page on behalf of an account.
+    PageRead(LogId, RoomName, AccountKey),
     /// The node has signed in.
     Online(Life),
     /// The node is out of contact.
@@ -107,8 +125,29 @@ pub enum Observation {
     Noticed(Life, RoomName, NoticeEvent, String),
     /// The node says that what was typed is stored.
     Stored(Life, RoomName, u64, u64),
-    /// The node says that what was typed will never be stored.
-    NotStored(Life, RoomName, u64),
+    /// The node says that what was typed will never be stored, and why.
+    NotStored(Life, RoomName, u64, Refusal),
+    /// The node says who has what was typed.
+    Delivered(Life, RoomName, u64, Delivered),
+    /// Somebody asks for so many lines before one.
+    AskedHistory(Life, RoomName, u64, u64),
+    /// The node shows one.
+    Past {
+        /// To whom.
+        life: Life,
+        /// In which room.
+        room: RoomName,
+        /// Of which history.
+        log: LogId,
+        /// The line.
+        line: Line,
+    },
+    /// The node says that there were so many, and whether there are earlier ones.
+    PageEnd(Life, RoomName, u64, bool),
+    /// Somebody asks who is present.
+    AskedWho(Life, RoomName),
+    /// The node says how many are present, and who.
+    Roster(Life, RoomName, u64, Vec<String>),
     /// The node stops by itself.
     Ended(Life, EndReason),
     /// A node starts from its journal, which says after which line of which history it goes on in a
@@ -176,6 +215,10 @@ pub struct History {
     pub joined: BTreeSet<(Life, RoomName)>,
     /// Who has ever asked to leave which room.
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
+    /// The lines of each room of each history that any journal of an account ever had.
+    pub journaled: BTreeMap<(LogId, RoomName, AccountKey), BTreeSet<u64>>,
+    /// The clients that are nowhere present (RUM-14).
+    pub quiet: BTreeSet<usize>,
     /// When the broker last took an authentic packet of an account.
     pub heard: BTreeMap<AccountKey, Timestamp>,
     /// For how long an account had been silent when the broker last gave it up in a room.
@@ -188,7 +231,7 @@ pub struct History {
     /// to be about this run alone.
     pub is_network_perfect: bool,
     /// How often each situation was met, once all is over.
-    pub met: [u64; Situation::COUNT],
+    pub met: Vec<u64>,
     /// The current history.
     pub current: Option<LogId>,
     /// Each node's rooms in its current life, and whether it lives.
@@ -231,6 +274,24 @@ impl History {
         present
             .map(|(account, _)| *account)
             .or_else(|| self.retired.get(&device).copied())
+    }
+
+    /// The account of `node3` and its like.
+    #[must_use]
+    pub fn account_of(&self, name: &str) -> Option<AccountKey> {
+        let client: usize = name.strip_prefix("node")?.parse().ok()?;
+        self.keys.get(client).map(|(account, _)| *account)
+    }
+
+    /// A client's journal has done what it was asked.
+    pub fn note_journaled(&mut self, client: usize, entry: &JournalEntry) {
+        if let JournalEntry::Received {
+            room, log, cursor, ..
+        } = entry
+        {
+            let key = (*log, room.clone(), self.keys[client].0);
+            self.journaled.entry(key).or_default().insert(cursor.seq);
+        }
     }
 
     /// The client's journal is what it was at a time.

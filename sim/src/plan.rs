@@ -4,6 +4,7 @@
 //! or not, half of the time, because a run that always has everything hides what happens when one
 //! thing is missing.
 
+mod act;
 mod draw;
 
 use std::collections::VecDeque;
@@ -11,14 +12,17 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tertulia::chat::RoomName;
+use tertulia::client::JoinOptions;
 use tertulia::time::Timestamp;
 
 use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
-    draw_absences, draw_faults, draw_kills, draw_moves, draw_rates, draw_restores, draw_topology,
-    draw_workload,
+    draw_absences, draw_acts, draw_entering, draw_faults, draw_kills, draw_moves, draw_rates,
+    draw_restores, draw_topology, draw_watchers, draw_workload,
 };
+
+pub use act::{Act, Entering, What};
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +44,15 @@ pub struct Plan {
     /// Who leaves which room for a while.
     #[serde(default)]
     pub absences: Vec<Absence>,
+    /// How each client comes into its rooms; who is not listed asks for the topology's history.
+    #[serde(default)]
+    pub entering: Vec<Entering>,
+    /// Whose lines are watched: those clients want to know who has them (STA-3).
+    #[serde(default)]
+    pub watchers: Vec<usize>,
+    /// What people do besides talking.
+    #[serde(default)]
+    pub acts: Vec<Act>,
     /// What goes wrong, and when in ms.
     pub faults: Vec<(u64, Fault)>,
 }
@@ -309,6 +322,9 @@ impl Plan {
             journal_ms: 0,
             grace_ms: 600_000,
             absences: Vec::new(),
+            entering: Vec::new(),
+            watchers: Vec::new(),
+            acts: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -337,8 +353,15 @@ impl Plan {
         ));
         faults.sort_by_key(|(at, _)| *at);
         let absences = draw_absences(&mut more, &topology, span_ms);
+        let mut uses = Dice::new(mix(seed, 0x05e5));
+        let entering = draw_entering(&mut uses, &topology);
+        let watchers = draw_watchers(&mut uses, &topology);
+        let acts = draw_acts(&mut uses, &topology, span_ms);
         Self {
             seed,
+            entering,
+            watchers,
+            acts,
             topology,
             workload,
             rates,
@@ -363,7 +386,35 @@ impl Plan {
             .iter()
             .map(|talk| talk.from_ms + talk.every_ms * talk.lines);
         let absences = self.absences.iter().map(|a| a.at_ms + a.for_ms);
-        faults.chain(talks).chain(absences).max().unwrap_or(0)
+        let acts = self.acts.iter().map(|act| act.at_ms);
+        let all = faults.chain(talks).chain(absences).chain(acts);
+        all.max().unwrap_or(0)
+    }
+
+    /// How a client comes into its rooms.
+    #[must_use]
+    pub fn entering(&self, client: usize) -> Entering {
+        let usual = Entering {
+            history: self.topology.history,
+            ..Entering::default()
+        };
+        self.entering.get(client).copied().unwrap_or(usual)
+    }
+
+    /// The same in the client's words.
+    #[must_use]
+    pub fn join_options(&self, client: usize, room: RoomName) -> JoinOptions {
+        let Entering {
+            history,
+            from,
+            quiet,
+        } = self.entering(client);
+        JoinOptions {
+            room,
+            history,
+            quiet,
+            from,
+        }
     }
 
     /// Whether every datagram comes once, undamaged, in order, and finds its receiver.
@@ -450,6 +501,10 @@ mod tests {
             fault(|f| matches!(f, Fault::Rebind { .. })),
             fault(|f| matches!(f, Fault::Racer { .. })),
             share(&|p| !p.absences.is_empty()),
+            share(&|p| !p.entering.is_empty()),
+            share(&|p| p.acts.iter().any(|a| matches!(a.what, What::SetPolicy { .. }))),
+            share(&|p| p.acts.iter().any(|a| matches!(a.what, What::AskHistory { .. }))),
+            share(&|p| p.acts.iter().any(|a| a.what == What::AskWho)),
             fault(|f| matches!(f, Fault::Die { .. })),
             fault(|f| matches!(f, Fault::SlowStore { .. })),
             fault(|f| matches!(f, Fault::Kill { .. })),

@@ -47,6 +47,9 @@ impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
+        let clients = 0..plan.topology.clients.len();
+        let quiet = clients.filter(|client| plan.entering(*client).quiet);
+        record.history.quiet = quiet.collect();
         record
     }
 
@@ -94,7 +97,7 @@ impl Record {
 
     /// Asks the checkers for what is missing in the end.
     pub fn finish(&mut self, now: Timestamp) {
-        self.history.met = situation::met();
+        self.history.met = situation::met().to_vec();
         if let Err(violation) = self.checkers.at_end(&self.history, now) {
             self.violation.get_or_insert(violation);
         }

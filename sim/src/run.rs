@@ -14,6 +14,10 @@ use crate::plan::Plan;
 use crate::watch::watched;
 use crate::world::{Fates, World};
 
+/// How many drawn plans every run of the tests takes at the core level. `tests/mutants.rs` says how
+/// many are needed.
+pub const SEEDS: u64 = 2_000;
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -118,6 +122,22 @@ pub fn for_each_seed<T: Send>(seeds: Range<u64>, what: impl Fn(u64) -> T + Sync)
     all
 }
 
+/// The first of the seeds for which something is so, on as many threads as there are processors.
+/// Later seeds are not tried once one is found.
+///
+/// # Panics
+///
+/// If a thread does.
+pub fn first_seed(seeds: Range<u64>, is_it: impl Fn(u64) -> bool + Sync) -> Option<u64> {
+    let first = AtomicU64::new(u64::MAX);
+    let _done = for_each_seed(seeds, |seed| {
+        if seed < first.load(Ordering::Relaxed) && is_it(seed) {
+            first.fetch_min(seed, Ordering::Relaxed);
+        }
+    });
+    Some(first.into_inner()).filter(|seed| *seed < u64::MAX)
+}
+
 /// How much honest work a batch of runs was.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -134,7 +154,7 @@ pub struct Figures {
     /// What befell the datagrams.
     pub fates: Fates,
     /// How often each situation was met.
-    pub met: [u64; Situation::COUNT],
+    pub met: Vec<u64>,
 }
 
 impl Figures {
@@ -146,6 +166,7 @@ impl Figures {
         self.shown += outcome.lines_shown;
         self.settled.extend(outcome.settled_after);
         self.fates.add(&outcome.fates);
+        self.met.resize(Situation::COUNT, 0);
         for (sum, met) in self.met.iter_mut().zip(outcome.met) {
             *sum += met;
         }

@@ -182,7 +182,7 @@ impl Shared {
                 self.typed += 1;
                 self.waiting.insert((typed.life, typed.handle));
             }
-            Observation::Stored(life, _, handle, _) | Observation::NotStored(life, _, handle) => {
+            Observation::Stored(life, _, handle, _) | Observation::NotStored(life, _, handle, _) => {
                 self.waiting.remove(&(*life, *handle));
             }
             Observation::Shown {

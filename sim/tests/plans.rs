@@ -45,6 +45,13 @@ fn packets_of_the_life_before_do_not_replace_the_node_that_lives() {
     keeps_every_promise("packets_of_the_life_before_come_after_a_node_has_signed_in_again");
 }
 
+/// HST-1, HST-3: on the next link the line named was one that the node had got meanwhile, the page
+/// began later than on the first, and the reader was shown both parts with a hole between them.
+#[test]
+fn a_page_that_is_cut_off_goes_on_without_a_hole() {
+    keeps_every_promise("a_page_is_cut_off_that_ends_before_a_line_yet_to_come");
+}
+
 /// LIM-5, BRK-2: who was cut off meanwhile gets it all the same, from the store.
 #[test]
 fn what_the_feed_has_let_go_of_is_read_from_the_store() {

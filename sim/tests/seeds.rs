@@ -6,11 +6,9 @@ use std::time::Instant;
 
 use sim::failure::{Failure, in_workspace, mutant_from_environment, read};
 use sim::plan::Plan;
-use sim::run::{Figures, Outcome, for_each_seed, run};
+use sim::run::{Figures, Outcome, SEEDS, for_each_seed, run};
 use tertulia::situation::Situation;
 
-/// How many seeds every run of the tests takes.
-const SEEDS: u64 = 2_000;
 /// Where plans are written down.
 const PLANS: &str = "sim/plans";
 

@@ -274,7 +274,9 @@ impl Broker {
         let Some(room) = self.rooms.get_mut(&name) else {
             return;
         };
-        if let Some(presence) = room.present.remove(&account) {
+        if !bug!(ForgetDeparture)
+            && let Some(presence) = room.present.remove(&account)
+        {
             if let Some((at, _)) = presence.ends {
                 self.graces.remove(&(at, name.clone(), account));
             }

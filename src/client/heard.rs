@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::room::{Room, Seat};
 use super::up::RETRY_AFTER;
 use super::{Client, ClientEvent, EndReason, JournalEntry, State};
+use crate::bug;
 use crate::chat::{
     ControlFromBroker, Joined, Name, NoticeEvent, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
     RoomName, WireLine,
@@ -278,6 +279,9 @@ impl Client {
         let (line, log, cursor) = room.on_line(wire)?;
         let is_own = Some(line.device) == own_device && room.outbox.waits_for(&line);
         let own = is_own.then_some((line.n, line.seq));
+        if bug!(ReportBeforeJournal) {
+            room.on_line_journaled(log, line.seq);
+        }
         let received = self.journal(JournalEntry::Received {
             room: name.clone(),
             log,

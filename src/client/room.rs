@@ -273,9 +273,12 @@ impl Room {
     }
 
     /// Asks for `count` lines before line `before`, or before the first one that was sent if that
-    /// is 0. Returns `false`, having asked nothing, if that cannot be asked now.
+    /// is 0 or later: a page that is cut off means the same on the next link (HST-1). Returns `false`, having asked nothing, if that cannot be asked now.
     pub(super) fn ask_page(&mut self, before: u64, count: u64) -> bool {
-        let before = if before == 0 { self.began } else { before };
+        let before = match before {
+            0 => self.began,
+            before => before.min(self.began),
+        };
         self.cursor.is_some() && count > 0 && self.pages.ask(before, count)
     }
 

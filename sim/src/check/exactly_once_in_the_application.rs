@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tertulia::chat::{Line, LogId, RoomName};
+use tertulia::chat::{Kind, Line, LogId, RoomName};
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -87,11 +87,17 @@ impl Checker for ExactlyOnceInTheApplication {
                 };
                 let forked_after = self.forked_after.remove(&key);
                 match self.last.insert(key.clone(), shown) {
-                    Some(Shown { seq: last, .. }) if last + 1 != line.seq => {
+                    Some(Shown { seq: last, .. })
+                        if last + 1 != line.seq
+                            // RUM-16: it left, and came back as a new member.
+                            && !(last < line.seq
+                                && is_first_allowed(*life, *log, room, line, history)) =>
+                    {
                         said(format!("line {} after {last}", line.seq))
                     }
                     None if forked_after.is_some_and(|at| {
                         is_other_than_after(at, *log, room, line.seq, history)
+                            && !is_first_allowed(*life, *log, room, line, history)
                     }) =>
                     {
                         said(format!("begins with line {} after a fork", line.seq))
@@ -123,4 +129,18 @@ fn is_other_than_after(at: u64, log: LogId, room: &RoomName, seq: u64, history: 
 fn first_after(at_ms: u64, log: &[Line]) -> u64 {
     let before = log.iter().take_while(|line| line.stored_at_ms <= at_ms);
     before.count() as u64 + 1
+}
+
+/// Whether a line is the first that the node may read of a history that has a policy (RUM-16).
+fn is_first_allowed(
+    life: Life,
+    log: LogId,
+    room: &RoomName,
+    line: &Line,
+    history: &History,
+) -> bool {
+    let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+    let has_policy =
+        |lines: &[Line]| lines.iter().any(|line| line.kind == Kind::Policy);
+    is_own && history.versions(log, room).any(has_policy)
 }

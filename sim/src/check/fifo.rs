@@ -1,7 +1,7 @@
 //! Invariant 5: lines of one device appear in the order in which it published them (DLV-4), and
 //! none is left out (PUB-1, PUB-2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tertulia::chat::{Kind, LogId, RoomName};
 use tertulia::secure::DeviceKey;
@@ -17,6 +17,8 @@ pub(super) struct Fifo {
     last: BTreeMap<(LogId, RoomName, DeviceKey), (Life, usize)>,
     /// The index of a life's first line in a room.
     first: BTreeMap<(Life, RoomName), usize>,
+    /// The indices of policies, which may be refused, by client.
+    policies: BTreeSet<(usize, RoomName, usize)>,
 }
 
 impl Checker for Fifo {
@@ -29,6 +31,10 @@ impl Checker for Fifo {
             self.first
                 .entry((typed.life, typed.room.clone()))
                 .or_insert(typed.index);
+            if typed.kind == Kind::Policy {
+                let key = (typed.life.client, typed.room.clone(), typed.index);
+                self.policies.insert(key);
+            }
         }
         if let Observation::Recovered {
             log,
@@ -50,7 +56,7 @@ impl Checker for Fifo {
         let Observation::Appended { log, room, line } = observation else {
             return Ok(());
         };
-        if line.kind != Kind::Message || history.outdated.contains(&line.account) {
+        if !matches!(line.kind, Kind::Message | Kind::Policy) || history.outdated.contains(&line.account) {
             return Ok(());
         }
         let Some(typed) = history.source(room, line) else {
@@ -72,8 +78,15 @@ impl Checker for Fifo {
             _ if is_first_log => self.first.get(&(life, room.clone())).copied(),
             _ => None,
         };
+        let skips_refused = |from: usize| {
+            let mut skipped = from..index;
+            skipped.all(|i| {
+                self.policies
+                    .contains(&(life.client, room.clone(), i))
+            })
+        };
         let is_late = before.is_some_and(|(_, last)| index <= last);
-        if is_late || expected.is_some_and(|expected| expected != index) {
+        if is_late || expected.is_some_and(|from| from > index || !skips_refused(from)) {
             return Err(format!(
                 "{} line {} is number {index} of client {}, after {:?}",
                 room.as_str(),

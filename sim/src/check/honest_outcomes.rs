@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use tertulia::chat::{Kind, Refusal};
+use tertulia::situation::{self, Situation};
+
 use super::Checker;
 use crate::history::{History, Life, Observation};
 
 /// "Stored" is said once, after the store has said so, with the right number. Nothing in these
-/// runs deserves a refusal.
+/// runs deserves a refusal but a policy of somebody who did not make the room (RUM-16).
 #[derive(Default)]
 pub(super) struct HonestOutcomes {
     told: BTreeMap<(Life, u64), u64>,
@@ -50,11 +53,18 @@ impl Checker for HonestOutcomes {
                     room.as_str()
                 ))
             }
-            Observation::NotStored(life, room, handle) => Err(format!(
-                "client {} says that {handle} is refused in {}",
-                life.client,
-                room.as_str()
-            )),
+            Observation::NotStored(life, room, handle, code) => {
+                if *code == Refusal::NotAdmitted && may_be_refused(*life, *handle, history) {
+                    situation::meet(Situation::PolicyRefused);
+                    self.told.insert((*life, *handle), 0);
+                    return Ok(());
+                }
+                Err(format!(
+                    "client {} says that {handle} is refused in {}: {code}",
+                    life.client,
+                    room.as_str()
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -73,4 +83,20 @@ impl Checker for HonestOutcomes {
         }
         Ok(())
     }
+}
+
+/// Whether it is a policy, for a room that somebody else made in some version of its history.
+fn may_be_refused(life: Life, handle: u64, history: &History) -> bool {
+    let account = history.keys[life.client].0;
+    let Some((room, typed_at_ms)) = history.handles.get(&(life, handle)) else {
+        return false;
+    };
+    let typed = history.typed.get(&(account, room.clone(), *typed_at_ms));
+    let is_policy = typed.is_some_and(|typed| typed.kind == Kind::Policy);
+    let mut logs = history.logs.keys().filter(|(_, of)| of == room);
+    let made_by_another = logs.any(|(log, of)| {
+        let mut versions = history.versions(*log, of);
+        versions.any(|lines| lines.first().is_some_and(|line| line.account != account))
+    });
+    is_policy && made_by_another
 }

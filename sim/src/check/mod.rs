@@ -9,7 +9,10 @@ mod exactly_once_in_the_application;
 mod exactly_once_in_the_log;
 mod fifo;
 mod honest_outcomes;
+mod honest_pages;
+mod honest_states;
 mod liveness;
+mod membership;
 mod no_broken_rules;
 mod no_damage;
 mod no_noise;
@@ -64,6 +67,9 @@ impl Default for Checkers {
             Box::new(bounds::Bounds),
             Box::new(no_waste::NoWaste),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
+            Box::new(membership::Membership::default()),
+            Box::new(honest_states::HonestStates::default()),
+            Box::new(honest_pages::HonestPages::default()),
         ])
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tertulia::chat::{NoticeEvent, RoomName};
-use tertulia::secure::AccountKey;
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -91,7 +90,7 @@ impl Checker for NoNoise {
 
 /// PRS-1: an account ceases to be present because it said so, or after the grace.
 fn may_go(room: &RoomName, name: &str, timed_out: bool, history: &History) -> Result<(), String> {
-    let Some(account) = account_of(name, history) else {
+    let Some(account) = history.account_of(name) else {
         return Err(format!("{name}, who is nobody, goes"));
     };
     if !timed_out && !history.leaving.contains(&(account, room.clone())) {
@@ -103,10 +102,4 @@ fn may_go(room: &RoomName, name: &str, timed_out: bool, history: &History) -> Re
         return Err(format!("{name} times out, but was heard {silent:?} before"));
     }
     Ok(())
-}
-
-/// The account of `node3` and its like.
-fn account_of(name: &str, history: &History) -> Option<AccountKey> {
-    let client: usize = name.strip_prefix("node")?.parse().ok()?;
-    history.keys.get(client).map(|(account, _)| *account)
 }

@@ -16,7 +16,9 @@ impl Checker for NoPhantom {
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Appended { room, line, .. } => check("stored", room, line, history),
-            Observation::Shown { room, line, .. } => check("shown", room, line, history),
+            Observation::Shown { room, line, .. } | Observation::Past { room, line, .. } => {
+                check("shown", room, line, history)
+            }
             _ => Ok(()),
         }
     }
@@ -46,13 +48,13 @@ fn check(what: &str, room: &RoomName, line: &Line, history: &History) -> Result<
                 line.seq
             ))
         }
-        Kind::Message => match history.source(room, line) {
+        Kind::Message | Kind::Policy => match history.source(room, line) {
             None => Err(format!(
                 "line {} {what}: client {client} never typed it: {:?}",
                 line.seq,
                 line.text().chars().take(60).collect::<String>()
             )),
-            Some(typed) if typed.body != line.body => Err(format!(
+            Some(typed) if typed.body != line.body || typed.kind != line.kind => Err(format!(
                 "line {} {what}, but client {client} typed something else",
                 line.seq
             )),

@@ -85,6 +85,24 @@ impl Checker for OneTotalOrder {
                 log,
                 line,
             } => return self.show(*life, room, *log, line, history),
+            // HST-1
+            Observation::Past {
+                life,
+                room,
+                log,
+                line,
+            } => {
+                let index = (line.seq as usize).wrapping_sub(1);
+                let mut versions = history.versions(*log, room);
+                if !versions.any(|lines| lines.get(index) == Some(line)) {
+                    return Err(format!(
+                        "client {} is shown an earlier line {} of {} that the log does not have",
+                        life.client,
+                        line.seq,
+                        room.as_str()
+                    ));
+                }
+            }
             _ => {}
         }
         Ok(())

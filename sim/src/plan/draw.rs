@@ -1,6 +1,6 @@
 //! What a seed makes of each part of a plan.
 
-use super::{Absence, Fault, Rates, Talk, Topology, Way};
+use super::{Absence, Act, Entering, Fault, Rates, Talk, Topology, Way, What};
 use crate::fate::Dice;
 
 pub(super) fn draw_topology(dice: &mut Dice) -> Topology {
@@ -211,4 +211,57 @@ pub(super) fn draw_absences(dice: &mut Dice, topology: &Topology, span_ms: u64) 
         }
     };
     (0..3).map(absence).collect()
+}
+
+/// How clients come in, in half of the plans: with some history, from a line on, quietly.
+pub(super) fn draw_entering(dice: &mut Dice, topology: &Topology) -> Vec<Entering> {
+    if dice.chance(500) {
+        return Vec::new();
+    }
+    let entering = |_: &Vec<usize>| Entering {
+        history: [0, 3, 20, 1_000][dice.range(0, 3) as usize],
+        from: dice.chance(300).then_some(dice.range(1, 60)),
+        quiet: dice.chance(300),
+    };
+    topology.clients.iter().map(entering).collect()
+}
+
+/// Whose lines are watched: half of the people's.
+pub(super) fn draw_watchers(dice: &mut Dice, topology: &Topology) -> Vec<usize> {
+    let clients = 0..topology.clients.len();
+    clients.filter(|_| dice.chance(500)).collect()
+}
+
+/// Each class in half of the plans.
+pub(super) fn draw_acts(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Act> {
+    let mut acts = Vec::new();
+    for class in 0..3 {
+        if dice.chance(500) {
+            continue;
+        }
+        for (client, rooms) in topology.clients.iter().enumerate() {
+            for &room in rooms {
+                for _ in 0..dice.range(1, 3) {
+                    let what = match class {
+                        // The one who made the room is among those who try.
+                        0 => What::SetPolicy {
+                            since_join: dice.chance(600),
+                        },
+                        1 => What::AskHistory {
+                            before: [0, dice.range(1, 100)][dice.range(0, 1) as usize],
+                            count: dice.range(1, 60),
+                        },
+                        _ => What::AskWho,
+                    };
+                    acts.push(Act {
+                        client,
+                        room,
+                        at_ms: dice.range(0, span_ms),
+                        what,
+                    });
+                }
+            }
+        }
+    }
+    acts
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::RoomName;
-use tertulia::client::{ClientEvent, EndReason, JoinOptions, JournalState};
+use tertulia::chat::{Kind, RoomName};
+use tertulia::client::{ClientEvent, EndReason, JournalState, PublishError};
 use tertulia::driver::NodeCommand;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{NodeIdentity, PublicKey};
@@ -21,7 +21,8 @@ use tokio::time::sleep;
 use super::program::{Program, lock};
 use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Plan, What};
+use crate::world::people::policy_of;
 use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name, seed_of};
 
 /// How often somebody looks whether everything is settled.
@@ -66,6 +67,8 @@ enum Deed {
     Leave(RoomName, Timestamp),
     /// Into it again, in the life in which it was left.
     JoinAgain(Life, RoomName),
+    /// Something besides talking.
+    Act(RoomName, What),
 }
 
 /// What lasts for longer than a program.
@@ -119,6 +122,10 @@ impl Person {
             let at = Timestamp::from_millis(absence.at_ms);
             let back_at = Timestamp::from_millis(absence.at_ms + absence.for_ms);
             person.intend(at, Deed::Leave(room_name(absence.room), back_at));
+        }
+        for act in plan.acts.iter().filter(|act| act.client == client) {
+            let at = Timestamp::from_millis(act.at_ms);
+            person.intend(at, Deed::Act(room_name(act.room), act.what));
         }
         let own = plan
             .faults
@@ -248,14 +255,11 @@ impl Person {
                 if self.program.as_ref().map(|program| program.life) == Some(life) {
                     self.away.remove(&room);
                     self.state.lock().away.remove(&(life, room.clone()));
-                    let history = self.plan.topology.history;
-                    self.command(NodeCommand::Join(JoinOptions {
-                        history,
-                        ..room.into()
-                    }))
-                    .await;
+                    let options = self.plan.join_options(self.client, room);
+                    self.command(NodeCommand::Join(options)).await;
                 }
             }
+            Deed::Act(room, what) => self.do_act(room, what).await,
         }
     }
 
@@ -280,13 +284,67 @@ impl Person {
     }
 
     async fn say(&mut self, room: RoomName, text: Bytes) {
+        let is_watched = self.plan.watchers.contains(&self.client);
+        let (reply, answer) = oneshot::channel();
+        let typed = (text.clone(), Kind::Message, is_watched);
+        let command = match is_watched {
+            true => NodeCommand::PublishWatched { room, text, reply },
+            false => NodeCommand::Publish { room, text, reply },
+        };
+        self.put_out(typed, command, answer).await;
+    }
+
+    async fn do_act(&mut self, room: RoomName, what: What) {
         let Some(program) = &self.program else {
             return;
         };
-        program.journal().typing.push_back(text.clone());
+        let life = program.life;
         let (reply, answer) = oneshot::channel();
-        self.command(NodeCommand::Publish { room, text, reply })
-            .await;
+        let (command, asked) = match what {
+            What::SetPolicy { since_join } => {
+                let policy = policy_of(since_join);
+                let typed = (policy.as_str().into(), Kind::Policy, false);
+                let (reply, answer) = oneshot::channel();
+                let command = NodeCommand::SetPolicy {
+                    room,
+                    policy,
+                    reply,
+                };
+                return self.put_out(typed, command, answer).await;
+            }
+            What::AskHistory { before, count } => {
+                let asked = Observation::AskedHistory(life, room.clone(), before, count);
+                let command = NodeCommand::AskHistory {
+                    room,
+                    before,
+                    count,
+                    reply,
+                };
+                (command, asked)
+            }
+            What::AskWho => {
+                let asked = Observation::AskedWho(life, room.clone());
+                (NodeCommand::AskWho { room, reply }, asked)
+            }
+        };
+        self.command(command).await;
+        if answer.await == Ok(true) {
+            self.state.observe(asked);
+        }
+    }
+
+    /// Has a line published. It is seen to be typed when the journal is asked to keep it.
+    async fn put_out(
+        &mut self,
+        typed: (Bytes, Kind, bool),
+        command: NodeCommand,
+        answer: oneshot::Receiver<Result<u64, PublishError>>,
+    ) {
+        let Some(program) = &self.program else {
+            return;
+        };
+        program.journal().typing.push_back(typed);
+        self.command(command).await;
         // Not taken: a room that was left, or an outbox that is full.
         if !matches!(answer.await, Ok(Ok(_)))
             && let Some(program) = &self.program
@@ -307,13 +365,28 @@ impl Person {
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // The journal has told, and nobody asks for the others in these plans.
-            ClientEvent::Waiting { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. }
-            | ClientEvent::Delivered { .. }
-            | ClientEvent::Past { .. }
-            | ClientEvent::HistoryEnd { .. } => return,
+            // The journal has told, and nobody asks for rooms in these plans.
+            ClientEvent::Waiting { .. } | ClientEvent::Rooms { .. } => return,
+            ClientEvent::Roster { room, total, names } => {
+                let names = names.iter().map(ToString::to_string).collect();
+                Observation::Roster(life, room, total, names)
+            }
+            ClientEvent::Delivered {
+                handle,
+                room,
+                delivered,
+            } => Observation::Delivered(life, room, handle, delivered),
+            ClientEvent::Past { room, log, line } => Observation::Past {
+                life,
+                room,
+                log,
+                line,
+            },
+            ClientEvent::HistoryEnd {
+                room,
+                count,
+                earlier,
+            } => Observation::PageEnd(life, room, count, earlier),
             ClientEvent::Online => Observation::Online(life),
             ClientEvent::Offline => Observation::Offline(life),
             ClientEvent::RoomLeft { room } => {
@@ -353,9 +426,9 @@ impl Person {
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }
-            ClientEvent::NotStored { handle, room, .. } => {
-                Observation::NotStored(life, room, handle)
-            }
+            ClientEvent::NotStored {
+                handle, room, code, ..
+            } => Observation::NotStored(life, room, handle, code),
             ClientEvent::Ended(reason) => {
                 let ended = self.program.take();
                 if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {

@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{
-    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
-};
+use tertulia::chat::{Kind, LogId, Name, RoomName};
+use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
@@ -30,8 +28,8 @@ pub(super) struct Program {
 
 /// What the journal's entries are compared with, and what they tell.
 pub(super) struct Journal {
-    /// What was typed and is not journaled yet.
-    pub(super) typing: VecDeque<Bytes>,
+    /// What was typed and is not journaled yet: what, of which kind, and whether it is watched.
+    pub(super) typing: VecDeque<(Bytes, Kind, bool)>,
     /// How many lines were typed in all lives, by room.
     typed: Arc<Mutex<BTreeMap<RoomName, usize>>>,
     /// Of which history each received line is, until it is shown.
@@ -80,9 +78,12 @@ impl Program {
             journal.begun.push_back(request.entry.clone());
             takes
         };
-        let kept = person.kept.clone();
+        let (kept, of_done) = (person.kept.clone(), state.clone());
         let end = move |request: JournalRequest| {
             let _done = lock(&of_end).begun.pop_front();
+            let mut shared = of_done.lock();
+            shared.record.history.note_journaled(client, &request.entry);
+            drop(shared);
             lock(&kept).apply(request.entry);
             request.id
         };
@@ -99,13 +100,8 @@ impl Program {
             state.observe(observation);
         }
         for room in rooms {
-            let history = plan.topology.history;
-            ends.commands
-                .send(NodeCommand::Join(JoinOptions {
-                    history,
-                    ..room.into()
-                }))
-                .await?;
+            let options = plan.join_options(client, room);
+            ends.commands.send(NodeCommand::Join(options)).await?;
         }
         Ok(Self {
             life,
@@ -153,6 +149,9 @@ impl Journal {
                 if state.lock().record.history.handles.contains_key(&key) {
                     return;
                 }
+                let typed = self.typing.pop_front();
+                let (body, kind, is_watched) =
+                    typed.unwrap_or((Bytes::new(), Kind::Message, false));
                 let mut typed = lock(&self.typed);
                 let index = typed.entry(room.clone()).or_default();
                 *index += 1;
@@ -161,7 +160,9 @@ impl Journal {
                     room: room.clone(),
                     handle: *handle,
                     typed_at_ms: publication.typed_at_ms,
-                    body: self.typing.pop_front().unwrap_or_default(),
+                    body,
+                    kind,
+                    is_watched,
                     index: *index - 1,
                 }));
             }

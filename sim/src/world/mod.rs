@@ -8,7 +8,7 @@ mod faults;
 mod net;
 mod node;
 mod outputs;
-mod people;
+pub(crate) mod people;
 mod store;
 
 use std::collections::BTreeMap;
@@ -62,6 +62,8 @@ enum Event {
     Absence(usize),
     /// And joins it again.
     Back(Life, RoomName),
+    /// Somebody does something besides talking.
+    Act(usize),
 }
 
 /// What a node had on its disk, and when.
@@ -148,7 +150,7 @@ impl World {
         let nodes = plan.topology.clients.iter().enumerate();
         let nodes = nodes.map(|(client, rooms)| {
             let rooms = rooms.iter().map(|room| room_name(*room)).collect();
-            Node::new(seed, client, rooms, plan.topology.history)
+            Node::new(seed, client, rooms)
         });
         let nodes: Vec<Node> = nodes.collect();
         let keys = nodes
@@ -203,6 +205,9 @@ impl World {
         for (index, absence) in plan.absences.iter().enumerate() {
             let at = Timestamp::from_millis(absence.at_ms);
             self.schedule(at, Event::Absence(index));
+        }
+        for (index, act) in plan.acts.iter().enumerate() {
+            self.schedule(Timestamp::from_millis(act.at_ms), Event::Act(index));
         }
         for (index, talk) in plan.workload.iter().enumerate() {
             if talk.lines > 0 {
@@ -392,7 +397,7 @@ impl World {
             }
             Event::Journaled(life, id) => {
                 self.trace_event(Trace::Journaled, life.client as u64, &id.to_be_bytes());
-                if self.nodes[life.client].journaled(life) {
+                if self.nodes[life.client].journaled(life, &mut self.record.history) {
                     self.with_client(life.client, |client, now| client.handle_journaled(id, now));
                 }
             }
@@ -403,6 +408,7 @@ impl World {
             Event::FaultEnds(index) => self.fault(index, false),
             Event::Absence(index) => self.leave_room(index),
             Event::Back(life, room) => self.join_again(life, &room),
+            Event::Act(index) => self.act(index),
         }
     }
 

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tertulia::chat::{LogId, Name, RoomName};
-use tertulia::client::{
-    Client, ClientConfig, JoinOptions, JournalEntry, JournalRequest, JournalState,
-};
+use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
@@ -14,7 +12,8 @@ use tertulia::transmit::Path;
 
 use super::net::broker_address;
 use super::seed_of;
-use crate::history::{Life, Observation};
+use crate::history::{History, Life, Observation};
+use crate::plan::Plan;
 
 /// A person with a node.
 pub struct Node {
@@ -30,8 +29,6 @@ pub struct Node {
     pub journal: JournalState,
     /// In which rooms.
     pub rooms: Vec<RoomName>,
-    /// How many lines from before it asks for.
-    pub history: u64,
     client: usize,
     lives: usize,
     last_typed_at_ms: u64,
@@ -63,7 +60,7 @@ impl Node {
     ///
     /// Never: `node0` and its like are names.
     #[must_use]
-    pub fn new(seed: u64, client: usize, rooms: Vec<RoomName>, history: u64) -> Self {
+    pub fn new(seed: u64, client: usize, rooms: Vec<RoomName>) -> Self {
         let mut rng = SeededRng::new(seed_of(seed, "identity", client as u64));
         Self {
             name: Name::new(&format!("node{client}")).expect("a valid name"),
@@ -72,7 +69,6 @@ impl Node {
             running: None,
             journal: JournalState::default(),
             rooms,
-            history,
             client,
             lives: 0,
             last_typed_at_ms: 0,
@@ -81,7 +77,7 @@ impl Node {
     }
 
     /// Starts the program.
-    pub fn start(&mut self, seed: u64, now: Timestamp) -> Life {
+    pub fn start(&mut self, plan: &Plan, now: Timestamp) -> Life {
         let life = Life {
             client: self.client,
             life: self.lives,
@@ -94,13 +90,9 @@ impl Node {
             restored: self.journal.clone(),
         };
         let number = (self.client * 1000 + life.life) as u64;
-        let mut client = Client::new(config, seed_of(seed, "client", number), now);
+        let mut client = Client::new(config, seed_of(plan.seed, "client", number), now);
         for room in &self.rooms {
-            let options = JoinOptions {
-                history: self.history,
-                ..room.clone().into()
-            };
-            client.join(options, now);
+            client.join(plan.join_options(self.client, room.clone()), now);
         }
         let cursors = self.journal.rooms.iter();
         let shown = cursors.filter_map(|(room, state)| Some((room.clone(), state.cursor?.1.seq)));
@@ -119,7 +111,7 @@ impl Node {
 
     /// The journal has done the oldest thing that a life asked of it. Returns whether that life
     /// goes on.
-    pub fn journaled(&mut self, life: Life) -> bool {
+    pub fn journaled(&mut self, life: Life, history: &mut History) -> bool {
         let Some(running) = &mut self.running else {
             return false;
         };
@@ -127,6 +119,7 @@ impl Node {
             return false;
         }
         if let Some(entry) = running.journaling.pop_front() {
+            history.note_journaled(life.client, &entry);
             self.journal.apply(entry);
         }
         true

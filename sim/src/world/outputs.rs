@@ -93,7 +93,7 @@ impl World {
             running.note(&request);
             if journal_time.is_zero() {
                 let life = running.life;
-                self.nodes[index].journaled(life);
+                self.nodes[index].journaled(life, &mut self.record.history);
                 if let Some(running) = &mut self.nodes[index].running {
                     running.client.handle_journaled(request.id, self.now);
                 }
@@ -163,13 +163,28 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // The journal has told, and nobody asks for the others in these plans.
-            ClientEvent::Waiting { .. }
-            | ClientEvent::Roster { .. }
-            | ClientEvent::Rooms { .. }
-            | ClientEvent::Delivered { .. }
-            | ClientEvent::Past { .. }
-            | ClientEvent::HistoryEnd { .. } => return false,
+            // The journal has told, and nobody asks for rooms in these plans.
+            ClientEvent::Waiting { .. } | ClientEvent::Rooms { .. } => return false,
+            ClientEvent::Roster { room, total, names } => {
+                let names = names.iter().map(ToString::to_string).collect();
+                Observation::Roster(life, room, total, names)
+            }
+            ClientEvent::Delivered {
+                handle,
+                room,
+                delivered,
+            } => Observation::Delivered(life, room, handle, delivered),
+            ClientEvent::Past { room, log, line } => Observation::Past {
+                life,
+                room,
+                log,
+                line,
+            },
+            ClientEvent::HistoryEnd {
+                room,
+                count,
+                earlier,
+            } => Observation::PageEnd(life, room, count, earlier),
             ClientEvent::Joined { room } => Observation::Joined(life, room),
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.violate(
@@ -203,12 +218,12 @@ impl World {
             ClientEvent::Stored { handle, room, seq } => {
                 Observation::Stored(life, room, handle, seq)
             }
-            ClientEvent::NotStored { handle, room, .. } => {
-                Observation::NotStored(life, room, handle)
-            }
+            ClientEvent::NotStored {
+                handle, room, code, ..
+            } => Observation::NotStored(life, room, handle, code),
             ClientEvent::Ended(reason) => {
                 // A program that ends by itself writes its journal to the end.
-                while node.journaled(life) {
+                while node.journaled(life, &mut self.record.history) {
                     if node
                         .running
                         .as_ref()

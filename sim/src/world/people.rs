@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::broker::MemoryStore;
-use tertulia::chat::RoomName;
-use tertulia::client::JoinOptions;
-use tertulia::client::JournalState;
+use tertulia::chat::{HistoryPolicy, Kind, RoomName};
+use tertulia::client::{Client, JournalState, PublishError};
 use tertulia::rng::SeededRng;
 use tertulia::secure::BrokerIdentity;
 use tertulia::situation::{self, Situation};
+use tertulia::time::Timestamp;
 
 use super::{
     Event, Profile, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of,
 };
 use crate::history::{Life, Observation, Typed};
-use crate::plan::Absence;
+use crate::plan::{Absence, Act, What};
 
 impl World {
     /// Starts a client's node, if it does not run.
@@ -23,7 +23,7 @@ impl World {
         if self.nodes[client].running.is_some() {
             return;
         }
-        let life = self.nodes[client].start(self.plan.seed, self.now);
+        let life = self.nodes[client].start(&self.plan, self.now);
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
         self.record.history.alive.insert(client, (life, rooms));
@@ -83,17 +83,12 @@ impl World {
 
     /// Ends an absence, if the node still has the life in which it left.
     pub(super) fn join_again(&mut self, life: Life, room: &RoomName) {
-        let node = &mut self.nodes[life.client];
-        let history = node.history;
-        let Some(running) = &mut node.running else {
+        let options = self.plan.join_options(life.client, room.clone());
+        let Some(running) = &mut self.nodes[life.client].running else {
             return;
         };
         if running.life == life {
             running.away.remove(room);
-            let options = JoinOptions {
-                history,
-                ..room.clone().into()
-            };
             self.with_client(life.client, |client, now| client.join(options, now));
         }
     }
@@ -110,27 +105,84 @@ impl World {
 
     /// A client types a line, if its node lives. Returns its handle.
     pub fn say(&mut self, client: usize, room: &RoomName, text: &[u8]) -> Option<u64> {
+        let is_watched = self.plan.watchers.contains(&client);
+        let typed = (Kind::Message, Bytes::copy_from_slice(text), is_watched);
+        self.put_out(client, room, typed, |node, at_ms, now| {
+            let handle = node.publish(room, text, at_ms, now)?;
+            if is_watched {
+                node.watch(handle);
+            }
+            Ok(handle)
+        })
+    }
+
+    /// A client decides who may read what was said before they came, if its node lives.
+    pub fn set_policy(&mut self, client: usize, room: &RoomName, policy: HistoryPolicy) {
+        let typed = (Kind::Policy, policy.as_str().into(), false);
+        self.put_out(client, room, typed, |node, at_ms, now| {
+            node.set_policy(room, policy, at_ms, now)
+        });
+    }
+
+    fn put_out(
+        &mut self,
+        client: usize,
+        room: &RoomName,
+        (kind, body, is_watched): (Kind, Bytes, bool),
+        publish: impl FnOnce(&mut Client, u64, Timestamp) -> Result<u64, PublishError>,
+    ) -> Option<u64> {
         let wall_ms = WALL_START_MS + self.now.as_millis();
         let node = &mut self.nodes[client];
         let life = node.running.as_ref()?.life;
         let typed_at_ms = node.typed_at_ms(wall_ms);
         let running = node.running.as_mut()?;
-        let handle = running
-            .client
-            .publish(room, text, typed_at_ms, self.now)
-            .ok()?;
+        let handle = publish(&mut running.client, typed_at_ms, self.now).ok()?;
         self.lines_typed += 1;
         let typed = Typed {
             life,
             room: room.clone(),
             handle,
             typed_at_ms,
-            body: Bytes::copy_from_slice(text),
+            body,
+            kind,
+            is_watched,
             index: node.next_index(room),
         };
         self.observe(Observation::Typed(typed));
         self.with_client(client, |_, _| ());
         Some(handle)
+    }
+
+    /// Does one of the plan's acts, if the node lives.
+    pub(super) fn act(&mut self, index: usize) {
+        let Act {
+            client, room, what, ..
+        } = self.plan.acts[index];
+        let room = room_name(room);
+        let Some(running) = &mut self.nodes[client].running else {
+            return;
+        };
+        let (life, now) = (running.life, self.now);
+        let observation = match what {
+            What::SetPolicy { since_join } => {
+                let policy = policy_of(since_join);
+                return self.set_policy(client, &room, policy);
+            }
+            What::AskHistory { before, count } => {
+                if !running.client.ask_history(&room, before, count, now) {
+                    return;
+                }
+                Observation::AskedHistory(life, room, before, count)
+            }
+            What::AskWho => {
+                if !running.client.ask_who(&room, now) {
+                    return;
+                }
+                Observation::AskedWho(life, room)
+            }
+        };
+        self.observe(observation);
+        self.with_client(client, |_, _| ());
     }
 
     /// Stops the broker, and starts it again with an empty store and a new log.
@@ -229,5 +281,14 @@ impl World {
         let number = self.broker_life + 1;
         let mut rng = SeededRng::new(seed_of(self.plan.seed, "broker identity", number));
         self.identity = BrokerIdentity::generate(&mut rng);
+    }
+}
+
+/// The policy of an act.
+pub(crate) const fn policy_of(since_join: bool) -> HistoryPolicy {
+    if since_join {
+        HistoryPolicy::SinceJoin
+    } else {
+        HistoryPolicy::All
     }
 }

@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tertulia::broker::{MemoryStore, StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
-use tertulia::chat::{Line, LogId, Recorded, RoomName};
+use tertulia::broker::{
+    MemoryStore, PresenceRow, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+};
+use tertulia::chat::{Line, LogId, NoticeEvent, Recorded, RoomName};
 use tertulia::mutant::{self, Mutant};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -171,9 +173,20 @@ impl SimStore {
             (StorageOp::Append { room, .. }, StorageOutcome::Appended(stored)) => {
                 seen.push(appended(room, &stored.line));
             }
-            (StorageOp::Enter { room, device, .. }, StorageOutcome::Entered(entered)) => {
+            (
+                StorageOp::Enter {
+                    room,
+                    device,
+                    presence: wanted,
+                    ..
+                },
+                StorageOutcome::Entered(entered),
+            ) => {
                 if let Some(stored) = &entered.joined {
                     seen.push(appended(room.clone(), &stored.line));
+                }
+                if wanted.is_none() {
+                    situation::meet(Situation::QuietlyThere);
                 }
                 let base = entered.base.seq;
                 seen.push(Observation::Entered {
@@ -182,6 +195,7 @@ impl SimStore {
                     device,
                     base,
                 });
+                seen.extend(entered.notice.as_ref().map(|row| presence(log, row)));
             }
             (StorageOp::Append { room, .. }, StorageOutcome::Known(Recorded::Stored(seq)))
                 if self.tails.get(&room).is_some_and(|tail| seq <= tail) =>
@@ -190,6 +204,13 @@ impl SimStore {
             }
             (StorageOp::Leave { room, .. }, StorageOutcome::Departed(Some(departed))) => {
                 seen.push(appended(room, &departed.line.line));
+                seen.extend(departed.notice.as_ref().map(|row| presence(log, row)));
+            }
+            (StorageOp::Absent { .. }, StorageOutcome::Absented(Some(row))) => {
+                seen.push(presence(log, row));
+            }
+            (StorageOp::History { room, account, .. }, StorageOutcome::Past { .. }) => {
+                seen.push(Observation::PageRead(log, room, account));
             }
             _ => {}
         }
@@ -197,6 +218,16 @@ impl SimStore {
             core::mem::swap(&mut self.unsynced, &mut seen);
         }
         Some((completion, seen))
+    }
+}
+
+/// What the store has recorded of somebody's presence.
+fn presence(log: LogId, row: &PresenceRow) -> Observation {
+    Observation::Present {
+        log,
+        room: row.room.clone(),
+        account: row.author.account,
+        is_present: row.event == NoticeEvent::Joined,
     }
 }
 

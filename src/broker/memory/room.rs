@@ -273,6 +273,7 @@ impl RoomLog {
         match (self.members.get(&account), self.policy) {
             (None, _) => self.tail_seq() + 1,
             (Some(_), HistoryPolicy::All) => 1,
+            (Some(_), HistoryPolicy::SinceJoin) if bug!(EntitlementIgnored) => 1,
             (Some(joined_seq), HistoryPolicy::SinceJoin) => *joined_seq,
         }
     }

@@ -1,0 +1,234 @@
+//! "Delivered" is never said of more than was the case (DLV-6, STA-1, STA-3), and in the end of no
+//! less.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tertulia::chat::{Delivered, Kind, Line, LogId, RoomName};
+use tertulia::secure::AccountKey;
+use tertulia::situation::{self, Situation};
+
+use super::Checker;
+use crate::history::{History, Life, Observation};
+
+/// Who was to have each line, who was there, and what its author was told of it.
+#[derive(Default)]
+pub(super) struct HonestStates {
+    members: BTreeMap<(LogId, RoomName), BTreeMap<AccountKey, u64>>,
+    present: BTreeMap<RoomName, BTreeSet<AccountKey>>,
+    /// Who was present when a line was stored.
+    present_at: BTreeMap<(LogId, RoomName, u64), BTreeSet<AccountKey>>,
+    /// What was typed to be watched, once it is stored: as which line.
+    watched: BTreeMap<(Life, u64), (RoomName, u64)>,
+    told: BTreeMap<(Life, u64), Delivered>,
+    /// The last line after which an account was ever let in.
+    entered: BTreeMap<(LogId, RoomName, AccountKey), u64>,
+}
+
+impl Checker for HonestStates {
+    fn name(&self) -> &'static str {
+        "honest_states"
+    }
+
+    fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
+        match observation {
+            Observation::Appended { log, room, line } => {
+                let members = self.members.entry((*log, room.clone())).or_default();
+                change(members, line);
+                let present = self.present.get(room).into_iter().flatten();
+                let key = (*log, room.clone(), line.seq);
+                // A line of the same number may have been lost with a backup.
+                self.present_at.entry(key).or_default().extend(present);
+            }
+            Observation::Present {
+                room,
+                account,
+                is_present,
+                ..
+            } => {
+                let present = self.present.entry(room.clone()).or_default();
+                if *is_present {
+                    present.insert(*account);
+                } else {
+                    present.remove(account);
+                }
+            }
+            Observation::Entered {
+                log,
+                room,
+                device,
+                base,
+            } => {
+                if let Some(account) = history.owner(*device) {
+                    let key = (*log, room.clone(), account);
+                    let last = self.entered.entry(key).or_default();
+                    *last = (*base).max(*last);
+                }
+            }
+            Observation::NewLog => self.present.clear(),
+            Observation::Recovered {
+                log,
+                is_backup: true,
+                lines,
+                present,
+            } => {
+                self.members.retain(|(of, _), _| of != log);
+                for (room, lines) in lines {
+                    let members = self.members.entry((*log, room.clone())).or_default();
+                    lines.iter().for_each(|line| change(members, line));
+                }
+                self.present.clear();
+                for (room, name) in present {
+                    let present = self.present.entry(room.clone()).or_default();
+                    present.extend(history.account_of(name));
+                }
+            }
+            Observation::Stored(life, room, handle, seq) => {
+                let source = history.handles.get(&(*life, *handle));
+                let account = history.keys[life.client].0;
+                let typed = source.and_then(|(_, typed_at_ms)| {
+                    let key = (account, room.clone(), *typed_at_ms);
+                    history.typed.get(&key)
+                });
+                // A watch ends with the life that asked for it.
+                if typed.is_some_and(|typed| typed.is_watched && typed.life == *life) {
+                    self.watched
+                        .insert((*life, *handle), (room.clone(), *seq));
+                }
+            }
+            Observation::Delivered(life, room, handle, delivered) => {
+                self.told.insert((*life, *handle), *delivered);
+                if delivered.k == delivered.n {
+                    situation::meet(Situation::DeliveredToAll);
+                }
+                return self.judge(*life, room, *handle, *delivered, history);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Everybody who lives has everything by now, and has said so. After a fork the lines that were
+    /// watched may be others.
+    fn at_end(&mut self, history: &History) -> Result<(), String> {
+        let Some(log) = history.current.filter(|_| history.forked_at.is_none()) else {
+            return Ok(());
+        };
+        for ((life, handle), (room, seq)) in &self.watched {
+            let lives = history.alive.get(&life.client).map(|(life, _)| *life);
+            let is_in = history.joined.contains(&(*life, room.clone()));
+            let account = history.keys[life.client].0;
+            // Leaving a room ends what is watched there.
+            let left = history.leaving.contains(&(account, room.clone()));
+            if lives != Some(*life) || !is_in || left {
+                continue;
+            }
+            let living = history.alive.iter();
+            // Who has lost what it had does not report it.
+            let living = living.filter(|(client, (of, _))| {
+                let has_lost = history.forgot.contains(client) || history.restored.contains(client);
+                history.joined.contains(&(*of, room.clone())) && !has_lost
+            });
+            let living: BTreeSet<AccountKey> =
+                living.map(|(client, _)| history.keys[*client].0).collect();
+            let to_have = self.to_have(log, room, *seq, account);
+            let least = to_have.intersection(&living).count() as u64;
+            let told = self.told.get(&(*life, *handle)).copied();
+            let n = to_have.len() as u64;
+            // Once all have it nothing more is told, whoever leaves then.
+            let is_right = |told: Delivered| told.k == told.n || told.k >= least && told.n == n;
+            if !told.is_some_and(is_right) {
+                return Err(format!(
+                    "client {} watches line {seq} of {}, which {least} of {n} have, and is told {told:?}",
+                    life.client,
+                    room.as_str()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HonestStates {
+    /// Who was a member when a line was stored, and still is, but for its author.
+    fn to_have(
+        &self,
+        log: LogId,
+        room: &RoomName,
+        seq: u64,
+        author: AccountKey,
+    ) -> BTreeSet<AccountKey> {
+        let members = self.members.get(&(log, room.clone()));
+        let members = members.into_iter().flatten();
+        let are_to = members.filter(|(account, joined)| **account != author && **joined <= seq);
+        are_to.map(|(account, _)| *account).collect()
+    }
+
+    /// What is told is at most what was so when the line was stored, or is now.
+    fn judge(
+        &self,
+        life: Life,
+        room: &RoomName,
+        handle: u64,
+        told: Delivered,
+        history: &History,
+    ) -> Result<(), String> {
+        let author = history.keys[life.client].0;
+        let source = history.handles.get(&(life, handle));
+        let index = (told.seq as usize).wrapping_sub(1);
+        let is_it = |line: &Line| {
+            line.account == author
+                && source.is_some_and(|(_, typed_at_ms)| line.typed_at_ms == *typed_at_ms)
+        };
+        let logs = history.logs.keys().filter(|(_, of)| of == room);
+        let possible = logs.flat_map(|(log, _)| {
+            let versions = history.versions(*log, room);
+            versions.map(move |lines| (*log, lines))
+        });
+        let mut possible = possible.filter(|(_, lines)| lines.get(index).is_some_and(is_it));
+        let is_true = possible.any(|(log, lines)| {
+            let mut members = BTreeMap::new();
+            let before = &lines[..=index];
+            before.iter().for_each(|line| change(&mut members, line));
+            members.remove(&author);
+            let has = |account: &&AccountKey| {
+                let key = (log, room.clone(), **account);
+                let Some(has) = history.journaled.get(&key) else {
+                    return false;
+                };
+                // A member that comes in anew, behind what it has missed, reports a line after that,
+                // and a report cannot say what is not there (STA-1).
+                let came_behind = self.entered.get(&key) >= Some(&told.seq);
+                has.contains(&told.seq) || came_behind && has.last() >= Some(&told.seq)
+            };
+            let present = self.present_at.get(&(log, room.clone(), told.seq));
+            let present = present.into_iter().flatten();
+            let present = present.filter(|account| members.contains_key(account)).count() as u64;
+            told.n <= members.len() as u64
+                && told.k <= members.keys().filter(has).count() as u64
+                && told.present_n <= present
+        });
+        let adds_up =
+            told.k <= told.n && told.present_n <= told.n && told.present_k <= told.k.min(told.present_n);
+        if is_true && adds_up {
+            return Ok(());
+        }
+        Err(format!(
+            "client {} is told {told:?} of {handle} in {}, which is too much",
+            life.client,
+            room.as_str()
+        ))
+    }
+}
+
+/// What a line makes of who is a member, and since which line.
+fn change(members: &mut BTreeMap<AccountKey, u64>, line: &Line) {
+    match line.kind {
+        Kind::Joined => {
+            members.insert(line.account, line.seq);
+        }
+        Kind::Left => {
+            members.remove(&line.account);
+        }
+        _ => {}
+    }
+}
