@@ -14,7 +14,10 @@ use tertulia::chat::{
 };
 use tertulia::client::{EndReason, JournalEntry, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
+
+use crate::clock::HostClock;
 
 /// A journal has what its node learned by then, however slow it is.
 const JOURNALED_WITHIN: Duration = Duration::from_secs(5);
@@ -223,6 +226,10 @@ pub struct History {
     pub heard: BTreeMap<AccountKey, Timestamp>,
     /// For how long an account had been silent when the broker last gave it up in a room.
     pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
+    /// When each client's node, and the broker, began its present life.
+    pub born_at: BTreeMap<Option<usize>, Timestamp>,
+    /// The clocks of the broker's host.
+    pub clock: HostClock,
     /// What time it is.
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
@@ -294,6 +301,14 @@ impl History {
         }
     }
 
+    /// Something that was on a client's way at a time comes again.
+    pub fn note_replay(&self, client: usize, sent_at: Timestamp) {
+        let lives = [Some(client), None].map(|whose| self.born_at.get(&whose));
+        if lives.into_iter().flatten().any(|born_at| *born_at > sent_at) {
+            situation::meet(Situation::ReplayedAcrossLives);
+        }
+    }
+
     /// The client's journal is what it was at a time.
     pub fn restore_journal(&mut self, client: usize, backup: &JournalState, made_at: Timestamp) {
         let mut rooms = backup.rooms.values();
@@ -338,6 +353,8 @@ impl History {
     pub fn note_giving_up(&mut self, op: &StorageOp, now: Timestamp) {
         if let StorageOp::Absent { room, account, .. } = op {
             let heard = self.heard.get(account).copied().unwrap_or_default();
+            // The grace is one by the broker's clock.
+            let (now, heard) = (self.clock.local(now), self.clock.local(heard));
             let silent = now.saturating_since(heard);
             self.given_up.insert((*account, room.clone()), silent);
         }
@@ -379,6 +396,11 @@ impl History {
                 let key = (*life, *handle);
                 self.handles.insert(key, (room.clone(), *typed_at_ms));
             }
+            Observation::Recovered {
+                is_backup: false, ..
+            } => {
+                self.born_at.insert(None, self.now);
+            }
             Observation::Appended { log, room, line } => {
                 let lines = self.logs.entry((*log, room.clone())).or_default();
                 lines.push(line.clone());
@@ -388,8 +410,14 @@ impl History {
                 is_backup: true,
                 lines,
                 ..
-            } => self.note_restore(*log, lines),
-            Observation::NewLog => self.forked_at = Some(self.now),
+            } => {
+                self.born_at.insert(None, self.now);
+                self.note_restore(*log, lines);
+            }
+            Observation::NewLog => {
+                self.born_at.insert(None, self.now);
+                self.forked_at = Some(self.now);
+            }
             Observation::Entered {
                 log,
                 room,
@@ -414,6 +442,7 @@ impl History {
                 self.joined.remove(&(*life, room.clone()));
             }
             Observation::Born(life) => {
+                self.born_at.insert(Some(life.client), self.now);
                 self.alive.insert(life.client, (*life, Vec::new()));
             }
             Observation::Died(life) | Observation::Ended(life, _) => {

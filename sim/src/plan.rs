@@ -6,8 +6,10 @@
 
 mod act;
 mod draw;
+mod fault;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,10 +21,11 @@ use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
     draw_absences, draw_acts, draw_entering, draw_faults, draw_kills, draw_moves, draw_rates,
-    draw_restores, draw_topology, draw_watchers, draw_workload,
+    draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers, draw_workload,
 };
 
 pub use act::{Act, Entering, What};
+pub use fault::{Fault, Way};
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,178 +134,6 @@ pub struct Rates {
     pub truncate_permille: u64,
 }
 
-/// Which way is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Way {
-    /// From the client to the broker.
-    Up,
-    /// From the broker to the client.
-    Down,
-    /// Both.
-    Both,
-}
-
-/// Something that goes wrong. All but a death end by themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fault {
-    /// Nothing passes on the client's way.
-    Cut {
-        /// Whose.
-        client: usize,
-        /// Which direction.
-        way: Way,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// More than usual is lost on the client's way.
-    Burst {
-        /// Whose.
-        client: usize,
-        /// In thousandths.
-        loss_permille: u64,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// The client's address changes: nothing passes for a while, and the old address is dead.
-    NewAddress {
-        /// Whose.
-        client: usize,
-        /// For how long nothing passes.
-        dead_ms: u64,
-    },
-    /// The client's address changes in the middle of everything: what is under way to the old one
-    /// is lost.
-    Rebind {
-        /// Whose.
-        client: usize,
-        /// Whether the node is told, as by a system that reports a new network; otherwise it is
-        /// as if a NAT on the way had forgotten it.
-        announced: bool,
-    },
-    /// Somebody on the way copies all that the client sends, and gets each copy to the broker
-    /// first, from an address that is somebody else's.
-    Racer {
-        /// Whose.
-        client: usize,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// The node stops, and forgets all but its keys.
-    Die {
-        /// Which one.
-        client: usize,
-        /// When a new node with the same keys starts, if ever.
-        back_after_ms: Option<u64>,
-    },
-    /// The node is killed, and starts again from its journal.
-    Kill {
-        /// Which one.
-        client: usize,
-        /// When it starts again.
-        back_after_ms: u64,
-    },
-    /// The broker is killed, and starts again from its store. Of what the store was asked and has
-    /// not answered, a part is done, from the oldest on; the rest is lost.
-    Crash {
-        /// How much is done, in thousandths.
-        commits_permille: u64,
-        /// When it starts again.
-        back_after_ms: u64,
-    },
-    /// The broker is killed, and what it starts again from is a backup of its store: its history goes
-    /// on from there as if the rest had never been (RUM-10).
-    RestoreBroker {
-        /// How old the backup is.
-        age_ms: u64,
-        /// When it starts again.
-        back_after_ms: u64,
-    },
-    /// The node is killed, and what it starts again from is a backup of its journal (JRN-4).
-    RestoreNode {
-        /// Which one.
-        client: usize,
-        /// How old the backup is.
-        age_ms: u64,
-        /// When it starts again.
-        back_after_ms: u64,
-    },
-    /// The store takes longer.
-    SlowStore {
-        /// Than usual by this much.
-        by_ms: u64,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// The store fails, now and then.
-    FailingStore {
-        /// How often, in thousandths.
-        permille: u64,
-        /// For how long.
-        for_ms: u64,
-    },
-    /// The broker stops and starts again with an empty store and a new log.
-    NewLog,
-    /// Strangers begin handshakes, all at one moment, and never answer (SEC-6).
-    Strangers {
-        /// How many.
-        hellos: u64,
-    },
-}
-
-impl Fault {
-    /// The client that it befalls, if it befalls one.
-    #[must_use]
-    pub const fn client(&self) -> Option<usize> {
-        match *self {
-            Self::Cut { client, .. }
-            | Self::Burst { client, .. }
-            | Self::NewAddress { client, .. }
-            | Self::Rebind { client, .. }
-            | Self::Racer { client, .. }
-            | Self::Die { client, .. }
-            | Self::Kill { client, .. }
-            | Self::RestoreNode { client, .. } => Some(client),
-            Self::Crash { .. }
-            | Self::RestoreBroker { .. }
-            | Self::SlowStore { .. }
-            | Self::FailingStore { .. }
-            | Self::NewLog
-            | Self::Strangers { .. } => None,
-        }
-    }
-
-    /// How long before it the backup is made that it needs, in ms.
-    #[must_use]
-    pub const fn backup_age_ms(&self) -> Option<u64> {
-        match *self {
-            Self::RestoreBroker { age_ms, .. } | Self::RestoreNode { age_ms, .. } => Some(age_ms),
-            _ => None,
-        }
-    }
-
-    /// How long it lasts, in ms.
-    #[must_use]
-    pub const fn lasts_ms(&self) -> u64 {
-        match *self {
-            Self::Cut { for_ms, .. }
-            | Self::Burst { for_ms, .. }
-            | Self::Racer { for_ms, .. }
-            | Self::SlowStore { for_ms, .. }
-            | Self::FailingStore { for_ms, .. } => for_ms,
-            Self::NewAddress { dead_ms, .. } => dead_ms,
-            Self::Kill { back_after_ms, .. }
-            | Self::Crash { back_after_ms, .. }
-            | Self::RestoreBroker { back_after_ms, .. }
-            | Self::RestoreNode { back_after_ms, .. } => back_after_ms,
-            Self::Die { back_after_ms, .. } => match back_after_ms {
-                Some(after) => after,
-                None => 0,
-            },
-            Self::Rebind { .. } | Self::NewLog | Self::Strangers { .. } => 0,
-        }
-    }
-}
-
 impl Plan {
     /// A quiet plan: `clients` nodes in one room, 50 ms from a perfect network's other end.
     #[must_use]
@@ -351,6 +182,9 @@ impl Plan {
             topology.clients.len(),
             span_ms,
         ));
+        let mut later = Dice::new(mix(seed, 0xc10c));
+        faults.extend(draw_stops(&mut later, topology.clients.len(), span_ms));
+        faults.extend(draw_replays(&mut later, &faults, topology.clients.len(), span_ms));
         faults.sort_by_key(|(at, _)| *at);
         let absences = draw_absences(&mut more, &topology, span_ms);
         let mut uses = Dice::new(mix(seed, 0x05e5));
@@ -421,7 +255,7 @@ impl Plan {
     #[must_use]
     pub fn has_perfect_network(&self) -> bool {
         self.rates == self.perfect_rates()
-            && self.faults.iter().all(|(_, fault)| is_of_the_store(fault))
+            && self.faults.iter().all(|(_, fault)| fault.spares_the_network())
     }
 
     /// The same people, who say the same, over a network that brings everything once, undamaged and
@@ -429,7 +263,7 @@ impl Plan {
     #[must_use]
     pub fn with_perfect_network(mut self) -> Self {
         self.rates = self.perfect_rates();
-        self.faults.retain(|(_, fault)| is_of_the_store(fault));
+        self.faults.retain(|(_, fault)| fault.spares_the_network());
         self
     }
 
@@ -438,6 +272,20 @@ impl Plan {
             latency_ms: self.rates.latency_ms,
             ..Rates::default()
         }
+    }
+
+    /// Until when a client's journal has no room, if it has none at a time.
+    #[must_use]
+    pub fn journal_full_until(&self, whose: usize, at: Timestamp) -> Option<Timestamp> {
+        let ends = self.faults.iter().filter_map(|(at_ms, fault)| match *fault {
+            Fault::FullJournal { client, for_ms } if client == whose => {
+                let begins = Timestamp::from_millis(*at_ms);
+                let ends = begins + Duration::from_millis(for_ms);
+                (begins <= at && at < ends).then_some(ends)
+            }
+            _ => None,
+        });
+        ends.max()
     }
 
     /// How many lines are to be typed.
@@ -461,10 +309,6 @@ impl Plan {
         script.sort_by_key(|(at, ..)| *at);
         script.into()
     }
-}
-
-const fn is_of_the_store(fault: &Fault) -> bool {
-    matches!(fault, Fault::SlowStore { .. } | Fault::FailingStore { .. })
 }
 
 #[cfg(test)]
@@ -512,6 +356,12 @@ mod tests {
             fault(|f| matches!(f, Fault::RestoreBroker { .. })),
             fault(|f| matches!(f, Fault::RestoreNode { .. })),
             fault(|f| matches!(f, Fault::FailingStore { .. })),
+            fault(|f| matches!(f, Fault::Stop { .. })),
+            fault(|f| matches!(f, Fault::WallClock { .. })),
+            fault(|f| matches!(f, Fault::Drift { .. })),
+            fault(|f| matches!(f, Fault::FullStore { .. })),
+            fault(|f| matches!(f, Fault::FullJournal { .. })),
+            fault(|f| matches!(f, Fault::Replay { .. })),
         ] {
             assert!((430..570).contains(&count), "{count}");
         }

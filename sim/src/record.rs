@@ -7,6 +7,7 @@ use tertulia::situation;
 use tertulia::time::Timestamp;
 
 use crate::check::Checkers;
+use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{History, Observation, Violation};
 use crate::plan::Plan;
@@ -47,6 +48,7 @@ impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
+        record.history.clock = HostClock::new(plan, None);
         let clients = 0..plan.topology.clients.len();
         let quiet = clients.filter(|client| plan.entering(*client).quiet);
         record.history.quiet = quiet.collect();

@@ -1,9 +1,10 @@
 //! Invariant 3: what a node shows has numbers that rise by one, through every reconnection
 //! (DLV-2, DLV-3), and begins early enough (DLV-1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tertulia::chat::{Kind, Line, LogId, RoomName};
+use tertulia::secure::DeviceKey;
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
@@ -16,6 +17,8 @@ pub(super) struct ExactlyOnceInTheApplication {
     forked_after: BTreeMap<(Life, RoomName), u64>,
     /// How long each history of the room was when the node said that it was in.
     joined_at: BTreeMap<(Life, RoomName), BTreeMap<LogId, u64>>,
+    /// How long it was whenever a device was let in.
+    entered_at: BTreeMap<(LogId, RoomName, DeviceKey), BTreeSet<u64>>,
 }
 
 /// A line that was shown.
@@ -39,6 +42,14 @@ impl Checker for ExactlyOnceInTheApplication {
                 self.joined_at
                     .entry((*life, room.clone()))
                     .or_insert_with(|| tails.collect());
+                Ok(())
+            }
+            Observation::Entered {
+                log, room, device, ..
+            } => {
+                let key = (*log, room.clone(), *device);
+                let tail = history.log(*log, room).len() as u64;
+                self.entered_at.entry(key).or_default().insert(tail);
                 Ok(())
             }
             // JRN-1
@@ -98,6 +109,7 @@ impl Checker for ExactlyOnceInTheApplication {
                     None if forked_after.is_some_and(|at| {
                         is_other_than_after(at, *log, room, line.seq, history)
                             && !is_first_allowed(*life, *log, room, line, history)
+                            && !self.follows_entry(*life, *log, room, line, history)
                     }) =>
                     {
                         said(format!("begins with line {} after a fork", line.seq))
@@ -115,6 +127,26 @@ impl Checker for ExactlyOnceInTheApplication {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl ExactlyOnceInTheApplication {
+    /// Whether a line is the first one after the device was let in, or what that has stored: all
+    /// that follows is told, though a clock that was set back says that it was before (RUM-10).
+    fn follows_entry(
+        &self,
+        life: Life,
+        log: LogId,
+        room: &RoomName,
+        line: &Line,
+        history: &History,
+    ) -> bool {
+        let key = (log, room.clone(), history.device(life.client));
+        let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+        let tails = self.entered_at.get(&key);
+        tails.is_some_and(|tails| {
+            tails.contains(&(line.seq - 1)) || is_own && tails.contains(&line.seq)
+        })
     }
 }
 

@@ -265,3 +265,93 @@ pub(super) fn draw_acts(dice: &mut Dice, topology: &Topology, span_ms: u64) -> V
     }
     acts
 }
+
+/// Programs and machines that stand still, clocks that are wrong, disks that are full.
+pub(super) fn draw_stops(dice: &mut Dice, clients: usize, span_ms: u64) -> Vec<(u64, Fault)> {
+    let mut faults = Vec::new();
+    for class in 0..5 {
+        if dice.chance(500) {
+            continue;
+        }
+        for _ in 0..dice.range(1, 3) {
+            let some = dice.range(0, clients as u64 - 1) as usize;
+            let whose = (!dice.chance(300)).then_some(some);
+            let for_ms = dice.range(200, 15_000);
+            let fault = match class {
+                0 => Fault::Stop {
+                    client: whose,
+                    // Now and then longer than the shorter grace.
+                    for_ms: for_ms + if dice.chance(150) { 30_000 } else { 0 },
+                    with_machine: dice.chance(500),
+                },
+                1 => Fault::WallClock {
+                    client: whose,
+                    by_ms: dice.range(0, 7_200_000) as i64 - 3_600_000,
+                    for_ms,
+                },
+                2 => Fault::Drift {
+                    client: whose,
+                    ppm: dice.range(0, 40_000) as i64 - 20_000,
+                    for_ms: 2 * for_ms,
+                },
+                3 => Fault::FullStore { for_ms },
+                _ => Fault::FullJournal {
+                    client: some,
+                    for_ms,
+                },
+            };
+            faults.push((dice.range(0, span_ms), fault));
+        }
+    }
+    faults
+}
+
+/// What was recorded before somebody died comes again after it.
+pub(super) fn draw_replays(
+    dice: &mut Dice,
+    faults: &[(u64, Fault)],
+    clients: usize,
+    span_ms: u64,
+) -> Vec<(u64, Fault)> {
+    if dice.chance(500) {
+        return Vec::new();
+    }
+    let ends_a_life = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Die { .. }
+                | Fault::Kill { .. }
+                | Fault::Crash { .. }
+                | Fault::RestoreBroker { .. }
+                | Fault::RestoreNode { .. }
+                | Fault::NewLog
+        )
+    };
+    let deaths = faults.iter().filter(|(_, fault)| ends_a_life(fault));
+    let deaths: Vec<_> = deaths.collect();
+    let replay = |_| {
+        let some = dice.range(0, clients as u64 - 1) as usize;
+        let later_ms = dice.range(0, 5_000);
+        let span_ms_of_it = dice.range(500, 5_000);
+        let (at_ms, age_ms, client) = match deaths.len() as u64 {
+            0 => (dice.range(0, span_ms), later_ms, some),
+            count => {
+                let (died_at, death) = deaths[dice.range(0, count - 1) as usize];
+                let since_death_ms = death.lasts_ms() + later_ms;
+                let client = death.client().unwrap_or(some);
+                (
+                    died_at + since_death_ms,
+                    since_death_ms + span_ms_of_it,
+                    client,
+                )
+            }
+        };
+        let fault = Fault::Replay {
+            client,
+            age_ms,
+            span_ms: span_ms_of_it,
+        };
+        (at_ms, fault)
+    };
+    (0..2).map(replay).collect()
+}

@@ -8,8 +8,9 @@ use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
-use super::net::stranger_address;
+use super::net::{REPLAYED_EVERY, stranger_address};
 use super::{Backup, Datagram, Event, Profile, World, broker_address, seed_of};
+use crate::fate::Direction;
 use crate::history::Observation;
 use crate::plan::Fault;
 
@@ -30,6 +31,9 @@ impl World {
             self.schedule(ends, Event::FaultEnds(index));
         }
         self.apply(&fault, begins);
+        if let Fault::Replay { client, .. } = fault {
+            self.replay(index, client);
+        }
         if !begins {
             match self.backups.remove(&index) {
                 Some(Backup::Store(backup)) => self.restore_broker(*backup),
@@ -107,6 +111,18 @@ impl World {
                 self.store.slow(Duration::from_millis(by_ms), begins);
             }
             Fault::FailingStore { permille, .. } => self.store.fail(permille, begins),
+            Fault::FullStore { .. } => self.store.fill(begins),
+            Fault::Stop {
+                client,
+                for_ms,
+                with_machine,
+            } => {
+                if !begins {
+                    self.go_on(client, Duration::from_millis(for_ms), with_machine);
+                }
+            }
+            Fault::WallClock { .. } => situation::meet(Situation::WallClockJumped),
+            Fault::Drift { .. } => situation::meet(Situation::ClockDrifted),
             Fault::NewLog => {
                 if begins {
                     self.restart_broker();
@@ -128,10 +144,35 @@ impl World {
             }
             Fault::RestoreNode { .. }
             | Fault::RestoreBroker { .. }
+            | Fault::FullJournal { .. }
+            | Fault::Replay { .. }
             | Fault::Cut { .. }
             | Fault::Burst { .. }
             | Fault::NewAddress { .. }
             | Fault::Racer { .. } => {}
+        }
+    }
+
+    /// What was recorded on a client's way is sent again, both ways.
+    fn replay(&mut self, index: usize, client: usize) {
+        let recorded = self.net.take_recorded(index);
+        let node = self.net.address(client);
+        let history = &self.record.history;
+        for (number, (sent_at, direction, bytes)) in recorded.into_iter().enumerate() {
+            history.note_replay(client, sent_at);
+            let (from, to) = match direction {
+                Direction::Up => (node, broker_address()),
+                Direction::Down => (broker_address(), node),
+            };
+            let again = Datagram {
+                from,
+                to,
+                bytes,
+                is_damaged: false,
+            };
+            let at = self.now + REPLAYED_EVERY * number as u32;
+            self.queue.insert((at, self.next_event), Event::Arrive(again));
+            self.next_event += 1;
         }
     }
 

@@ -9,9 +9,10 @@ mod net;
 mod node;
 mod outputs;
 pub(crate) mod people;
+mod stops;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
 
+use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{Life, Observation, Violation};
 use crate::plan::Plan;
@@ -95,6 +97,10 @@ pub struct World {
     pub broker: Broker,
     /// The people.
     pub nodes: Vec<Node>,
+    /// The clocks of the people's hosts, and after them the broker's.
+    clocks: Vec<HostClock>,
+    /// What has come for hosts that stand still: `None` is the broker's.
+    held: BTreeMap<Option<usize>, VecDeque<Event>>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -160,7 +166,9 @@ impl World {
         record.history.keys = keys.collect();
         let store = empty_store(&plan, 0);
         let log = store.memory().log_id();
-        let broker = new_broker(&plan, &identity, log, 0, Timestamp::ZERO);
+        let hosts = (0..nodes.len()).map(Some).chain([None]);
+        let clocks: Vec<_> = hosts.map(|host| HostClock::new(&plan, host)).collect();
+        let broker = new_broker(&plan, &identity, log, 0);
         let mut world = Self {
             record,
             broker_events: Vec::new(),
@@ -168,6 +176,8 @@ impl World {
             store,
             broker,
             nodes,
+            clocks,
+            held: BTreeMap::new(),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -183,6 +193,7 @@ impl World {
             plan,
         };
         world.record.history.current = Some(world.store.memory().log_id());
+        world.set_wall_clock();
         world.schedule_plan();
         for client in 0..world.nodes.len() {
             // Who is in no room is not there at all: shrinking leaves people out like that.
@@ -355,13 +366,16 @@ impl World {
 
     /// The next time-out, and whose: `None` is the broker.
     fn next_timeout(&self) -> Option<(Timestamp, Option<usize>)> {
+        let runs = |host: Option<usize>| self.stopped_until(host).is_none();
         let broker = self.broker.poll_timeout().map(|d| (d.at, None));
         let broker = broker.filter(|_| !self.is_broker_down);
         let nodes = self.nodes.iter().enumerate().filter_map(|(index, node)| {
             let deadline = node.running.as_ref()?.client.poll_timeout()?;
             Some((deadline.at, Some(index)))
         });
-        broker.into_iter().chain(nodes).min()
+        let all = broker.into_iter().chain(nodes);
+        let all = all.filter(|(_, host)| runs(*host));
+        all.map(|(at, host)| (self.clock(host).world(at), host)).min()
     }
 
     fn on_timeout(&mut self, who: Option<usize>) {
@@ -380,7 +394,8 @@ impl World {
         }
         match who {
             None => {
-                self.broker.handle_timeout(self.now);
+                let now = self.set_wall_clock();
+                self.broker.handle_timeout(now);
                 self.drain_broker();
             }
             Some(client) => self.with_client(client, |client, now| client.handle_timeout(now)),
@@ -388,6 +403,9 @@ impl World {
     }
 
     fn on_event(&mut self, event: Event) {
+        let Some(event) = self.hold(event) else {
+            return;
+        };
         match event {
             Event::Arrive(datagram) => self.deliver(datagram),
             Event::Stored(life) => {
@@ -430,7 +448,8 @@ impl World {
                 self.observe(Observation::FromStranger(from, bytes.len()));
             }
             let dropped = self.dropped();
-            self.broker.handle_datagram(Path::new(from), data, self.now);
+            let now = self.set_wall_clock();
+            self.broker.handle_datagram(Path::new(from), data, now);
             if is_damaged && self.dropped() == dropped {
                 self.observe(Observation::DamageTaken(None));
             }
@@ -474,7 +493,8 @@ impl World {
         for observation in observations {
             self.observe(observation);
         }
-        self.broker.handle_storage(completion, self.now);
+        let now = self.set_wall_clock();
+        self.broker.handle_storage(completion, now);
         self.drain_broker();
     }
 
@@ -511,7 +531,6 @@ fn new_broker(
     identity: &BrokerIdentity,
     log: LogId,
     life: u64,
-    now: Timestamp,
 ) -> Broker {
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
@@ -519,7 +538,5 @@ fn new_broker(
         reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
     };
     let seed = seed_of(plan.seed, "broker", life);
-    let mut broker = Broker::new(config, identity.clone(), log, seed);
-    broker.set_wall_clock(WALL_START_MS + now.as_millis(), now);
-    broker
+    Broker::new(config, identity.clone(), log, seed)
 }

@@ -1,6 +1,8 @@
 //! The adversarial network: real bytes, and a fate for each datagram.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tertulia::time::Timestamp;
 use tertulia::wire::is_data;
@@ -127,6 +129,22 @@ struct Passage {
     numbers: [u64; 2],
 }
 
+/// What somebody on a client's way has recorded.
+struct Recording {
+    client: usize,
+    from: Timestamp,
+    to: Timestamp,
+    datagrams: Vec<Recorded>,
+}
+
+/// A datagram that was recorded: when, and which way it went.
+pub(crate) type Recorded = (Timestamp, Direction, Vec<u8>);
+
+/// At most so many datagrams are recorded at a time.
+const RECORDED_MAX: usize = 300;
+/// How long after one of them the next one comes again.
+pub(crate) const REPLAYED_EVERY: Duration = Duration::from_millis(1);
+
 /// The network between all clients and the broker.
 pub struct Net {
     seed: u64,
@@ -134,6 +152,8 @@ pub struct Net {
     ways: Vec<Passage>,
     /// What befell the datagrams so far.
     pub fates: Fates,
+    /// What the plan's replays need.
+    recordings: BTreeMap<usize, Recording>,
     /// Every datagram sent, if somebody listens.
     pub captured: Option<Vec<Captured>>,
 }
@@ -154,6 +174,7 @@ impl Net {
             rates: plan.rates,
             ways: ways.collect(),
             fates: Fates::default(),
+            recordings: recordings(plan),
             captured: None,
         }
     }
@@ -220,9 +241,21 @@ impl Net {
             | Fault::RestoreNode { .. }
             | Fault::SlowStore { .. }
             | Fault::FailingStore { .. }
+            | Fault::FullStore { .. }
+            | Fault::FullJournal { .. }
+            | Fault::Stop { .. }
+            | Fault::WallClock { .. }
+            | Fault::Drift { .. }
+            | Fault::Replay { .. }
             | Fault::NewLog
             | Fault::Strangers { .. } => {}
         }
+    }
+
+    /// What was recorded for the plan's fault with this index.
+    pub(crate) fn take_recorded(&mut self, index: usize) -> Vec<Recorded> {
+        let recording = self.recordings.remove(&index);
+        recording.map_or_else(Vec::new, |recording| recording.datagrams)
     }
 
     /// Cuts a direction, or lifts one cut.
@@ -271,6 +304,9 @@ impl Net {
                 },
             });
         }
+        for recording in self.recordings.values_mut() {
+            recording.hear(client, direction, bytes, now);
+        }
         let way = &mut self.ways[client];
         let number = way.numbers[direction as usize];
         way.numbers[direction as usize] += 1;
@@ -293,7 +329,7 @@ impl Net {
         self.fates.corrupted += u64::from(!fate.flips.is_empty());
         self.fates.truncated += u64::from(fate.cut_to_permille.is_some());
         let is_of_a_link = bytes.first().copied().is_some_and(is_data);
-        let arrives = |(copy, delay): (usize, &std::time::Duration)| {
+        let arrives = |(copy, delay): (usize, &Duration)| {
             // Only the first copy is damaged: a duplicate is another chance.
             let arrives = if copy == 0 {
                 fate.apply(bytes)
@@ -322,4 +358,36 @@ impl Net {
         }
         all
     }
+}
+
+impl Recording {
+    fn hear(&mut self, client: usize, direction: Direction, bytes: &[u8], now: Timestamp) {
+        let is_on = client == self.client && self.from <= now && now < self.to;
+        if is_on && self.datagrams.len() < RECORDED_MAX {
+            self.datagrams.push((now, direction, bytes.to_vec()));
+        }
+    }
+}
+
+/// The recordings that a plan needs.
+fn recordings(plan: &Plan) -> BTreeMap<usize, Recording> {
+    let faults = plan.faults.iter().enumerate();
+    let replays = faults.filter_map(|(index, (at_ms, fault))| match *fault {
+        Fault::Replay {
+            client,
+            age_ms,
+            span_ms,
+        } => {
+            let from_ms = at_ms.saturating_sub(age_ms);
+            let recording = Recording {
+                client,
+                from: Timestamp::from_millis(from_ms),
+                to: Timestamp::from_millis((from_ms + span_ms).min(*at_ms)),
+                datagrams: Vec::new(),
+            };
+            Some((index, recording))
+        }
+        _ => None,
+    });
+    replays.collect()
 }

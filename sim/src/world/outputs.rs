@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tertulia::broker::BrokerEvent;
 use tertulia::client::{Client, ClientEvent, EndReason};
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
 use tertulia::wire::is_data;
@@ -17,7 +18,8 @@ use crate::record::Trace;
 impl World {
     pub(super) fn drain_broker(&mut self) {
         let mut out = Vec::new();
-        while let Some(transmit) = self.broker.poll_transmit(self.now, &mut out) {
+        let now = self.time_at(None);
+        while let Some(transmit) = self.broker.poll_transmit(now, &mut out) {
             self.transmit(None, transmit, &out);
             out.clear();
         }
@@ -66,10 +68,11 @@ impl World {
         client: usize,
         what: impl FnOnce(&mut Client, Timestamp) -> T,
     ) -> T {
+        let now = self.time_at(Some(client));
         let Some(running) = &mut self.nodes[client].running else {
             return T::default();
         };
-        let result = what(&mut running.client, self.now);
+        let result = what(&mut running.client, now);
         while self.drain_client(client) {}
         result
     }
@@ -78,28 +81,35 @@ impl World {
     pub(super) fn drain_client(&mut self, index: usize) -> bool {
         let mut out = Vec::new();
         let mut went_on = false;
+        let now = self.time_at(Some(index));
         while let Some(running) = &mut self.nodes[index].running {
-            let Some(transmit) = running.client.poll_transmit(self.now, &mut out) else {
+            let Some(transmit) = running.client.poll_transmit(now, &mut out) else {
                 break;
             };
             self.transmit(Some(index), transmit, &out);
             out.clear();
         }
         let journal_time = Duration::from_millis(self.plan.journal_ms);
+        let full_until = self.plan.journal_full_until(index, self.now);
         while let Some(running) = &mut self.nodes[index].running {
             let Some(request) = running.client.poll_journal() else {
                 break;
             };
             running.note(&request);
-            if journal_time.is_zero() {
+            let is_free = running.journaling.len() <= 1;
+            if journal_time.is_zero() && full_until.is_none() && is_free {
                 let life = running.life;
                 self.nodes[index].journaled(life, &mut self.record.history);
                 if let Some(running) = &mut self.nodes[index].running {
-                    running.client.handle_journaled(request.id, self.now);
+                    running.client.handle_journaled(request.id, now);
                 }
                 went_on = true;
             } else {
-                let at = running.journal_busy_until.max(self.now + journal_time);
+                let mut at = running.journal_busy_until.max(self.now + journal_time);
+                if let Some(until) = full_until {
+                    situation::meet(Situation::JournalFull);
+                    at = at.max(until);
+                }
                 running.journal_busy_until = at;
                 let life = running.life;
                 self.schedule(at, Event::Journaled(life, request.id));
@@ -142,6 +152,7 @@ impl World {
 
     /// Takes what a client tells. Returns whether that led to an answer.
     pub(super) fn on_client_event(&mut self, index: usize, event: ClientEvent) -> bool {
+        let now = self.time_at(Some(index));
         let node = &mut self.nodes[index];
         let Some(running) = &mut node.running else {
             return false;
@@ -150,7 +161,7 @@ impl World {
         let observation = match event {
             ClientEvent::FirstContact(key) => {
                 node.known = Some(key);
-                running.client.set_identity(node.identity.clone(), self.now);
+                running.client.set_identity(node.identity.clone(), now);
                 return true;
             }
             ClientEvent::Online => Observation::Online(life),

@@ -12,7 +12,7 @@ use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
 use super::{
-    Event, Profile, WALL_START_MS, World, beginning, empty_store, new_broker, room_name, seed_of,
+    Event, Profile, World, beginning, empty_store, new_broker, room_name, seed_of,
 };
 use crate::history::{Life, Observation, Typed};
 use crate::plan::{Absence, Act, What};
@@ -23,7 +23,8 @@ impl World {
         if self.nodes[client].running.is_some() {
             return;
         }
-        let life = self.nodes[client].start(&self.plan, self.now);
+        let now = self.time_at(Some(client));
+        let life = self.nodes[client].start(&self.plan, now);
         self.observe(Observation::Born(life));
         let rooms = self.nodes[client].rooms.clone();
         self.record.history.alive.insert(client, (life, rooms));
@@ -43,6 +44,7 @@ impl World {
     /// Stops a client's node, without a word. What is in its journal stays.
     pub fn kill_node(&mut self, client: usize) {
         if let Some(running) = self.nodes[client].running.take() {
+            self.drop_held_datagrams(Some(client));
             self.observe(Observation::Died(running.life));
         }
     }
@@ -96,8 +98,9 @@ impl World {
     pub(super) fn say_next(&mut self, index: usize, line: u64) {
         let talk = self.plan.workload[index].clone();
         if line + 1 < talk.lines {
-            let at = self.now + Duration::from_millis(talk.every_ms);
-            self.schedule(at, Event::Say(index, line + 1));
+            // What could not be typed while the machine stood still is typed at once.
+            let at = Timestamp::from_millis(talk.from_ms + (line + 1) * talk.every_ms);
+            self.schedule(at.max(self.now), Event::Say(index, line + 1));
         }
         let text = talk.text(index, line);
         self.say(talk.client, &room_name(talk.room), &text);
@@ -131,12 +134,15 @@ impl World {
         (kind, body, is_watched): (Kind, Bytes, bool),
         publish: impl FnOnce(&mut Client, u64, Timestamp) -> Result<u64, PublishError>,
     ) -> Option<u64> {
-        let wall_ms = WALL_START_MS + self.now.as_millis();
+        let (wall_ms, now) = (
+            self.clock(Some(client)).wall_ms(self.now),
+            self.time_at(Some(client)),
+        );
         let node = &mut self.nodes[client];
         let life = node.running.as_ref()?.life;
         let typed_at_ms = node.typed_at_ms(wall_ms);
         let running = node.running.as_mut()?;
-        let handle = publish(&mut running.client, typed_at_ms, self.now).ok()?;
+        let handle = publish(&mut running.client, typed_at_ms, now).ok()?;
         self.lines_typed += 1;
         let typed = Typed {
             life,
@@ -159,10 +165,11 @@ impl World {
             client, room, what, ..
         } = self.plan.acts[index];
         let room = room_name(room);
+        let now = self.time_at(Some(client));
         let Some(running) = &mut self.nodes[client].running else {
             return;
         };
-        let (life, now) = (running.life, self.now);
+        let life = running.life;
         let observation = match what {
             What::SetPolicy { since_join } => {
                 let policy = policy_of(since_join);
@@ -201,6 +208,7 @@ impl World {
         }
         self.broker_life += 1;
         self.is_broker_down = true;
+        self.drop_held_datagrams(None);
         for observation in self.store.crash(commits_permille) {
             self.observe(observation);
         }
@@ -261,7 +269,8 @@ impl World {
     fn start_broker(&mut self) {
         let log = self.store.memory().log_id();
         let life = self.broker_life;
-        self.broker = new_broker(&self.plan, &self.identity, log, life, self.now);
+        self.broker = new_broker(&self.plan, &self.identity, log, life);
+        self.set_wall_clock();
         self.is_broker_down = false;
         self.drain_broker();
     }

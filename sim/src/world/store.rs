@@ -28,6 +28,10 @@ pub struct SimStore {
     slow: Vec<Duration>,
     /// How often requests fail now, in thousandths, for each fault.
     failing: Vec<u64>,
+    /// For how many faults there is no room now.
+    full: u32,
+    /// Whether something was refused for that.
+    was_full: bool,
     /// The last line of each room when the broker was killed last.
     tails: BTreeMap<RoomName, u64>,
     /// What is told as done and is not, if the store is a mutant.
@@ -48,6 +52,8 @@ impl SimStore {
             dice: Dice::new(mix(seed, 0x5702)),
             slow: Vec::new(),
             failing: Vec::new(),
+            full: 0,
+            was_full: false,
             tails: BTreeMap::new(),
             unsynced: Vec::new(),
             earlier: None,
@@ -68,6 +74,15 @@ impl SimStore {
     /// Makes requests fail, or ends that.
     pub fn fail(&mut self, permille: u64, on: bool) {
         toggle(&mut self.failing, permille, on);
+    }
+
+    /// Leaves no room for anything more, or ends that.
+    pub const fn fill(&mut self, on: bool) {
+        if on {
+            self.full += 1;
+        } else {
+            self.full = self.full.saturating_sub(1);
+        }
     }
 
     /// How long a request takes now.
@@ -146,6 +161,23 @@ impl SimStore {
             .count()
     }
 
+    /// STO-8: a full disk takes nothing, and can still be read.
+    fn has_no_room(&mut self, op: &StorageOp) -> bool {
+        let reads = matches!(
+            op,
+            StorageOp::Open
+                | StorageOp::Read { .. }
+                | StorageOp::History { .. }
+                | StorageOp::Members { .. }
+        );
+        let has_no_room = self.full > 0 && !reads;
+        if !reads && !has_no_room && self.was_full {
+            situation::meet(Situation::DiskFull);
+        }
+        self.was_full = has_no_room || self.was_full && reads;
+        has_no_room
+    }
+
     /// Does the oldest request. What it made durable is told, before the broker can know.
     pub fn complete(&mut self) -> Option<(StorageCompletion, Vec<Observation>)> {
         let request = self.queue.pop_front()?;
@@ -153,6 +185,7 @@ impl SimStore {
             .failing
             .iter()
             .any(|permille| self.dice.chance(*permille))
+            || self.has_no_room(&request.op)
         {
             let (id, outcome) = (request.id, StorageOutcome::Failed);
             return Some((StorageCompletion { id, outcome }, Vec::new()));
