@@ -55,7 +55,10 @@ impl HostClock {
                 _ => {}
             }
         }
-        let with_machine = clock.stops.iter().filter(|(.., with_machine)| *with_machine);
+        let with_machine = clock
+            .stops
+            .iter()
+            .filter(|(.., with_machine)| *with_machine);
         let stood: Vec<_> = with_machine.map(|(from, to, _)| (*from, *to)).collect();
         let edges = drifts.iter().flat_map(|(from, to, _)| [*from, *to]);
         let edges = edges.chain(stood.iter().flat_map(|(from, to)| [*from, *to]));
@@ -64,10 +67,18 @@ impl HostClock {
         edges.dedup();
         for from in edges {
             let shows = clock.local(from);
-            let stands = stood.iter().any(|(begin, end)| *begin <= from && from < *end);
-            let drift = drifts.iter().filter(|(begin, end, _)| *begin <= from && from < *end);
+            let stands = stood
+                .iter()
+                .any(|(begin, end)| *begin <= from && from < *end);
+            let drift = drifts
+                .iter()
+                .filter(|(begin, end, _)| *begin <= from && from < *end);
             let rate = RIGHT + drift.map(|(.., ppm)| ppm).sum::<i64>();
-            let rate = if stands { 0 } else { rate.max(1).unsigned_abs() };
+            let rate = if stands {
+                0
+            } else {
+                rate.max(1).unsigned_abs()
+            };
             clock.pieces.push(Piece { from, shows, rate });
         }
         clock
@@ -101,7 +112,10 @@ impl HostClock {
     /// What the wall clock says, in ms of Unix time.
     #[must_use]
     pub fn wall_ms(&self, at: Timestamp) -> u64 {
-        let wrong = self.jumps.iter().filter(|(from, to, _)| *from <= at && at < *to);
+        let wrong = self
+            .jumps
+            .iter()
+            .filter(|(from, to, _)| *from <= at && at < *to);
         let right = WALL_START_MS + at.as_millis();
         right.saturating_add_signed(wrong.map(|(.., by_ms)| by_ms).sum())
     }
@@ -109,7 +123,10 @@ impl HostClock {
     /// Until when it stands still, if it does at a time.
     #[must_use]
     pub fn stopped_until(&self, at: Timestamp) -> Option<Timestamp> {
-        let stops = self.stops.iter().filter(|(from, to, _)| *from <= at && at < *to);
+        let stops = self
+            .stops
+            .iter()
+            .filter(|(from, to, _)| *from <= at && at < *to);
         stops.map(|(_, to, _)| *to).max()
     }
 
@@ -123,9 +140,16 @@ impl HostClock {
     /// For how long the machine has been suspended in all, as a machine knows of itself.
     #[must_use]
     pub fn suspended(&self, at: Timestamp) -> Duration {
-        let stood = self.pieces.iter().enumerate().filter(|(_, piece)| piece.rate == 0);
+        let stood = self
+            .pieces
+            .iter()
+            .enumerate()
+            .filter(|(_, piece)| piece.rate == 0);
         let stood = stood.map(|(index, piece)| {
-            let to = self.pieces.get(index + 1).map_or(at, |next| next.from.min(at));
+            let to = self
+                .pieces
+                .get(index + 1)
+                .map_or(at, |next| next.from.min(at));
             to.saturating_since(piece.from)
         });
         stood.sum()
@@ -144,10 +168,38 @@ mod tests {
         let mut plan = Plan::quiet(1, 2);
         let client = Some(1);
         plan.faults = vec![
-            (1_000, Fault::Drift { client, ppm: 10_000, for_ms: 2_000 }),
-            (5_000, Fault::Stop { client, for_ms: 6_000, with_machine: true }),
-            (20_000, Fault::Stop { client, for_ms: 1_000, with_machine: false }),
-            (30_000, Fault::WallClock { client, by_ms: -7_000, for_ms: 100 }),
+            (
+                1_000,
+                Fault::Drift {
+                    client,
+                    ppm: 10_000,
+                    for_ms: 2_000,
+                },
+            ),
+            (
+                5_000,
+                Fault::Stop {
+                    client,
+                    for_ms: 6_000,
+                    with_machine: true,
+                },
+            ),
+            (
+                20_000,
+                Fault::Stop {
+                    client,
+                    for_ms: 1_000,
+                    with_machine: false,
+                },
+            ),
+            (
+                30_000,
+                Fault::WallClock {
+                    client,
+                    by_ms: -7_000,
+                    for_ms: 100,
+                },
+            ),
         ];
         HostClock::new(&plan, client)
     }

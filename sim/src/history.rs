@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tertulia::broker::{StorageOp, Tables};
-use tertulia::chat::{
-    Delivered, Kind, Line, LineBase, LogId, NoticeEvent, Refusal, RoomName,
-};
+use tertulia::chat::{Delivered, Kind, Line, LineBase, LogId, NoticeEvent, Refusal, RoomName};
 use tertulia::client::{EndReason, JournalEntry, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
 use tertulia::situation::{self, Situation};
@@ -304,7 +302,11 @@ impl History {
     /// Something that was on a client's way at a time comes again.
     pub fn note_replay(&self, client: usize, sent_at: Timestamp) {
         let lives = [Some(client), None].map(|whose| self.born_at.get(&whose));
-        if lives.into_iter().flatten().any(|born_at| *born_at > sent_at) {
+        if lives
+            .into_iter()
+            .flatten()
+            .any(|born_at| *born_at > sent_at)
+        {
             situation::meet(Situation::ReplayedAcrossLives);
         }
     }

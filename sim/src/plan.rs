@@ -184,7 +184,12 @@ impl Plan {
         ));
         let mut later = Dice::new(mix(seed, 0xc10c));
         faults.extend(draw_stops(&mut later, topology.clients.len(), span_ms));
-        faults.extend(draw_replays(&mut later, &faults, topology.clients.len(), span_ms));
+        faults.extend(draw_replays(
+            &mut later,
+            &faults,
+            topology.clients.len(),
+            span_ms,
+        ));
         faults.sort_by_key(|(at, _)| *at);
         let absences = draw_absences(&mut more, &topology, span_ms);
         let mut uses = Dice::new(mix(seed, 0x05e5));
@@ -255,7 +260,10 @@ impl Plan {
     #[must_use]
     pub fn has_perfect_network(&self) -> bool {
         self.rates == self.perfect_rates()
-            && self.faults.iter().all(|(_, fault)| fault.spares_the_network())
+            && self
+                .faults
+                .iter()
+                .all(|(_, fault)| fault.spares_the_network())
     }
 
     /// The same people, who say the same, over a network that brings everything once, undamaged and
@@ -277,14 +285,17 @@ impl Plan {
     /// Until when a client's journal has no room, if it has none at a time.
     #[must_use]
     pub fn journal_full_until(&self, whose: usize, at: Timestamp) -> Option<Timestamp> {
-        let ends = self.faults.iter().filter_map(|(at_ms, fault)| match *fault {
-            Fault::FullJournal { client, for_ms } if client == whose => {
-                let begins = Timestamp::from_millis(*at_ms);
-                let ends = begins + Duration::from_millis(for_ms);
-                (begins <= at && at < ends).then_some(ends)
-            }
-            _ => None,
-        });
+        let ends = self
+            .faults
+            .iter()
+            .filter_map(|(at_ms, fault)| match *fault {
+                Fault::FullJournal { client, for_ms } if client == whose => {
+                    let begins = Timestamp::from_millis(*at_ms);
+                    let ends = begins + Duration::from_millis(for_ms);
+                    (begins <= at && at < ends).then_some(ends)
+                }
+                _ => None,
+            });
         ends.max()
     }
 
@@ -346,8 +357,16 @@ mod tests {
             fault(|f| matches!(f, Fault::Racer { .. })),
             share(&|p| !p.absences.is_empty()),
             share(&|p| !p.entering.is_empty()),
-            share(&|p| p.acts.iter().any(|a| matches!(a.what, What::SetPolicy { .. }))),
-            share(&|p| p.acts.iter().any(|a| matches!(a.what, What::AskHistory { .. }))),
+            share(&|p| {
+                p.acts
+                    .iter()
+                    .any(|a| matches!(a.what, What::SetPolicy { .. }))
+            }),
+            share(&|p| {
+                p.acts
+                    .iter()
+                    .any(|a| matches!(a.what, What::AskHistory { .. }))
+            }),
             share(&|p| p.acts.iter().any(|a| a.what == What::AskWho)),
             fault(|f| matches!(f, Fault::Die { .. })),
             fault(|f| matches!(f, Fault::SlowStore { .. })),

@@ -14,6 +14,7 @@ mod broker;
 mod delayed;
 mod people;
 mod program;
+mod stops;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use tertulia::wire::is_data;
 use turmoil::net::UdpSocket;
 
 use self::delayed::Delayed;
+use crate::clock::HostClock;
 use crate::history::{Life, Observation};
 use crate::plan::Plan;
 use crate::record::Record;
@@ -182,7 +184,8 @@ impl Shared {
                 self.typed += 1;
                 self.waiting.insert((typed.life, typed.handle));
             }
-            Observation::Stored(life, _, handle, _) | Observation::NotStored(life, _, handle, _) => {
+            Observation::Stored(life, _, handle, _)
+            | Observation::NotStored(life, _, handle, _) => {
                 self.waiting.remove(&(*life, *handle));
             }
             Observation::Shown {
@@ -239,14 +242,16 @@ fn now() -> Timestamp {
     Timestamp::ZERO + turmoil::elapsed()
 }
 
-/// A driver's clocks. The wall clock never says the same twice, so that the time of typing names a
+/// A node's clocks. The wall clock never says the same twice, so that the time of typing names a
 /// line; what it said `last` outlives the driver.
-fn clock(last: Arc<Mutex<u64>>) -> Clock {
-    Clock::with_wall(move || {
+fn node_clock(last: Arc<Mutex<u64>>, host: HostClock) -> Clock {
+    let of_machine = host.clone();
+    let clock = Clock::with_wall(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = (WALL_START_MS + now().as_millis()).max(*last + 1);
+        *last = host.wall_ms(now()).max(*last + 1);
         *last
-    })
+    });
+    clock.with_suspensions(move || of_machine.suspended(now()))
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

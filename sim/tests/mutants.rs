@@ -144,7 +144,10 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
         let checker = checker_of(mutant);
         let first = first_seed(0..needed, |seed| killer(mutant, seed) == Some(checker));
         let told = first.map_or("none".to_owned(), |seed| seed.to_string());
-        println!("| {mutant:?} | {checker} | {told} | {} % | {needed} |", rate as f64 / 10.0);
+        println!(
+            "| {mutant:?} | {checker} | {told} | {} % | {needed} |",
+            rate as f64 / 10.0
+        );
         most_needed = most_needed.max(needed);
         match first {
             // It is the mutant that is found, and not the plan.

@@ -172,7 +172,6 @@ fn is_first_allowed(
     history: &History,
 ) -> bool {
     let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
-    let has_policy =
-        |lines: &[Line]| lines.iter().any(|line| line.kind == Kind::Policy);
+    let has_policy = |lines: &[Line]| lines.iter().any(|line| line.kind == Kind::Policy);
     is_own && history.versions(log, room).any(has_policy)
 }

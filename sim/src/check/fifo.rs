@@ -56,7 +56,9 @@ impl Checker for Fifo {
         let Observation::Appended { log, room, line } = observation else {
             return Ok(());
         };
-        if !matches!(line.kind, Kind::Message | Kind::Policy) || history.outdated.contains(&line.account) {
+        if !matches!(line.kind, Kind::Message | Kind::Policy)
+            || history.outdated.contains(&line.account)
+        {
             return Ok(());
         }
         let Some(typed) = history.source(room, line) else {
@@ -80,10 +82,7 @@ impl Checker for Fifo {
         };
         let skips_refused = |from: usize| {
             let mut skipped = from..index;
-            skipped.all(|i| {
-                self.policies
-                    .contains(&(life.client, room.clone(), i))
-            })
+            skipped.all(|i| self.policies.contains(&(life.client, room.clone(), i)))
         };
         let is_late = before.is_some_and(|(_, last)| index <= last);
         if is_late || expected.is_some_and(|from| from > index || !skips_refused(from)) {

@@ -91,8 +91,7 @@ impl Checker for HonestStates {
                 });
                 // A watch ends with the life that asked for it.
                 if typed.is_some_and(|typed| typed.is_watched && typed.life == *life) {
-                    self.watched
-                        .insert((*life, *handle), (room.clone(), *seq));
+                    self.watched.insert((*life, *handle), (room.clone(), *seq));
                 }
             }
             Observation::Delivered(life, room, handle, delivered) => {
@@ -202,13 +201,16 @@ impl HonestStates {
             };
             let present = self.present_at.get(&(log, room.clone(), told.seq));
             let present = present.into_iter().flatten();
-            let present = present.filter(|account| members.contains_key(account)).count() as u64;
+            let present = present
+                .filter(|account| members.contains_key(account))
+                .count() as u64;
             told.n <= members.len() as u64
                 && told.k <= members.keys().filter(has).count() as u64
                 && told.present_n <= present
         });
-        let adds_up =
-            told.k <= told.n && told.present_n <= told.n && told.present_k <= told.k.min(told.present_n);
+        let adds_up = told.k <= told.n
+            && told.present_n <= told.n
+            && told.present_k <= told.k.min(told.present_n);
         if is_true && adds_up {
             return Ok(());
         }

@@ -43,7 +43,8 @@ impl Checker for Liveness {
             Observation::Typed(typed) => {
                 self.waiting.insert((typed.life, typed.handle));
             }
-            Observation::Stored(life, _, handle, _) | Observation::NotStored(life, _, handle, _) => {
+            Observation::Stored(life, _, handle, _)
+            | Observation::NotStored(life, _, handle, _) => {
                 self.waiting.remove(&(*life, *handle));
             }
             _ => {}

@@ -263,7 +263,10 @@ impl Membership {
             all.find(|account| !fold.members.contains_key(account))
         });
         if stranger.is_some() {
-            return Err(format!("somebody is present in {} and no member", room.as_str()));
+            return Err(format!(
+                "somebody is present in {} and no member",
+                room.as_str()
+            ));
         }
         if !changed {
             return Err(format!("somebody comes to {} or goes twice", room.as_str()));
@@ -287,9 +290,8 @@ impl Membership {
         situation::meet(Situation::RosterTold);
         let told = names.iter().map(|name| history.account_of(name));
         let told: Option<BTreeSet<AccountKey>> = told.collect();
-        let is_true = told.is_some_and(|told| {
-            told.len() as u64 == total && question.versions.contains(&told)
-        });
+        let is_true = told
+            .is_some_and(|told| told.len() as u64 == total && question.versions.contains(&told));
         question.open -= 1;
         if question.open == 0 {
             self.questions.remove(&key);
@@ -349,9 +351,7 @@ fn may_read(
 ) -> Result<(), String> {
     let own = grants.get(&(life.client, room.clone()));
     let mut own = own.into_iter().flatten();
-    let lets = |grant: &Grant| {
-        grant.from <= line.seq && grant.to.is_none_or(|to| line.seq <= to)
-    };
+    let lets = |grant: &Grant| grant.from <= line.seq && grant.to.is_none_or(|to| line.seq <= to);
     if own.any(lets) {
         return Ok(());
     }

@@ -230,10 +230,7 @@ impl Fault {
                 Some(after) => after,
                 None => 0,
             },
-            Self::Rebind { .. }
-            | Self::NewLog
-            | Self::Strangers { .. }
-            | Self::Replay { .. } => 0,
+            Self::Rebind { .. } | Self::NewLog | Self::Strangers { .. } | Self::Replay { .. } => 0,
         }
     }
 

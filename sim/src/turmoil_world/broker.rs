@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, StorageCompletion, StorageRequest};
 use tertulia::chat::LogId;
-use tertulia::driver::{BrokerCommand, Driver, Ends, Machine};
+use tertulia::driver::{BrokerCommand, Clock, Driver, Ends, Machine};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{BrokerIdentity, ResetSecret};
 use tertulia::time::Timestamp;
@@ -18,7 +18,9 @@ use tertulia::wire::is_data;
 use tokio::select;
 use tokio::task::JoinHandle;
 
-use super::{BROKER_PORT, Delayed, SimSocket, State, bind, clock, now, sleep_until};
+use super::stops::{OnHost, with_stops};
+use super::{BROKER_PORT, Delayed, SimSocket, State, bind, now, sleep_until};
+use crate::clock::HostClock;
 use crate::history::Observation;
 use crate::plan::{Fault, Plan};
 use crate::world::{SimStore, seed_of};
@@ -51,6 +53,7 @@ pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> 
                         lock(&disk).slow(Duration::from_millis(by_ms), begins);
                     }
                     Fault::FailingStore { permille, .. } => lock(&disk).fail(permille, begins),
+                    Fault::FullStore { .. } => lock(&disk).fill(begins),
                     Fault::NewLog if begins => {
                         if let Some(process) = process.take() {
                             process.kill().await;
@@ -133,8 +136,8 @@ fn faults_of_the_broker(plan: &Plan) -> VecDeque<(Timestamp, Fault, Edge)> {
 
 /// A broker's program, while it runs.
 struct Process {
-    ends: Ends<Watched>,
-    task: JoinHandle<Watched>,
+    ends: Ends<OnHost<Watched>>,
+    task: JoinHandle<OnHost<Watched>>,
 }
 
 type Disk = Arc<Mutex<SimStore>>;
@@ -181,8 +184,12 @@ impl Process {
         };
         let store = store_on(disk.clone(), state.clone());
         let sockets = vec![SimSocket(bind(BROKER_PORT).await?)];
-        let (driver, ends) = Driver::new(broker, sockets, store, clock(Arc::default()));
-        let task = tokio::spawn(driver.run());
+        let host = HostClock::new(plan, None);
+        let of_wall = host.clone();
+        let clock = Clock::with_wall(move || of_wall.wall_ms(now()));
+        let broker = OnHost::new(broker, host.clone());
+        let (driver, ends) = Driver::new(broker, sockets, store, clock);
+        let task = tokio::spawn(with_stops(host, driver.run()));
         Ok(Self { ends, task })
     }
 

@@ -10,19 +10,22 @@ use bytes::Bytes;
 use tertulia::chat::{Kind, LogId, Name, RoomName};
 use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::driver::{Driver, Ends, NodeCommand};
+use tertulia::situation::{self, Situation};
 use tertulia::transmit::Path;
 use tokio::task::JoinHandle;
 
 use super::people::Person;
-use super::{Delayed, SimSocket, State, WIRE_PORT, bind, clock};
+use super::stops::{OnHost, with_stops};
+use super::{Delayed, SimSocket, State, WIRE_PORT, bind, node_clock, now};
+use crate::clock::HostClock;
 use crate::history::{Life, Observation, Typed};
 use crate::world::{beginning, room_name, seed_of};
 
 /// A program that runs.
 pub(super) struct Program {
     pub(super) life: Life,
-    pub(super) ends: Ends<Client>,
-    task: JoinHandle<Client>,
+    pub(super) ends: Ends<OnHost<Client>>,
+    task: JoinHandle<OnHost<Client>>,
     journal: Arc<Mutex<Journal>>,
 }
 
@@ -60,9 +63,11 @@ impl Program {
             known: person.known.map(|key| (key, person.identity.clone())),
             restored: restored.clone(),
         };
-        let clock = clock(person.last_ms.clone());
+        let host = HostClock::new(plan, Some(client));
+        let clock = node_clock(person.last_ms.clone(), host.clone());
         let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
-        let machine = Client::new(config, seed, clock.now());
+        let machine = Client::new(config, seed, host.local(now()));
+        let machine = OnHost::new(machine, host.clone());
         let journal = Arc::new(Mutex::new(Journal {
             typing: VecDeque::new(),
             typed: person.typed.clone(),
@@ -70,13 +75,19 @@ impl Program {
             begun: VecDeque::new(),
         }));
         let of_end = journal.clone();
-        let (of_journal, of_state) = (journal.clone(), state.clone());
+        let (of_journal, of_state, full) = (journal.clone(), state.clone(), plan.clone());
         let takes = Duration::from_millis(plan.journal_ms);
         let begin = move |request: &JournalRequest| {
             let mut journal = lock(&of_journal);
             journal.handle(&request.entry, life, &of_state);
             journal.begun.push_back(request.entry.clone());
-            takes
+            match full.journal_full_until(client, now()) {
+                Some(until) => {
+                    situation::meet(Situation::JournalFull);
+                    takes.max(until.saturating_since(now()))
+                }
+                None => takes,
+            }
         };
         let (kept, of_done) = (person.kept.clone(), state.clone());
         let end = move |request: JournalRequest| {
@@ -90,7 +101,7 @@ impl Program {
         let store = Delayed::new(begin, end);
         let sockets = vec![SimSocket(bind(0).await?)];
         let (driver, ends) = Driver::new(machine, sockets, store, clock);
-        let task = tokio::spawn(driver.run());
+        let task = tokio::spawn(with_stops(host, driver.run()));
         let rooms = plan.topology.clients[client].iter();
         let rooms: Vec<RoomName> = rooms.map(|room| room_name(*room)).collect();
         state.observe(Observation::Born(life));

@@ -14,7 +14,7 @@ use super::{BROKER_PORT, State, WIRE_PORT, bind, now, sleep_until};
 use crate::fate::Direction;
 use crate::plan::{Fault, Plan};
 use crate::record::Trace;
-use crate::world::is_strangers;
+use crate::world::{REPLAYED_EVERY, is_strangers};
 
 /// Relays until the run is over.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
@@ -53,22 +53,24 @@ struct Relay {
     /// What is under way, by the time of its arrival.
     under_way: BTreeMap<(Timestamp, u64), (Hop, Vec<u8>)>,
     next: u64,
-    /// The faults that begin and end, in order.
-    faults: VecDeque<(Timestamp, Fault, bool)>,
+    /// The faults that begin and end, in order, each with its index in the plan.
+    faults: VecDeque<(Timestamp, usize, Fault, bool)>,
     state: State,
 }
 
 impl Relay {
     async fn new(client: usize, plan: &Plan, broker: SocketAddr, state: State) -> io::Result<Self> {
         let mut faults = Vec::new();
-        for (at_ms, fault) in &plan.faults {
+        for (index, (at_ms, fault)) in plan.faults.iter().enumerate() {
             if fault.client() == Some(client) {
                 let ends_ms = at_ms + fault.lasts_ms();
-                faults.push((Timestamp::from_millis(*at_ms), fault.clone(), true));
-                faults.push((Timestamp::from_millis(ends_ms), fault.clone(), false));
+                let begins = Timestamp::from_millis(*at_ms);
+                faults.push((begins, index, fault.clone(), true));
+                let ends = Timestamp::from_millis(ends_ms);
+                faults.push((ends, index, fault.clone(), false));
             }
         }
-        faults.sort_by_key(|(at, _, _)| *at);
+        faults.sort_by_key(|(at, ..)| *at);
         let copier = bind(0).await?;
         let address = seen_from_outside(&copier)?;
         {
@@ -158,9 +160,12 @@ impl Relay {
 
     async fn act_on_faults(&mut self) -> io::Result<()> {
         while self.faults.front().is_some_and(|(at, ..)| *at <= now())
-            && let Some((_, fault, begins)) = self.faults.pop_front()
+            && let Some((_, index, fault, begins)) = self.faults.pop_front()
         {
             self.state.lock().net.apply(&fault, begins);
+            if let Fault::Replay { .. } = fault {
+                self.replay(index);
+            }
             let moves = match fault {
                 Fault::NewAddress { .. } => !begins,
                 Fault::Rebind { .. } => begins,
@@ -171,6 +176,24 @@ impl Relay {
             }
         }
         Ok(())
+    }
+}
+
+impl Relay {
+    /// What was recorded on the way is sent again, both ways.
+    fn replay(&mut self, index: usize) {
+        let mut shared = self.state.lock();
+        let recorded = shared.net.take_recorded(index);
+        for (number, (sent_at, direction, bytes)) in recorded.into_iter().enumerate() {
+            shared.record.history.note_replay(self.client, sent_at);
+            let hop = match direction {
+                Direction::Up => Hop::Up,
+                Direction::Down => Hop::Down,
+            };
+            let at = now() + REPLAYED_EVERY * number as u32;
+            self.under_way.insert((at, self.next), (hop, bytes));
+            self.next += 1;
+        }
     }
 }
 

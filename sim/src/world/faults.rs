@@ -8,8 +8,8 @@ use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
-use super::net::{REPLAYED_EVERY, stranger_address};
-use super::{Backup, Datagram, Event, Profile, World, broker_address, seed_of};
+use super::net::stranger_address;
+use super::{Backup, Datagram, Event, Profile, REPLAYED_EVERY, World, broker_address, seed_of};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::plan::Fault;
@@ -171,7 +171,8 @@ impl World {
                 is_damaged: false,
             };
             let at = self.now + REPLAYED_EVERY * number as u32;
-            self.queue.insert((at, self.next_event), Event::Arrive(again));
+            self.queue
+                .insert((at, self.next_event), Event::Arrive(again));
             self.next_event += 1;
         }
     }

@@ -26,6 +26,7 @@ use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 use tertulia::wire::is_data;
 
+pub(crate) use net::REPLAYED_EVERY;
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
@@ -375,7 +376,8 @@ impl World {
         });
         let all = broker.into_iter().chain(nodes);
         let all = all.filter(|(_, host)| runs(*host));
-        all.map(|(at, host)| (self.clock(host).world(at), host)).min()
+        all.map(|(at, host)| (self.clock(host).world(at), host))
+            .min()
     }
 
     fn on_timeout(&mut self, who: Option<usize>) {
@@ -526,12 +528,7 @@ fn empty_store(plan: &Plan, number: u64) -> SimStore {
 }
 
 /// One of the broker's lives.
-fn new_broker(
-    plan: &Plan,
-    identity: &BrokerIdentity,
-    log: LogId,
-    life: u64,
-) -> Broker {
+fn new_broker(plan: &Plan, identity: &BrokerIdentity, log: LogId, life: u64) -> Broker {
     let config = BrokerConfig {
         grace: Duration::from_millis(plan.grace_ms),
         // One for all lives of the broker (RST-1).

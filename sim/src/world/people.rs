@@ -11,9 +11,7 @@ use tertulia::secure::BrokerIdentity;
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
-use super::{
-    Event, Profile, World, beginning, empty_store, new_broker, room_name, seed_of,
-};
+use super::{Event, Profile, World, beginning, empty_store, new_broker, room_name, seed_of};
 use crate::history::{Life, Observation, Typed};
 use crate::plan::{Absence, Act, What};
 
