@@ -169,6 +169,8 @@ pub enum Observation {
     },
     /// Something of the broker's is fuller than ever before in the run (the most of each).
     Fuller(Tables),
+    /// The broker holds more memory than ever before in the run: so many bytes.
+    Holds(u64),
     /// A handshake datagram that was damaged on the way was taken; by a client, or the broker.
     DamageTaken(Option<usize>),
     /// The broker starts with a new log.
@@ -218,6 +220,8 @@ pub struct History {
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
     /// The lines of each room of each history that any journal of an account ever had.
     pub journaled: BTreeMap<(LogId, RoomName, AccountKey), BTreeSet<u64>>,
+    /// How many bytes of memory the broker may hold.
+    pub memory_bound: u64,
     /// The clients that are nowhere present (RUM-14).
     pub quiet: BTreeSet<usize>,
     /// When the broker last took an authentic packet of an account.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod failure;
 pub mod fate;
 pub mod history;
+pub mod memory;
 pub mod plan;
 pub mod record;
 pub mod run;

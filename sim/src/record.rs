@@ -10,6 +10,7 @@ use crate::check::Checkers;
 use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{History, Observation, Violation};
+use crate::memory;
 use crate::plan::Plan;
 
 /// What a run leaves behind, at either level.
@@ -48,6 +49,7 @@ impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
+        record.history.memory_bound = memory::bound(plan);
         record.history.clock = HostClock::new(plan, None);
         let clients = 0..plan.topology.clients.len();
         let quiet = clients.filter(|client| plan.entering(*client).quiet);

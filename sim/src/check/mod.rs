@@ -13,6 +13,7 @@ mod honest_pages;
 mod honest_states;
 mod liveness;
 mod membership;
+mod memory;
 mod no_broken_rules;
 mod no_damage;
 mod no_noise;
@@ -65,6 +66,7 @@ impl Default for Checkers {
             Box::new(no_noise::NoNoise::default()),
             Box::new(no_damage::NoDamage),
             Box::new(bounds::Bounds),
+            Box::new(memory::Memory),
             Box::new(no_waste::NoWaste),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
             Box::new(membership::Membership::default()),

@@ -22,6 +22,7 @@ use super::stops::{OnHost, with_stops};
 use super::{BROKER_PORT, Delayed, SimSocket, State, bind, now, sleep_until};
 use crate::clock::HostClock;
 use crate::history::Observation;
+use crate::memory::{self, of_broker};
 use crate::plan::{Fault, Plan};
 use crate::world::{SimStore, seed_of};
 
@@ -179,8 +180,9 @@ impl Process {
         };
         let seed = seed_of(plan.seed, "broker", life);
         let broker = Watched {
-            broker: Broker::new(config, identity, log, seed),
+            broker: of_broker(|| Broker::new(config, identity, log, seed)),
             state: state.clone(),
+            most_held: 0,
         };
         let store = store_on(disk.clone(), state.clone());
         let sockets = vec![SimSocket(bind(BROKER_PORT).await?)];
@@ -221,9 +223,24 @@ fn store_on(disk: Disk, state: State) -> Delayed<StorageRequest, StorageCompleti
 struct Watched {
     broker: Broker,
     state: State,
+    /// The most memory that it was seen to hold.
+    most_held: u64,
 }
 
+/// How much more memory is worth saying.
+const WEIGHED_BY: u64 = 32_768;
+
 impl Watched {
+    /// Says how much memory the broker holds, if it is much more than before.
+    fn weigh(&mut self) {
+        if let Some(held) = memory::held()
+            && held > self.most_held + WEIGHED_BY
+        {
+            self.most_held = held;
+            self.state.observe(Observation::Holds(held));
+        }
+    }
+
     fn dropped(&self) -> u64 {
         self.broker.drops().iter().map(|(_, count)| count).sum()
     }
@@ -239,18 +256,23 @@ impl Machine for Watched {
         let is_of_a_link = datagram.first().copied().is_some_and(is_data);
         self.state.observe_from(path.remote, datagram.len());
         let dropped = self.dropped();
-        self.broker.handle_datagram(path, datagram, at);
+        of_broker(|| {
+            let own = BytesMut::from(&datagram[..]);
+            self.broker.handle_datagram(path, own, at);
+        });
         if is_of_a_link && self.dropped() == dropped {
             self.state.note_heard(path.remote);
         }
     }
 
     fn handle_timeout(&mut self, at: Timestamp) {
-        self.broker.handle_timeout(at);
+        of_broker(|| self.broker.handle_timeout(at));
+        self.weigh();
     }
 
     fn handle_completion(&mut self, completion: StorageCompletion, at: Timestamp) {
-        self.broker.handle_storage(completion, at);
+        of_broker(|| self.broker.handle_storage(memory::told(completion), at));
+        self.weigh();
     }
 
     fn set_wall_clock(&mut self, unix_ms: u64, at: Timestamp) {
@@ -272,7 +294,7 @@ impl Machine for Watched {
 
     fn poll_transmit(&mut self, at: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         let begin = out.len();
-        let transmit = self.broker.poll_transmit(at, out)?;
+        let transmit = of_broker(|| self.broker.poll_transmit(at, out))?;
         for datagram in transmit.datagrams(&out[begin..]) {
             self.state.observe_to(transmit.path.remote, datagram);
         }
@@ -280,13 +302,14 @@ impl Machine for Watched {
     }
 
     fn poll_request(&mut self) -> Option<StorageRequest> {
-        let request = self.broker.poll_storage()?;
+        let request = of_broker(|| self.broker.poll_storage())?;
+        let request = memory::asked(request);
         self.state.note_giving_up(&request.op);
         Some(request)
     }
 
     fn poll_event(&mut self) -> Option<BrokerEvent> {
-        self.broker.poll_event()
+        of_broker(|| self.broker.poll_event())
     }
 
     fn is_last(event: &BrokerEvent) -> bool {

@@ -1,0 +1,74 @@
+//! A broker's memory, counted by the allocator of this process, with the real drivers.
+
+use sim::history::Observation;
+use sim::memory::{self, Allocator};
+use sim::plan::{Fault, Plan, Talk, Way};
+use sim::turmoil_world::run;
+use tertulia::mutant::Mutant;
+
+#[global_allocator]
+static ALLOCATOR: Allocator<std::alloc::System> = Allocator::system();
+
+/// How many drawn plans are counted.
+const DRAWN: u64 = 3;
+
+/// Somebody pastes somewhat more than a broker may hold, while somebody else hears
+/// nothing.
+fn pasting() -> Plan {
+    let mut plan = Plan::quiet(5, 2);
+    plan.rates.latency_ms = 5;
+    let len = 16_000;
+    let lines = memory::bound(&plan) * 6 / 5 / len;
+    plan.workload = vec![Talk {
+        client: 0,
+        room: 0,
+        from_ms: 2_000,
+        every_ms: 20,
+        lines,
+        len: len as usize,
+        is_monotonous: false,
+    }];
+    let deaf = Fault::Cut {
+        client: 1,
+        way: Way::Down,
+        for_ms: lines * 20 + 5_000,
+    };
+    plan.faults = vec![(1_900, deaf)];
+    plan
+}
+
+/// Runs a plan. Returns what broke, and the most that the broker held.
+fn most_held(plan: &Plan, mutant: Option<Mutant>) -> (Option<&'static str>, u64) {
+    let (outcome, record) = run(plan, mutant);
+    let held = record.observations.iter().filter_map(|(_, o)| match o {
+        Observation::Holds(bytes) => Some(*bytes),
+        _ => None,
+    });
+    let checker = outcome.violation.map(|violation| violation.checker);
+    (checker, held.max().unwrap_or(0))
+}
+
+/// BRK-2, BRK-9, LIM-4, LIM-5: a slow member costs a constant. One test, because one thread is
+/// counted.
+#[test]
+fn a_broker_holds_no_more_than_its_limits_say_and_more_if_a_queue_has_none() {
+    memory::count();
+    let plan = pasting();
+    let bound = memory::bound(&plan);
+    let (violation, held) = most_held(&plan, None);
+    println!("pasting: {held} bytes held at most, {bound} allowed");
+    assert_eq!(violation, None);
+    assert!(held > 500_000, "{held}");
+    let (violation, held) = most_held(&plan, Some(Mutant::UnboundedQueue));
+    println!("the same with a queue without a limit: {held} bytes and more");
+    assert_eq!(violation, Some("memory"));
+    for seed in 0..DRAWN {
+        let plan = Plan::draw(seed);
+        let (violation, held) = most_held(&plan, None);
+        println!(
+            "seed {seed}: {held} bytes held at most, {} allowed",
+            memory::bound(&plan)
+        );
+        assert_eq!(violation, None, "seed {seed}");
+    }
+}
