@@ -14,6 +14,7 @@ pub mod memory;
 pub mod plan;
 pub mod record;
 pub mod run;
+mod told;
 pub mod turmoil_world;
 pub mod watch;
 pub mod world;

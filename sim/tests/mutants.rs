@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::env;
 
+use sim::failure::mutant_from_environment;
 use sim::plan::{Fault, Plan, Talk, Way};
 use sim::run::{SEEDS, first_seed, for_each_seed, run};
 use sim::turmoil_world;
@@ -114,7 +115,30 @@ fn plan_for(mutant: Mutant, seed: u64) -> Plan {
 /// measured last, by `SIM_RATES=100 cargo test -p sim --test mutants -- --nocapture`.
 const fn rate_permille(mutant: Mutant) -> u64 {
     match mutant {
-        _ => 30,
+        Mutant::NoDedup => 160,
+        Mutant::NoGapCheck => 300,
+        Mutant::NoReorderBuffer => 930,
+        Mutant::NoAeadCheck => 110,
+        Mutant::GiveUpRetransmitting => 870,
+        Mutant::DropSecondEvent | Mutant::DropSecondDatagram => 990,
+        Mutant::NoPathCheck => 440,
+        Mutant::ForgetReturn => 170,
+        Mutant::AnswerBeforeSync => 820,
+        Mutant::LoseTail => 470,
+        Mutant::ForgetPublications => 90,
+        Mutant::AckBeforeSync => 980,
+        Mutant::DeliverBeforeSync => 320,
+        Mutant::GhostSession => 740,
+        Mutant::SeamHole => 890,
+        Mutant::CursorPoisoned => 70,
+        Mutant::StaleAck => 970,
+        Mutant::NoCrc => 40,
+        Mutant::UnboundedQueue => 990,
+        Mutant::ForgetFork => 540,
+        Mutant::KeepDevice => 370,
+        Mutant::EntitlementIgnored => 140,
+        Mutant::ForgetDeparture => 50,
+        Mutant::ReportBeforeJournal => 300,
     }
 }
 
@@ -170,9 +194,11 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
     assert!(most_needed <= SEEDS);
 }
 
-/// Prints how often each mutant is found, by which checkers.
+/// Prints how often each mutant is found, or the one of `SIM_MUTANT`, and by which checkers.
 fn measure(seeds: u64) {
-    for mutant in Mutant::ALL {
+    let only = mutant_from_environment();
+    let wanted = |mutant: &Mutant| only.is_none_or(|only| only == *mutant);
+    for mutant in Mutant::ALL.into_iter().filter(wanted) {
         let outcomes = for_each_seed(0..seeds, |seed| killer(mutant, seed));
         let mut by = BTreeMap::<&str, u64>::new();
         for (_, killer) in outcomes {

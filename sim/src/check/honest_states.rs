@@ -83,16 +83,7 @@ impl Checker for HonestStates {
                 }
             }
             Observation::Stored(life, room, handle, seq) => {
-                let source = history.handles.get(&(*life, *handle));
-                let account = history.keys[life.client].0;
-                let typed = source.and_then(|(_, typed_at_ms)| {
-                    let key = (account, room.clone(), *typed_at_ms);
-                    history.typed.get(&key)
-                });
-                // A watch ends with the life that asked for it.
-                if typed.is_some_and(|typed| typed.is_watched && typed.life == *life) {
-                    self.watched.insert((*life, *handle), (room.clone(), *seq));
-                }
+                self.note_stored(*life, room, *handle, *seq, history);
             }
             Observation::Delivered(life, room, handle, delivered) => {
                 self.told.insert((*life, *handle), *delivered);
@@ -148,6 +139,26 @@ impl Checker for HonestStates {
 }
 
 impl HonestStates {
+    /// A watch begins when the line is stored, and ends with the life that asked for it.
+    fn note_stored(
+        &mut self,
+        life: Life,
+        room: &RoomName,
+        handle: u64,
+        seq: u64,
+        history: &History,
+    ) {
+        let source = history.handles.get(&(life, handle));
+        let account = history.keys[life.client].0;
+        let typed = source.and_then(|(_, typed_at_ms)| {
+            let key = (account, room.clone(), *typed_at_ms);
+            history.typed.get(&key)
+        });
+        if typed.is_some_and(|typed| typed.is_watched && typed.life == life) {
+            self.watched.insert((life, handle), (room.clone(), seq));
+        }
+    }
+
     /// Who was a member when a line was stored, and still is, but for its author.
     fn to_have(
         &self,

@@ -80,18 +80,16 @@ impl Checker for Membership {
             Observation::Entered {
                 log, room, device, ..
             } => {
-                for client in 0..history.keys.len() {
-                    if history.device(client) == *device {
-                        self.grant(true, client, *log, room, history);
-                    }
+                let clients = 0..history.keys.len();
+                for client in clients.filter(|client| history.device(*client) == *device) {
+                    self.grant(true, client, *log, room, history);
                 }
                 Ok(())
             }
             Observation::PageRead(log, room, account) => {
-                for client in 0..history.keys.len() {
-                    if history.keys[client].0 == *account {
-                        self.grant(false, client, *log, room, history);
-                    }
+                let clients = 0..history.keys.len();
+                for client in clients.filter(|client| history.keys[*client].0 == *account) {
+                    self.grant(false, client, *log, room, history);
                 }
                 Ok(())
             }
@@ -119,13 +117,7 @@ impl Checker for Membership {
                 life, room, line, ..
             } => may_read(&self.pages, *life, room, line),
             Observation::AskedWho(life, room) => {
-                let present = self.present.get(room).cloned().unwrap_or_default();
-                let question = self.questions.entry((*life, room.clone()));
-                let question = question.or_insert_with(|| Question {
-                    open: 0,
-                    versions: vec![present],
-                });
-                question.open += 1;
+                self.ask(*life, room);
                 Ok(())
             }
             // What was asked on a link that is gone is answered by nobody.
@@ -272,6 +264,16 @@ impl Membership {
             return Err(format!("somebody comes to {} or goes twice", room.as_str()));
         }
         Ok(())
+    }
+
+    fn ask(&mut self, life: Life, room: &RoomName) {
+        let present = self.present.get(room).cloned().unwrap_or_default();
+        let question = self.questions.entry((life, room.clone()));
+        let question = question.or_insert_with(|| Question {
+            open: 0,
+            versions: vec![present],
+        });
+        question.open += 1;
     }
 
     /// RUM-13

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::program::{Program, lock};
 use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan, What};
+use crate::told::told;
 use crate::world::people::policy_of;
 use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name, seed_of};
 
@@ -358,51 +360,27 @@ impl Person {
             return;
         };
         let life = program.life;
-        let observation = match event {
-            ClientEvent::FirstContact(key) => {
+        let observation = match told(life, event) {
+            ControlFlow::Break(observation) => observation,
+            ControlFlow::Continue(ClientEvent::FirstContact(key)) => {
                 self.known = Some(key);
                 let identity = Box::new(self.identity.clone());
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            // The journal has told, and nobody asks for rooms in these plans.
-            ClientEvent::Waiting { .. } | ClientEvent::Rooms { .. } => return,
-            ClientEvent::Roster { room, total, names } => {
-                let names = names.iter().map(ToString::to_string).collect();
-                Observation::Roster(life, room, total, names)
-            }
-            ClientEvent::Delivered {
-                handle,
-                room,
-                delivered,
-            } => Observation::Delivered(life, room, handle, delivered),
-            ClientEvent::Past { room, log, line } => Observation::Past {
-                life,
-                room,
-                log,
-                line,
-            },
-            ClientEvent::HistoryEnd {
-                room,
-                count,
-                earlier,
-            } => Observation::PageEnd(life, room, count, earlier),
-            ClientEvent::Online => Observation::Online(life),
-            ClientEvent::Offline => Observation::Offline(life),
-            ClientEvent::RoomLeft { room } => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
                 if let Some(back_at) = self.away.get(&room).copied() {
                     self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
                 }
                 Observation::RoomLeft(life, room)
             }
-            ClientEvent::JoinRefused { room, code, .. } => {
+            ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {
                 let said = format!("{life:?} is not let into {}: {code}", room.as_str());
                 self.state.violate("no_broken_rules", said);
                 return;
             }
-            ClientEvent::Joined { room } => Observation::Joined(life, room),
-            ClientEvent::Fork { room } => Observation::Fork(life, room),
-            ClientEvent::Line { room, line, .. } => {
+            ControlFlow::Continue(ClientEvent::Fork { room }) => Observation::Fork(life, room),
+            ControlFlow::Continue(ClientEvent::Line { room, line, .. }) => {
                 let received = program
                     .journal()
                     .received
@@ -420,16 +398,7 @@ impl Person {
                     line,
                 }
             }
-            ClientEvent::Notice {
-                room, event, name, ..
-            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
-            ClientEvent::Stored { handle, room, seq } => {
-                Observation::Stored(life, room, handle, seq)
-            }
-            ClientEvent::NotStored {
-                handle, room, code, ..
-            } => Observation::NotStored(life, room, handle, code),
-            ClientEvent::Ended(reason) => {
+            ControlFlow::Continue(ClientEvent::Ended(reason)) => {
                 let ended = self.program.take();
                 if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {
                     self.state.observe(Observation::Ended(life, reason));
@@ -439,6 +408,8 @@ impl Person {
                 }
                 Observation::Ended(life, reason)
             }
+            // The journal has told of what waits, and nobody asks for rooms in these plans.
+            ControlFlow::Continue(_) => return,
         };
         self.state.observe(observation);
     }

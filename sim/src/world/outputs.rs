@@ -1,6 +1,7 @@
 //! What the machines ask for, done.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tertulia::broker::BrokerEvent;
@@ -14,6 +15,7 @@ use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
 use crate::record::Trace;
+use crate::told::told;
 
 impl World {
     pub(super) fn drain_broker(&mut self) {
@@ -158,15 +160,14 @@ impl World {
             return false;
         };
         let life = running.life;
-        let observation = match event {
-            ClientEvent::FirstContact(key) => {
+        let observation = match told(life, event) {
+            ControlFlow::Break(observation) => observation,
+            ControlFlow::Continue(ClientEvent::FirstContact(key)) => {
                 node.known = Some(key);
                 running.client.set_identity(node.identity.clone(), now);
                 return true;
             }
-            ClientEvent::Online => Observation::Online(life),
-            ClientEvent::Offline => Observation::Offline(life),
-            ClientEvent::RoomLeft { room } => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
                 running.shown.remove(&room);
                 if let Some(back_at) = running.away.get(&room).copied() {
                     let back_at = back_at.max(self.now);
@@ -174,41 +175,18 @@ impl World {
                 }
                 Observation::RoomLeft(life, room)
             }
-            // The journal has told, and nobody asks for rooms in these plans.
-            ClientEvent::Waiting { .. } | ClientEvent::Rooms { .. } => return false,
-            ClientEvent::Roster { room, total, names } => {
-                let names = names.iter().map(ToString::to_string).collect();
-                Observation::Roster(life, room, total, names)
-            }
-            ClientEvent::Delivered {
-                handle,
-                room,
-                delivered,
-            } => Observation::Delivered(life, room, handle, delivered),
-            ClientEvent::Past { room, log, line } => Observation::Past {
-                life,
-                room,
-                log,
-                line,
-            },
-            ClientEvent::HistoryEnd {
-                room,
-                count,
-                earlier,
-            } => Observation::PageEnd(life, room, count, earlier),
-            ClientEvent::Joined { room } => Observation::Joined(life, room),
-            ClientEvent::JoinRefused { room, code, .. } => {
+            ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {
                 self.violate(
                     "no_broken_rules",
                     format!("client {index} is not let into {}: {code}", room.as_str()),
                 );
                 return false;
             }
-            ClientEvent::Fork { room } => {
+            ControlFlow::Continue(ClientEvent::Fork { room }) => {
                 running.shown.remove(&room);
                 Observation::Fork(life, room)
             }
-            ClientEvent::Line { room, line, .. } => {
+            ControlFlow::Continue(ClientEvent::Line { room, line, .. }) => {
                 let log = running
                     .received
                     .get_mut(&room)
@@ -223,16 +201,7 @@ impl World {
                     line,
                 }
             }
-            ClientEvent::Notice {
-                room, event, name, ..
-            } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
-            ClientEvent::Stored { handle, room, seq } => {
-                Observation::Stored(life, room, handle, seq)
-            }
-            ClientEvent::NotStored {
-                handle, room, code, ..
-            } => Observation::NotStored(life, room, handle, code),
-            ClientEvent::Ended(reason) => {
+            ControlFlow::Continue(ClientEvent::Ended(reason)) => {
                 // A program that ends by itself writes its journal to the end.
                 while node.journaled(life, &mut self.record.history) {
                     if node
@@ -251,6 +220,8 @@ impl World {
                 }
                 Observation::Ended(life, reason)
             }
+            // The journal has told of what waits, and nobody asks for rooms in these plans.
+            ControlFlow::Continue(_) => return false,
         };
         self.observe(observation);
         false
