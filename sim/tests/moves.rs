@@ -12,6 +12,7 @@ const SEEDS: u64 = 150;
 fn moving(seed: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     plan.absences.clear();
+    plan.acts.clear();
     let is_move = |fault: &Fault| matches!(fault, Fault::Rebind { .. } | Fault::Racer { .. });
     plan.faults.retain(|(_, fault)| is_move(fault));
     plan

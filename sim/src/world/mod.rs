@@ -41,8 +41,9 @@ use crate::record::{BROKER, Record, Trace};
 pub const WALL_START_MS: u64 = 1_700_000_000_000;
 /// How long after the end of all faults everything has to be settled (DLV-8).
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
-/// How long a run goes on when everything is settled: late duplicates are still to come.
-pub const AFTERWARDS: Duration = Duration::from_secs(10);
+/// How long a run goes on when everything is settled: late duplicates are still to come, and what is
+/// said to a node that has moved and says nothing, until its next PING (LIF-1).
+pub const AFTERWARDS: Duration = Duration::from_secs(20);
 /// More events than this in one moment are a busy loop.
 const SPIN_MAX: u32 = 100_000;
 /// More time-outs than this in one moment are one, too.
