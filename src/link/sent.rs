@@ -334,10 +334,15 @@ impl SentPackets {
         let mut count = 0;
         for packet in &mut self.ring {
             packet.is_counted = true;
-            if packet.fate == Fate::InFlight {
-                packet.fate = Fate::Lost;
-                count += 1;
-                each(packet);
+            match packet.fate {
+                Fate::InFlight => {
+                    packet.fate = Fate::Lost;
+                    count += 1;
+                    each(packet);
+                }
+                // Whatever is acknowledged of it later says nothing about the new path.
+                Fate::Settled => packet.fate = Fate::Lost,
+                Fate::Lost | Fate::Acked => {}
             }
         }
         self.in_flight = 0;
