@@ -20,10 +20,11 @@ impl Broker {
         else {
             return;
         };
-        let Some(room) = self.rooms.get_mut(room) else {
+        let name_of_room = room;
+        let Some(room) = self.rooms.get_mut(name_of_room) else {
             return;
         };
-        let (author, readers) = (room.present.get(account), room.readers.clone());
+        let author = room.present.get(account);
         let (Some(author), Some(feed)) = (author, room.feed.as_mut()) else {
             return;
         };
@@ -55,8 +56,6 @@ impl Broker {
             line,
             previous_stored_at_ms,
         });
-        for (link, _) in readers {
-            self.turns.add(link, false);
-        }
+        self.note_news(name_of_room);
     }
 }

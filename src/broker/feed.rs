@@ -4,6 +4,7 @@
 //! (BRK-2). What has fallen off the feed is read from the store.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -22,8 +23,9 @@ pub(super) struct FeedItem {
     pub(super) seq: u64,
     /// For a notice, its presence number.
     pub(super) presence: Option<u64>,
-    /// Whom it is about, for an introduction where one is due.
-    pub(super) author: Author,
+    /// Whom it is about, for an introduction where one is due; shared, as the message is, by all
+    /// who get it.
+    pub(super) author: Arc<Author>,
     /// The encoded message.
     pub(super) message: Bytes,
 }
@@ -46,7 +48,7 @@ impl FeedItem {
         Self {
             seq: line.seq,
             presence: None,
-            author: line.into(),
+            author: Arc::new(line.into()),
             message: message.encode(),
         }
     }
@@ -61,7 +63,7 @@ impl FeedItem {
         Self {
             seq: row.after_seq + 1,
             presence: Some(row.number),
-            author: row.author.clone(),
+            author: Arc::new(row.author.clone()),
             message: message.encode(),
         }
     }

@@ -198,6 +198,7 @@ impl Broker {
                 control: Default::default(),
                 seats: Default::default(),
                 deadline: None,
+                has_turn: false,
             },
         );
         for _ in 0..CIDS_SPARE_MAX {

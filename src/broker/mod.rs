@@ -280,6 +280,10 @@ pub struct Broker {
     /// Rooms whose members the store could not list, by when it is asked again (BRK-5).
     roll_again: BTreeSet<(Timestamp, RoomName)>,
     deadlines: BTreeSet<(Timestamp, LinkId)>,
+    /// Room for the links that are due at a time.
+    due: Vec<LinkId>,
+    /// Rooms in which something has happened that their readers are to be told.
+    news: Vec<RoomName>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
     pending: BTreeMap<RequestId, Pending>,
@@ -326,6 +330,8 @@ impl Broker {
             read_again: BTreeSet::new(),
             roll_again: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            due: Vec::new(),
+            news: Vec::new(),
             opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -405,19 +411,7 @@ impl Broker {
         self.repeat_opening(now);
         self.send_recalls(now);
         self.tell_links(now);
-        // Each link once: what is due may be something to transmit, and stays due until it is.
-        let due: Vec<LinkId> = self
-            .deadlines
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .map(|(_, link)| *link)
-            .collect();
-        for link in due {
-            if let Some(session) = self.sessions.get_mut(&link) {
-                session.link.handle_timeout(now);
-                self.after_input(link, now);
-            }
-        }
+        self.expire_links(now);
         while let Some((at, _, _)) = self.graces.first() {
             if *at > now {
                 break;
@@ -427,6 +421,36 @@ impl Broker {
             };
             self.on_grace_over(&room, account, now);
         }
+    }
+
+    /// Has links do what is due for them.
+    fn expire_links(&mut self, now: Timestamp) {
+        // Each link once: what is due may be something to transmit, and stays due until it is.
+        let mut due = core::mem::take(&mut self.due);
+        while let Some((at, id)) = self.deadlines.pop_first() {
+            if at > now {
+                self.deadlines.insert((at, id));
+                break;
+            }
+            due.push(id);
+        }
+        for id in due.drain(..) {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            session.deadline = None;
+            if session
+                .link
+                .poll_timeout()
+                .is_some_and(|next| next.at <= now)
+            {
+                session.link.handle_timeout(now);
+                self.after_input(id, now);
+            } else {
+                self.reschedule(id);
+            }
+        }
+        self.due = due;
     }
 
     /// Takes the store's answer to a request.
@@ -471,7 +495,12 @@ impl Broker {
                 segment_size: None,
             });
         }
+        self.wake_readers();
         while let Some(id) = self.turns.next() {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            session.has_turn = false;
             self.pump(id, now);
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -539,26 +568,30 @@ impl Broker {
 
     /// Gives the link a turn to send.
     fn mark_ready(&mut self, id: LinkId) {
-        let is_late = self.sessions.get(&id).is_some_and(Session::is_behind);
-        self.turns.add(id, is_late);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.has_turn
+        {
+            let is_late = session.is_behind();
+            self.turns.add(id, is_late, &mut session.has_turn);
+        }
     }
 
-    /// Puts the link's current deadline into the timer table.
+    /// Puts the link's deadline into the timer table, unless it has an earlier one there: deadlines
+    /// mostly move on, and that one has is found when the earlier one comes.
     fn reschedule(&mut self, id: LinkId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let deadline = session.link.poll_timeout().map(|deadline| deadline.at);
-        if deadline == session.deadline {
+        let Some(at) = session.link.poll_timeout().map(|deadline| deadline.at) else {
+            return;
+        };
+        if session.deadline.is_some_and(|armed| armed <= at) {
             return;
         }
-        if let Some(old) = session.deadline {
+        if let Some(old) = session.deadline.replace(at) {
             self.deadlines.remove(&(old, id));
         }
-        session.deadline = deadline;
-        if let Some(at) = deadline {
-            self.deadlines.insert((at, id));
-        }
+        self.deadlines.insert((at, id));
     }
 
     /// Asks the store. Returns `false`, having asked nothing, if too much is asked already (LIM-7).

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::feed::Feed;
 use super::roll::Told;
 use super::seating::ASK_AGAIN_AFTER;
-use super::session::Session;
 use super::states::Roster;
 use super::storage::{Opened, PresenceRow, StorageOp, StorageOutcome, StoredLine};
 use super::{Broker, BrokerEvent, LinkId, Pending};
@@ -28,6 +27,8 @@ pub(super) struct Room {
     pub(super) roster: Roster,
     /// Storage requests under way: as long as there are any, the room stays.
     pub(super) asking: usize,
+    /// Whether its readers are about to be given a turn.
+    has_news: bool,
 }
 
 /// An account that is present in a room.
@@ -47,6 +48,7 @@ impl Room {
             seats: BTreeMap::new(),
             roster: Roster::Unasked,
             asking: 0,
+            has_news: false,
         }
     }
 
@@ -95,7 +97,7 @@ impl Broker {
             seq,
             len,
         });
-        self.wake_readers(name);
+        self.note_news(name);
     }
 
     /// PRS-1: one more session of the account sits in the room, or is on its way.
@@ -309,16 +311,31 @@ impl Broker {
             return;
         };
         feed.push_notice(row);
-        self.wake_readers(&row.room);
+        self.note_news(&row.room);
     }
 
-    fn wake_readers(&mut self, name: &RoomName) {
-        let Some(room) = self.rooms.get(name) else {
-            return;
-        };
-        for &(link, _) in &room.readers {
-            let is_late = self.sessions.get(&link).is_some_and(Session::is_behind);
-            self.turns.add(link, is_late);
+    /// The readers of the room are to be told something, all at once of what comes at once.
+    pub(super) fn note_news(&mut self, name: &RoomName) {
+        if let Some(room) = self.rooms.get_mut(name)
+            && !core::mem::replace(&mut room.has_news, true)
+        {
+            self.news.push(name.clone());
+        }
+    }
+
+    /// Gives a turn to all who are to be told something.
+    pub(super) fn wake_readers(&mut self) {
+        for name in self.news.drain(..) {
+            let Some(room) = self.rooms.get_mut(&name) else {
+                continue;
+            };
+            room.has_news = false;
+            for (link, _) in &room.readers {
+                if let Some(session) = self.sessions.get_mut(link) {
+                    let is_late = session.is_behind();
+                    self.turns.add(*link, is_late, &mut session.has_turn);
+                }
+            }
         }
     }
 

@@ -40,10 +40,17 @@ impl Broker {
             // `can_send` has just said yes; a link that closes meanwhile needs nothing more.
             let _ = session.link.send(0, message, now);
         }
-        let channels: Vec<u8> = session.seats.keys().copied().collect();
-        for channel in channels {
+        let mut from = 0;
+        while let Some(channel) = self.seat_from(id, from) {
             self.pump_seat(id, channel, now);
+            from = channel + 1;
         }
+    }
+
+    /// The first channel from `from` on at which the session has a seat.
+    fn seat_from(&self, id: LinkId, from: u8) -> Option<u8> {
+        let mut seats = self.sessions.get(&id)?.seats.range(from..);
+        seats.next().map(|(channel, _)| *channel)
     }
 
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
@@ -91,14 +98,14 @@ impl Broker {
             }
             match next_item(seat, feed) {
                 Next::Item(item, source) => {
-                    let (author, message) = (Some(&item.author), item.message.clone());
-                    if !hand(link, seat, channel, author, message, now) {
+                    let place = (item.seq, item.presence);
+                    if !hand(link, seat, channel, Some(&item.author), item.message, now) {
                         if let SeatStage::In(cursor) = &mut seat.stage {
                             cursor.fall_behind();
                         }
                         return None;
                     }
-                    advance(seat, &item, source);
+                    advance(seat, place, source);
                 }
                 Next::Read(from) => {
                     let room = seat.room.clone();
@@ -320,14 +327,14 @@ fn next_missed(cursor: &mut Cursor, feed: &Feed) -> Option<FeedItem> {
     is_due.then(|| FeedItem::notice(row))
 }
 
-/// The link has taken `item`.
-fn advance(seat: &mut Seat, item: &FeedItem, source: Source) {
+/// The link has taken the item with this line number and, if it is a notice, presence number.
+fn advance(seat: &mut Seat, (seq, presence): (u64, Option<u64>), source: Source) {
     let SeatStage::In(cursor) = &mut seat.stage else {
         return;
     };
-    match item.presence {
+    match presence {
         Some(presence) => cursor.presence_floor = presence,
-        None => cursor.next_seq = item.seq + 1,
+        None => cursor.next_seq = seq + 1,
     }
     match &mut cursor.place {
         _ if source == Source::Missed => {}

@@ -32,8 +32,11 @@ pub(super) struct Session {
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
     pub(super) seats: BTreeMap<u8, Seat>,
-    /// The deadline under which the broker has the link in its timer table.
+    /// The deadline under which the broker has the link in its timer table: the link's own, or an
+    /// earlier one.
     pub(super) deadline: Option<Timestamp>,
+    /// Whether the link waits for its turn to send.
+    pub(super) has_turn: bool,
 }
 
 /// How far a session has come.

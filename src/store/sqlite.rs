@@ -139,15 +139,18 @@ pub fn or_limit(error: StoreError, connection: &Connection) -> StoreError {
     }
 }
 
+/// The file that SQLite calls like the one at `path`, with a suffix.
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
 fn try_writing_beside(path: &Path) -> Result<()> {
-    let beside = |suffix: &str| {
-        let mut path = path.as_os_str().to_owned();
-        path.push(suffix);
-        PathBuf::from(path)
-    };
     let length = |path: PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let end = length(path.to_owned()).max(length(beside("-wal")));
-    let probe = beside("-probe");
+    let end = length(path.to_owned()).max(length(beside(path, "-wal")));
+    let probe = beside(path, "-probe");
     let write = || {
         let mut file = File::create(&probe)?;
         file.seek(SeekFrom::Start(end))?;

@@ -1,5 +1,6 @@
 //! The journal's file: entries in, and what they come to.
 
+use std::fs::File;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use crate::store::sqlite::{self, Result, StoreError};
 
 /// How many lines are added to a journal before it is looked whether old ones have to go.
 const TRIMMED_EVERY: u64 = 1_000;
+/// How many entries that can be had again are committed before one waits for the disk (JRN-8).
+pub(super) const UNSYNCED_MAX: usize = 32;
 /// How many outcomes of spooled lines are kept for those who ask (JRN-6).
 const OUTCOMES_MAX: u64 = 100_000;
 
@@ -27,6 +30,12 @@ pub struct JournalFile {
     pub(super) connection: Connection,
     /// Lines added since the last time that old ones were looked for.
     added: u64,
+    /// SQLite's write-ahead log, which is there for as long as the connection is.
+    log: File,
+    /// Whether commits wait for the disk at present (JRN-8).
+    is_waiting: bool,
+    /// How many entries were committed that nobody waited for (JRN-8).
+    unsynced: usize,
 }
 
 impl JournalFile {
@@ -37,9 +46,13 @@ impl JournalFile {
     /// As [`sqlite::open`].
     pub fn open(path: &Path) -> Result<Self> {
         let connection = sqlite::open(path, &SCHEMA)?;
+        let log = File::open(sqlite::beside(path, "-wal"))?;
         Ok(Self {
             connection,
             added: 0,
+            log,
+            is_waiting: true,
+            unsynced: 0,
         })
     }
 
@@ -69,7 +82,18 @@ impl JournalFile {
         Ok(is_other)
     }
 
+    /// A transaction whose commit waits for the disk.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>> {
+        self.begin_waiting(true)
+    }
+
+    /// A transaction whose commit waits for the disk, or does not (JRN-8).
+    fn begin_waiting(&mut self, waits: bool) -> Result<Transaction<'_>> {
+        if self.is_waiting != waits {
+            let mode = if waits { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", mode)?;
+            self.is_waiting = waits;
+        }
         let behavior = TransactionBehavior::Immediate;
         Ok(Transaction::new(&mut self.connection, behavior)?)
     }
@@ -154,33 +178,66 @@ impl JournalFile {
 // ---- entries
 
 impl JournalFile {
-    /// Applies entries in one transaction, and what was printed (CLI-11).
+    /// Applies entries in one transaction, and what was printed (CLI-11). It is on the disk when
+    /// this returns if anything of it could not be had again (JRN-8).
     ///
     /// # Errors
     ///
     /// If it cannot be written; then nothing of it is.
     pub fn write<'a>(
         &mut self,
-        entries: impl IntoIterator<Item = &'a JournalEntry>,
+        entries: impl IntoIterator<Item = &'a JournalEntry> + Clone,
         shown: impl IntoIterator<Item = &'a Shown>,
     ) -> Result<()> {
         let trims = self.added >= TRIMMED_EVERY;
-        let tx = self.begin()?;
+        let mut all = entries.clone().into_iter();
+        let mut unsynced = self.unsynced + entries.clone().into_iter().count();
+        let waits = unsynced >= UNSYNCED_MAX || !all.all(can_be_had_again);
+        let tx = self.begin_waiting(waits)?;
         let mut added = 0;
         for entry in entries {
             added += u64::from(matches!(entry, JournalEntry::Received { .. }));
             apply(&tx, entry)?;
         }
         for shown in shown {
+            unsynced += 1;
             set_shown(&tx, shown)?;
         }
         if trims {
             trim(&tx)?;
         }
         tx.commit()?;
+        self.unsynced = if waits { 0 } else { unsynced };
         self.added = if trims { 0 } else { self.added } + added;
         Ok(())
     }
+
+    /// Whether everything that was committed is on the disk.
+    #[cfg(test)]
+    pub(super) const fn waited(&self) -> bool {
+        self.unsynced == 0
+    }
+
+    /// Waits until everything that was committed is on the disk (JRN-8).
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.unsynced > 0 {
+            self.log.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+}
+
+/// JRN-8: a node that has lost it asks for it again, or is told it again.
+const fn can_be_had_again(entry: &JournalEntry) -> bool {
+    matches!(
+        entry,
+        JournalEntry::Received { .. } | JournalEntry::Noticed { .. } | JournalEntry::Settled { .. }
+    )
 }
 
 fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {

@@ -304,3 +304,60 @@ async fn the_thread_completes_what_is_durable_and_tells_what_others_leave() {
     journal.close().await;
     assert!(other.outcome(ids[0]).unwrap().is_some());
 }
+
+/// JRN-8.
+#[test]
+fn only_what_can_be_had_again_is_committed_without_waiting_for_the_disk() {
+    let (_dir, mut file) = file();
+    file.write([&waiting(1, 1, 1)], []).unwrap();
+    assert!(file.waited());
+    file.write([&received(1, 1)], []).unwrap();
+    assert!(!file.waited());
+    file.write([&received(1, 2), &waiting(2, 1, 2)], [])
+        .unwrap();
+    assert!(file.waited());
+    let settled = JournalEntry::Settled {
+        handle: 1,
+        room: room(1),
+        outcome: Recorded::Stored(1),
+    };
+    file.write([&settled], []).unwrap();
+    assert!(!file.waited());
+    file.sync().unwrap();
+    assert!(file.waited());
+    let mut not_waited = 0;
+    for seq in 3..103 {
+        file.write([&received(1, seq)], []).unwrap();
+        not_waited = if file.waited() { 0 } else { not_waited + 1 };
+        assert!(not_waited < 32);
+    }
+}
+
+/// JRN-8, JRN-1: what a power cut takes back is the last, and nothing that was waited for.
+#[test]
+fn a_power_cut_leaves_what_was_waited_for_and_a_beginning_of_the_rest() {
+    let (dir, mut file) = file();
+    file.write([&waiting(1, 1, 1), &received(1, 1)], [])
+        .unwrap();
+    let log = |dir: &std::path::Path| std::fs::read(dir.join("journal-wal")).unwrap();
+    let on_disk = log(dir.path()).len();
+    file.write([&received(1, 2)], []).unwrap();
+    let between = log(dir.path()).len();
+    file.write([&received(1, 3)], []).unwrap();
+    let after = log(dir.path());
+    for (kept, seq) in [
+        (on_disk, 1),
+        ((on_disk + between) / 2, 1),
+        (between, 2),
+        (after.len(), 3),
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        let path = copy.path().join("journal");
+        std::fs::copy(dir.path().join("journal"), &path).unwrap();
+        std::fs::write(copy.path().join("journal-wal"), &after[..kept]).unwrap();
+        let state = JournalFile::open(&path).unwrap().state().unwrap();
+        let room = &state.rooms[&room(1)];
+        let cursor = room.cursor.as_ref().map(|(_, place)| place.seq);
+        assert_eq!((room.waiting.len(), cursor), (1, Some(seq)), "{kept} bytes");
+    }
+}

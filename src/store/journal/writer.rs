@@ -246,6 +246,9 @@ impl Writer {
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
                 self.write(&requests)?;
             }
+            if is_quiet {
+                self.file.sync()?;
+            }
             for (id, code) in refused {
                 until_there_is_room(&mut self.file, |file| file.refuse(id, code))?;
             }
