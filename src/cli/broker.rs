@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::select;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -22,7 +21,9 @@ use crate::broker::{
     Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageRequest,
 };
 use crate::chat::{LogId, visible};
-use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
+use crate::driver::{
+    self, BrokerCommand, Clock, Driver, Ends, Store, SystemSocket, memory_store, system_seed,
+};
 use crate::drops::Drops;
 use crate::profile::keyfile;
 use crate::rng::SeededRng;
@@ -213,7 +214,7 @@ struct Driving {
 }
 
 impl Driving {
-    fn start<T>(broker: Broker, sockets: Vec<UdpSocket>, store: T) -> Self
+    fn start<T>(broker: Broker, sockets: Vec<SystemSocket>, store: T) -> Self
     where
         T: Store<Request = StorageRequest, Completion = StorageCompletion>,
     {
@@ -251,7 +252,7 @@ pub(super) fn reset_secret(data_dir: &Path) -> Result<ResetSecret, Failure> {
     Ok(ResetSecret::new(*secret))
 }
 
-fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, Failure> {
+fn bind(listen: &[SocketAddr]) -> Result<Vec<SystemSocket>, Failure> {
     let mut sockets = Vec::new();
     for address in listen {
         let socket = driver::bind(*address).map_err(|error| {

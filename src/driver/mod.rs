@@ -27,24 +27,32 @@
 //! [`Broker`]: crate::broker::Broker
 //! [`Client`]: crate::client::Client
 
+mod batch;
 mod clock;
 mod machine;
+#[cfg(target_os = "linux")]
+mod offload;
+mod ports;
 mod seed;
 mod socket;
 mod store;
+mod system_socket;
 mod turn;
 mod ways;
 
+pub use batch::{Inbox, RECEIPTS_MAX, Receipt, Train};
 pub use clock::Clock;
 pub use machine::{BrokerCommand, Machine, NodeCommand};
+pub use ports::{BYTES_PER_TURN, DATAGRAMS_PER_TURN, TRAINS_PER_TURN};
 pub use seed::system_seed;
-pub use socket::{DatagramSocket, RECEIVE_BUFFER, SEND_BUFFER, bind};
+pub use socket::DatagramSocket;
 pub use store::{Immediate, Store, memory_journal, memory_store};
-pub use turn::{
-    COMMANDS_WAITING_MAX, DATAGRAMS_PER_TURN, Driver, EVENTS_WAITING_MAX, Ends, TRAINS_PER_TURN,
-};
+pub use system_socket::{RECEIVE_BUFFER, SEND_BUFFER, SystemSocket, bind};
+pub use turn::{COMMANDS_WAITING_MAX, Driver, EVENTS_WAITING_MAX, Ends};
 pub use ways::{Ways, find_ways};
 
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod suspension_tests;
 #[cfg(test)]

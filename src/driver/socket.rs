@@ -1,41 +1,14 @@
 //! What a driver needs of a datagram socket.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-/// How many bytes the system is asked to hold that nobody has read yet: a turn of a busy broker
-/// may take a while, and what does not fit is lost. The system may grant less.
-pub const RECEIVE_BUFFER: usize = 4 << 20;
-/// How many bytes the system is asked to hold that are not sent yet.
-pub const SEND_BUFFER: usize = 1 << 20;
-
-/// A socket bound to `address`, to be used within a runtime. One for IPv6 takes nothing but that, so
-/// that `0.0.0.0` and `[::]` can both be listened on.
-///
-/// # Errors
-///
-/// What the system says.
-pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let domain = Domain::for_address(address);
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    let sizes = socket
-        .set_recv_buffer_size(RECEIVE_BUFFER)
-        .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
-    if let Err(error) = sizes {
-        // Smaller ones will do, with more loss under load.
-        tracing::debug!(%error, "the system keeps its own sizes of buffers");
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
-}
+use super::batch::{Inbox, Receipt, Train, take_off};
+use crate::wire::DATAGRAM_MAX;
 
 /// A socket that sends and receives datagrams without waiting, and says when to try again.
 ///
@@ -43,6 +16,10 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 /// wait for [`readable`](Self::readable) or [`writable`](Self::writable). Those two can be
 /// cancelled without loss.
 pub trait DatagramSocket: Send + Sync + 'static {
+    /// How many bytes [`try_recv_batch`](Self::try_recv_batch) may need for a receipt. One more
+    /// than a datagram may have, so that one that is too long is not taken for another.
+    const RECEIPT_LEN_MAX: usize = DATAGRAM_MAX + 1;
+
     /// The address that peers send to.
     ///
     /// # Errors
@@ -65,6 +42,52 @@ pub trait DatagramSocket: Send + Sync + 'static {
     /// `WouldBlock` if the system's buffer is full. With another error the datagram is lost.
     fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize>;
 
+    /// Takes datagrams that have arrived into an `inbox` that is empty: at least one, and no more
+    /// than it has room for.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv_from`](Self::try_recv_from).
+    fn try_recv_batch(&self, inbox: &mut Inbox) -> io::Result<()> {
+        inbox.fill(|slots, receipts| {
+            let mut filled = 0;
+            for (slot, receipt) in slots.iter_mut().zip(receipts) {
+                match self.try_recv_from(slot) {
+                    Ok((len, from)) => {
+                        *receipt = Receipt {
+                            from,
+                            len,
+                            segment_size: len,
+                        };
+                        filled += 1;
+                    }
+                    // It will be met again, if it lasts.
+                    Err(_) if filled > 0 => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(filled)
+        })
+    }
+
+    /// Sends `trains`, whose bytes are in `bytes`, in their order, and takes off what is done with:
+    /// sent, or lost because the system does not send it. One receiver's trouble is not another's.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the system's buffer is full: what is left waits for its turn.
+    fn try_send_batch(&self, bytes: &[u8], trains: &mut VecDeque<Train>) -> io::Result<()> {
+        while let Some(train) = trains.front() {
+            match self.try_send_to(&bytes[train.front(1)], train.to()) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) => tell_loss(&error, train.to()),
+            }
+            take_off(trains, 1);
+        }
+        Ok(())
+    }
+
     /// Waits until a datagram may have arrived.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
 
@@ -72,6 +95,7 @@ pub trait DatagramSocket: Send + Sync + 'static {
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
+/// One system call for each datagram.
 impl DatagramSocket for UdpSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Self::local_addr(self)
@@ -94,37 +118,8 @@ impl DatagramSocket for UdpSocket {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn all_addresses_of_both_families_can_be_listened_on_under_one_port() {
-        // Another program may take the port of the other family in between: then another is tried.
-        let mut failures = Vec::new();
-        for _ in 0..20 {
-            let six = bind("[::]:0".parse().unwrap()).unwrap();
-            let port = six.local_addr().unwrap().port();
-            match bind(SocketAddr::from(([0, 0, 0, 0], port))) {
-                Ok(four) => return assert_eq!(four.local_addr().unwrap().port(), port),
-                Err(error) => failures.push(error),
-            }
-        }
-        panic!("{failures:?}");
-    }
-
-    #[tokio::test]
-    async fn an_address_is_taken_once() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let second = bind(first.local_addr().unwrap()).unwrap_err();
-        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[tokio::test]
-    async fn buffers_are_larger_than_by_default() {
-        let plain = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let ours = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let size = |socket: &UdpSocket| socket2::SockRef::from(socket).recv_buffer_size().unwrap();
-        assert!(size(&ours) > size(&plain) || size(&plain) >= RECEIVE_BUFFER);
-    }
+/// What is told of a datagram or a train that the system does not send: a network that is away, a
+/// peer that is gone. For the link it is lost like any other.
+pub(super) fn tell_loss(error: &io::Error, to: SocketAddr) {
+    tracing::debug!(%error, %to, "sending failed");
 }

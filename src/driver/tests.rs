@@ -33,7 +33,7 @@ async fn start_broker(listen: &[&str]) -> RunningBroker {
     let broker = Broker::new(BrokerConfig::default(), identity, log, rng.fork());
     let mut sockets = Vec::new();
     for address in listen {
-        sockets.push(UdpSocket::bind(address).await.unwrap());
+        sockets.push(bind(address.parse().unwrap()).unwrap());
     }
     let addresses = sockets.iter().map(|s| s.local_addr().unwrap()).collect();
     let store = memory_store(MemoryStore::new(log));

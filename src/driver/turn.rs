@@ -1,29 +1,19 @@
 //! The loop: wait, take, drain.
 
-use std::future::{Future, poll_fn};
-use std::io;
 use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
+use super::ports::{Ports, Sent};
 use super::{Clock, DatagramSocket, Machine, Store};
 use crate::bug;
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
-use crate::wire::DATAGRAM_MAX;
 
-/// How many datagrams a turn takes from the sockets, all together (BRK-3).
-pub const DATAGRAMS_PER_TURN: usize = 64;
-/// How many batches of datagrams a turn sends (BRK-3).
-pub const TRAINS_PER_TURN: usize = 64;
 /// How many commands wait for the driver; who sends one more waits.
 pub const COMMANDS_WAITING_MAX: usize = 64;
 /// How many events wait for their consumer; while there is no room for another, no socket is read.
@@ -53,28 +43,17 @@ pub struct Ends<M: Machine> {
 /// A task that owns a machine and does what it asks.
 pub struct Driver<M: Machine, S, T> {
     machine: M,
-    /// A path's `local` is an index into these.
-    sockets: Vec<S>,
+    ports: Ports<S>,
     store: T,
     clock: Clock,
     commands: mpsc::Receiver<M::Command>,
     events: mpsc::Sender<M::Event>,
-    /// A batch of datagrams that is being sent.
-    outgoing: Option<Outgoing>,
-    /// The bytes of `outgoing`, kept for their allocation.
-    out: Vec<u8>,
     reading: Reading,
     /// For how long this machine was suspended in all when that was looked at last.
     suspended: Option<Duration>,
     /// Whether the last turn left something undone that waits for nobody.
     has_more: bool,
     stage: Stage,
-}
-
-/// A batch of which the first `sent` bytes are gone.
-struct Outgoing {
-    transmit: Transmit,
-    sent: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,13 +94,11 @@ where
         let clock_suspended = clock.suspended().filter(|_| M::HEEDS_SUSPENSION);
         let driver = Self {
             machine,
-            sockets,
+            ports: Ports::new(sockets),
             store,
             clock,
             commands,
             events,
-            outgoing: None,
-            out: Vec::new(),
             reading: Reading::On,
             suspended: clock_suspended,
             has_more: true,
@@ -160,18 +137,17 @@ where
 
     /// Waits until there is something to do.
     async fn wait(&mut self) -> Woken<M::Command> {
-        if self.has_more {
+        let is_reading = self.reading == Reading::On;
+        if self.has_more || (is_reading && self.ports.has_received()) {
             // Lets the runtime look at the sockets, and others have their turn.
             yield_now().await;
             return Woken::Other;
         }
         let deadline = self.machine.poll_timeout();
-        let blocked = self.outgoing.as_ref().map(|out| out.transmit.path.local);
-        let blocked = blocked.and_then(|local| self.sockets.get(usize::from(local)));
         let woken = select! {
             biased;
-            () = any_readable(&self.sockets), if self.reading == Reading::On => Woken::Other,
-            () = writable(blocked), if blocked.is_some() => Woken::Other,
+            () = self.ports.readable(), if is_reading => Woken::Other,
+            () = self.ports.writable(), if self.ports.is_blocked() => Woken::Other,
             _ = self.events.reserve(), if self.reading == Reading::Stalled => Woken::Other,
             () = sleep(PAUSE_AFTER_ERRORS), if self.reading == Reading::Paused => Woken::Other,
             () = self.clock.sleep_until(deadline) => Woken::Other,
@@ -189,21 +165,22 @@ where
 
     /// Takes a bounded share from every source.
     fn take(&mut self, woken: Woken<M::Command>) {
+        // One time for all that is taken: none of it came later.
+        let now = self.clock.now();
         let unix_ms = self.clock.unix_ms();
-        self.machine.set_wall_clock(unix_ms, self.clock.now());
+        self.machine.set_wall_clock(unix_ms, now);
         self.has_more = false;
-        self.feel_suspension();
+        self.feel_suspension(now);
         // Datagrams before deadlines: an acknowledgement that has arrived disarms a probe.
         if self.reading == Reading::On {
-            self.take_datagrams();
+            self.take_datagrams(now);
         }
         for _ in 0..TAKEN_PER_TURN {
             let Some(completion) = self.store.take() else {
                 break;
             };
-            self.machine.handle_completion(completion, self.clock.now());
+            self.machine.handle_completion(completion, now);
         }
-        let now = self.clock.now();
         if self.machine.poll_timeout().is_some_and(|at| at <= now) {
             self.machine.handle_timeout(now);
         }
@@ -213,7 +190,6 @@ where
             Woken::Other => self.commands.try_recv(),
         };
         for _ in 0..TAKEN_PER_TURN {
-            let now = self.clock.now();
             let flow = match next {
                 Ok(command) => self.machine.handle_command(command, unix_ms, now),
                 Err(TryRecvError::Empty) => break,
@@ -231,50 +207,30 @@ where
     }
 
     /// Tells the machine if this one was suspended.
-    fn feel_suspension(&mut self) {
+    fn feel_suspension(&mut self, now: Timestamp) {
         if let Some(before) = self.suspended
             && let Some(in_all) = self.clock.suspended()
         {
             if in_all.saturating_sub(before) > SUSPENDED_MIN {
                 tracing::debug!("this machine was suspended");
-                self.machine.handle_resume(self.clock.now());
+                self.machine.handle_resume(now);
             }
             self.suspended = Some(in_all);
         }
     }
 
-    /// Takes what the sockets have, an equal share of the bound from each.
-    fn take_datagrams(&mut self) {
-        let share = (DATAGRAMS_PER_TURN / self.sockets.len().max(1)).max(1);
-        // One byte more than a datagram may have, so that one that is too long is not taken for
-        // another that is not.
-        let mut buffer = [0; DATAGRAM_MAX + 1];
-        let (mut taken, mut failed) = (0, 0);
-        for (local, socket) in self.sockets.iter().enumerate() {
-            let local = u16::try_from(local).unwrap_or(u16::MAX);
-            for _ in 0..share {
-                match socket.try_recv_from(&mut buffer) {
-                    Ok((len, remote)) => {
-                        taken += 1;
-                        if taken % 2 == 0 && bug!(DropSecondDatagram) {
-                            continue;
-                        }
-                        let path = Path { remote, local };
-                        let datagram = BytesMut::from(&buffer[..len]);
-                        self.machine
-                            .handle_datagram(path, datagram, self.clock.now());
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        // What an ICMP message said of a datagram that was sent before. The link
-                        // that sent it will notice by itself.
-                        failed += 1;
-                        tracing::debug!(%error, local, "receiving failed");
-                    }
-                }
+    /// Takes what the sockets have, a bounded share of it.
+    fn take_datagrams(&mut self, now: Timestamp) {
+        let machine = &mut self.machine;
+        let mut count = 0;
+        let taken = self.ports.take(|path, datagram| {
+            count += 1;
+            if count % 2 == 0 && bug!(DropSecondDatagram) {
+                return;
             }
-        }
-        if failed > 0 && taken == 0 {
+            machine.handle_datagram(path, datagram, now);
+        });
+        if taken.failures > 0 && taken.datagrams == 0 {
             self.reading = Reading::Paused;
         }
     }
@@ -291,47 +247,10 @@ where
         self.tell();
     }
 
-    /// Sends up to [`TRAINS_PER_TURN`] batches.
+    /// Sends a bounded share of what is due.
     fn send_trains(&mut self, now: Timestamp) -> Sent {
-        for _ in 0..TRAINS_PER_TURN {
-            if self.outgoing.is_none() {
-                self.out.clear();
-                let Some(transmit) = self.machine.poll_transmit(now, &mut self.out) else {
-                    return Sent::All;
-                };
-                self.outgoing = Some(Outgoing { transmit, sent: 0 });
-            }
-            if !self.send_outgoing() {
-                return Sent::Blocked;
-            }
-        }
-        Sent::More
-    }
-
-    /// Sends what is left of the current batch. Returns whether nothing is.
-    fn send_outgoing(&mut self) -> bool {
-        let Some(Outgoing { transmit, sent }) = &mut self.outgoing else {
-            return true;
-        };
-        let path = transmit.path;
-        if let Some(socket) = self.sockets.get(usize::from(path.local)) {
-            let rest = Transmit {
-                len: transmit.len - *sent,
-                ..*transmit
-            };
-            for datagram in rest.datagrams(&self.out[*sent..]) {
-                match socket.try_send_to(datagram, path.remote) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    // A network that is away, a peer that is gone: for the link it is a datagram
-                    // lost like any other.
-                    Err(error) => tracing::debug!(%error, ?path, "sending failed"),
-                }
-                *sent += datagram.len();
-            }
-        }
-        self.outgoing = None;
-        true
+        let machine = &mut self.machine;
+        self.ports.send(|out| machine.poll_transmit(now, out))
     }
 
     /// Hands over events, as many as there is room for.
@@ -379,54 +298,8 @@ where
             match self.send_trains(now) {
                 Sent::All => return,
                 Sent::More => yield_now().await,
-                Sent::Blocked => {
-                    let local = self.outgoing.as_ref().map(|out| out.transmit.path.local);
-                    writable(local.and_then(|local| self.sockets.get(usize::from(local)))).await;
-                }
+                Sent::Blocked => self.ports.writable().await,
             }
         }
-    }
-}
-
-/// How far sending came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    /// Everything that is due is gone.
-    All,
-    /// There may be more; the turn is over.
-    More,
-    /// The system takes no more for now.
-    Blocked,
-}
-
-/// Waits until one of the sockets is readable. An error counts: reading will meet it.
-async fn any_readable<S: DatagramSocket>(sockets: &[S]) {
-    if let [socket] = sockets {
-        drop(socket.readable().await);
-        return;
-    }
-    type Readable<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
-    let mut all: Vec<Readable<'_>> = Vec::with_capacity(sockets.len());
-    for socket in sockets {
-        all.push(Box::pin(socket.readable()));
-    }
-    poll_fn(|context| {
-        let is_any = all
-            .iter_mut()
-            .any(|readable| readable.as_mut().poll(context).is_ready());
-        if is_any {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-}
-
-/// Waits until the socket is writable; for ever if there is none.
-async fn writable<S: DatagramSocket>(socket: Option<&S>) {
-    match socket {
-        Some(socket) => drop(socket.writable().await),
-        None => std::future::pending().await,
     }
 }

@@ -3,16 +3,16 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::lookup_host;
 
-use super::bind;
+use super::{SystemSocket, bind};
 use crate::transmit::Path;
 
 /// A socket for each family that a host has addresses of, and every way to it.
 #[derive(Debug)]
 pub struct Ways {
     /// Bound, not connected; a path's `local` is an index into these.
-    pub sockets: Vec<UdpSocket>,
+    pub sockets: Vec<SystemSocket>,
     /// In the system's order of preference; never empty.
     pub paths: Vec<Path>,
 }

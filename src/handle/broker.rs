@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 
-use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::broker::{
     Broker as Machine, BrokerConfig, MemoryStore, StorageCompletion, StorageRequest,
 };
 use crate::chat::LogId;
-use crate::driver::{self, BrokerCommand, Clock, Driver, Ends, Store, memory_store, system_seed};
+use crate::driver::{
+    self, BrokerCommand, Clock, Driver, Ends, Store, SystemSocket, memory_store, system_seed,
+};
 use crate::drops::Drops;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, PublicKey};
@@ -96,13 +97,13 @@ impl Broker {
         Ok(broker)
     }
 
-    fn start<T>(machine: Machine, sockets: Vec<UdpSocket>, store: T) -> io::Result<Self>
+    fn start<T>(machine: Machine, sockets: Vec<SystemSocket>, store: T) -> io::Result<Self>
     where
         T: Store<Request = StorageRequest, Completion = StorageCompletion>,
     {
         let addresses = sockets
             .iter()
-            .map(UdpSocket::local_addr)
+            .map(SystemSocket::local_addr)
             .collect::<io::Result<_>>()?;
         let key = machine.public_key();
         let (driver, ends) = Driver::new(machine, sockets, store, Clock::system());
@@ -168,7 +169,7 @@ impl Broker {
     }
 }
 
-fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Vec<UdpSocket>> {
+fn bind(listen: impl IntoIterator<Item = SocketAddr>) -> io::Result<Vec<SystemSocket>> {
     let mut sockets = Vec::new();
     for address in listen {
         sockets.push(driver::bind(address)?);
