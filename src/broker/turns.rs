@@ -51,9 +51,9 @@ mod tests {
     fn who_is_behind_goes_later_and_not_never() {
         let mut turns = Turns::default();
         let mut waits = [false; 8];
-        for id in 0..6 {
-            turns.add(id as u64, id >= 3, &mut waits[id]);
-            turns.add(id as u64, false, &mut waits[id]);
+        for (id, waits) in (0..6).zip(&mut waits) {
+            turns.add(id, id >= 3, waits);
+            turns.add(id, false, waits);
         }
         let mut order = Vec::new();
         while let Some(id) = turns.next() {

@@ -25,7 +25,8 @@ pub struct Train {
 impl Train {
     /// What a machine has appended to a buffer, which was `start` bytes long before. `None` if that
     /// is nothing.
-    pub(super) fn new(transmit: &Transmit, start: usize) -> Option<Self> {
+    #[must_use]
+    pub fn new(transmit: &Transmit, start: usize) -> Option<Self> {
         (transmit.len > 0).then(|| Self {
             to: transmit.path.remote,
             bytes: start..start + transmit.len,

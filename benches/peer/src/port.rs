@@ -1,17 +1,17 @@
 //! A socket and a timer: what whoever drives a machine has to do with the system.
 
-use std::io;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tertulia::driver::bind;
+use tertulia::driver::{DatagramSocket, Inbox, SystemSocket, Train, bind};
 use tertulia::time::Timestamp;
 use tertulia::transmit::{Path, Transmit};
 use tertulia::wire::DATAGRAM_MAX;
-use tokio::net::UdpSocket;
 use tokio::select;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::Result;
@@ -20,14 +20,14 @@ use crate::host::now;
 /// A sleep that nothing waits for.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
-/// A socket, what is on its way to it, and a timer.
+/// A socket, what is on its way to it and from it, and a timer.
 pub struct Port {
-    socket: UdpSocket,
+    socket: SystemSocket,
+    inbox: Inbox,
+    /// What is to be sent, and its bytes.
+    trains: VecDeque<Train>,
     out: Vec<u8>,
-    /// A batch in `out` of which the first bytes are sent.
-    unsent: Option<(Transmit, usize)>,
     timer: Pin<Box<Sleep>>,
-    buffer: Box<[u8; DATAGRAM_MAX + 1]>,
 }
 
 impl Port {
@@ -35,18 +35,23 @@ impl Port {
     pub fn bind(address: SocketAddr) -> Result<Self> {
         Ok(Self {
             socket: bind(address)?,
+            inbox: Inbox::new(SystemSocket::RECEIPT_LEN_MAX),
+            trains: VecDeque::new(),
             out: Vec::new(),
-            unsent: None,
             timer: Box::pin(sleep_until(Instant::now() + FOREVER)),
-            buffer: Box::new([0; DATAGRAM_MAX + 1]),
         })
     }
 
     /// A datagram that has come, if there is one.
     pub fn receive(&mut self) -> Option<(Path, BytesMut)> {
-        // What is not a datagram is an error of one that was sent before, whose link will notice.
-        let (len, remote) = self.socket.try_recv_from(&mut self.buffer[..]).ok()?;
-        Some((Path::new(remote), BytesMut::from(&self.buffer[..len])))
+        if self.inbox.is_empty() {
+            // What is not a datagram is an error of one that was sent before, whose link will
+            // notice.
+            self.socket.try_recv_batch(&mut self.inbox).ok()?;
+        }
+        let (remote, datagram) = self.inbox.pop()?;
+        let len = datagram.len().min(DATAGRAM_MAX + 1);
+        Some((Path::new(remote), BytesMut::from(&datagram[..len])))
     }
 
     /// Sends a datagram that is repeated if it is lost.
@@ -61,40 +66,28 @@ impl Port {
         trains: usize,
         mut poll: impl FnMut(&mut Vec<u8>) -> Option<Transmit>,
     ) -> bool {
-        for _ in 0..trains {
-            if self.unsent.is_none() {
-                self.out.clear();
-                self.unsent = poll(&mut self.out).map(|transmit| (transmit, 0));
-            }
-            if self.unsent.is_none() || !self.send_batch() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Sends the rest of a batch. Says whether it is done; if not, the system takes nothing more.
-    fn send_batch(&mut self) -> bool {
-        let Some((transmit, sent)) = &mut self.unsent else {
-            return true;
-        };
-        let rest = Transmit {
-            len: transmit.len - *sent,
-            ..*transmit
-        };
-        for datagram in rest.datagrams(&self.out[*sent..]) {
-            match self.socket.try_send_to(datagram, transmit.path.remote) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // Lost, like any other.
-                Ok(_) | Err(_) => *sent += datagram.len(),
+        let mut has_more = true;
+        if self.trains.is_empty() {
+            self.out.clear();
+            for _ in 0..trains {
+                let start = self.out.len();
+                let Some(transmit) = poll(&mut self.out) else {
+                    has_more = false;
+                    break;
+                };
+                self.trains.extend(Train::new(&transmit, start));
             }
         }
-        self.unsent = None;
-        true
+        // If the system takes no more, the rest waits.
+        let _ = self.socket.try_send_batch(&self.out, &mut self.trains);
+        has_more && self.trains.is_empty()
     }
 
     /// Waits until something has come, can be sent at last, or is `due`; or for no reason.
     pub async fn wait(&mut self, due: Option<Timestamp>) {
+        if !self.inbox.is_empty() {
+            return yield_now().await;
+        }
         if let Some(due) = due {
             let due = Instant::now() + due.saturating_since(now());
             // A timer that is early costs a turn; setting it anew each time costs more.
@@ -104,7 +97,7 @@ impl Port {
         }
         select! {
             _ = self.socket.readable() => {}
-            _ = self.socket.writable(), if self.unsent.is_some() => {}
+            _ = self.socket.writable(), if !self.trains.is_empty() => {}
             () = &mut self.timer, if due.is_some() => {}
         }
     }
