@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
 use crate::chat::{HistoryPolicy, RoomName};
-use crate::client::{Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError};
+use crate::client::{
+    Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
+};
 use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -214,6 +216,8 @@ pub enum NodeCommand {
         before: u64,
         /// How many lines.
         count: u64,
+        /// For whom.
+        asker: Asker,
         /// Told whether it was asked, or will be.
         reply: oneshot::Sender<bool>,
     },
@@ -263,15 +267,9 @@ impl Machine for Client {
         unix_ms: u64,
         now: Timestamp,
     ) -> ControlFlow<()> {
+        // Who waits for a reply may have lost interest.
         match command {
-            NodeCommand::Join(options) => {
-                let room = options.room.clone();
-                if !self.join(options, now) {
-                    tracing::warn!(%room, "not joined: too many rooms");
-                }
-            }
             NodeCommand::Publish { room, text, reply } => {
-                // Who asked may have lost interest.
                 let _ = reply.send(self.publish(&room, &text, unix_ms, now));
             }
             NodeCommand::PublishWatched { room, text, reply } => {
@@ -280,12 +278,6 @@ impl Machine for Client {
                     self.watch(handle);
                 }
                 let _ = reply.send(published);
-            }
-            NodeCommand::Watch { handle } => {
-                self.watch(handle);
-            }
-            NodeCommand::WatchLine { room, seq } => {
-                self.watch_line(&room, seq, now);
             }
             NodeCommand::SetPolicy {
                 room,
@@ -301,36 +293,9 @@ impl Machine for Client {
                 typed_at_ms,
                 reply,
             } => {
-                // Who asked may have lost interest.
                 let _ = reply.send(self.publish_spooled(&room, &text, typed_at_ms, Some(id), now));
             }
-            NodeCommand::Restore(journal) => {
-                if !self.restore(*journal, now) {
-                    tracing::warn!("the journal came too late");
-                }
-            }
-            NodeCommand::LeaveRoom { room } => {
-                self.leave_room(&room, now);
-            }
-            // Who asked may have lost interest.
-            NodeCommand::AskWho { room, reply } => {
-                let _ = reply.send(self.ask_who(&room, now));
-            }
-            NodeCommand::AskHistory {
-                room,
-                before,
-                count,
-                reply,
-            } => {
-                let _ = reply.send(self.ask_history(&room, before, count, now));
-            }
-            NodeCommand::AskRooms { reply } => {
-                let _ = reply.send(self.ask_rooms(now));
-            }
-            NodeCommand::AddressChange => self.handle_address_change(now),
-            NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
-            NodeCommand::Leave => self.leave(now),
-            NodeCommand::Abandon => self.abandon(now),
+            command => self.handle_other_command(command, now),
         }
         ControlFlow::Continue(())
     }
@@ -357,5 +322,58 @@ impl Machine for Client {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         Self::poll_timeout(self).map(|deadline| deadline.at)
+    }
+}
+
+impl Client {
+    /// All commands that publish nothing.
+    fn handle_other_command(&mut self, command: NodeCommand, now: Timestamp) {
+        // Who waits for a reply may have lost interest.
+        match command {
+            NodeCommand::Join(options) => {
+                let room = options.room.clone();
+                if !self.join(options, now) {
+                    tracing::warn!(%room, "not joined: too many rooms");
+                }
+            }
+            NodeCommand::Watch { handle } => {
+                self.watch(handle);
+            }
+            NodeCommand::WatchLine { room, seq } => {
+                self.watch_line(&room, seq, now);
+            }
+            NodeCommand::Restore(journal) => {
+                if !self.restore(*journal, now) {
+                    tracing::warn!("the journal came too late");
+                }
+            }
+            NodeCommand::LeaveRoom { room } => {
+                self.leave_room(&room, now);
+            }
+            NodeCommand::AskWho { room, reply } => {
+                let _ = reply.send(self.ask_who(&room, now));
+            }
+            NodeCommand::AskHistory {
+                room,
+                before,
+                count,
+                asker,
+                reply,
+            } => {
+                let _ = reply.send(self.ask_history(&room, before, count, asker, now));
+            }
+            NodeCommand::AskRooms { reply } => {
+                let _ = reply.send(self.ask_rooms(now));
+            }
+            NodeCommand::AddressChange => self.handle_address_change(now),
+            NodeCommand::SetIdentity(identity) => self.set_identity(*identity, now),
+            NodeCommand::Leave => self.leave(now),
+            NodeCommand::Abandon => self.abandon(now),
+            // Taken by the caller.
+            NodeCommand::Publish { .. }
+            | NodeCommand::PublishWatched { .. }
+            | NodeCommand::SetPolicy { .. }
+            | NodeCommand::PublishSpooled { .. } => {}
+        }
     }
 }

@@ -256,6 +256,11 @@ impl Redundancy {
         self.held_until = self.held_until.max(now + srtt * HOLD_ROUND_TRIPS);
     }
 
+    /// Whether there was a sign of congestion of late (LAD-6).
+    pub(super) fn is_held(&self, now: Timestamp) -> bool {
+        now < self.held_until
+    }
+
     /// A round trip was measured (LAD-6).
     pub(super) fn on_sample(&mut self, rtt: &Rtt, now: Timestamp) {
         let srtt = rtt.smoothed();

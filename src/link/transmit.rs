@@ -375,7 +375,7 @@ impl Open {
 
     /// Appends copies of messages that were not sent just now (LAD-2).
     fn put_riders(&mut self, end: usize, content: &mut Content, now: Timestamp, out: &mut Vec<u8>) {
-        if !self.may_copy {
+        if !self.may_copy || self.redundancy.is_held(now) {
             return;
         }
         let srtt = self.rtt.smoothed();

@@ -180,7 +180,11 @@ async fn shake_hands(port: &mut Port, server: Path) -> Result<Link> {
         idle_timeout: Duration::from_secs(60),
         keepalive: LinkConfig::NODE_KEEPALIVE,
         suspect_after: Some(LinkConfig::NODE_SUSPECT_AFTER),
-        congestion: CongestionControl::default(),
+        // A file does not slow down for losses that are no queue's.
+        congestion: match role {
+            Role::Bulk => CongestionControl::Bbr,
+            _ => CongestionControl::default(),
+        },
     };
     let now = now();
     let mut link = Link::new(config, now);

@@ -16,10 +16,11 @@ pub(super) use rate::Stamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CongestionControl {
     /// By what the path delivers: BBR. Losses that are not a queue's do not slow it down, and it
-    /// keeps queues short.
-    #[default]
+    /// keeps queues short. For whoever sends much: it leaves a chat on a narrow path more copies
+    /// than fit there (LAD-6).
     Bbr,
     /// By what is lost: NewReno.
+    #[default]
     NewReno,
 }
 

@@ -110,8 +110,10 @@ fn copies_obey_the_window() {
     let start = pair.now;
     pair.send(Side::Node, 2, &[0; 60_000]);
     pair.send(Side::Node, 1, b"small");
+    // What the pacer lets go.
+    pair.run_for(MS * 20);
     let full = sent_after(&pair, start).len();
-    pair.run_for(MS * 300);
+    pair.run_for(MS * 280);
     let probes = sent_after(&pair, start).len() - full;
     assert_eq!(probes, 2, "at T and 2T");
     assert_eq!(pair.node.link.stats().bytes_copied, copied);
@@ -171,7 +173,6 @@ fn copies_give_way_on_a_path_that_they_would_fill() {
         .collect();
     took.sort_unstable();
     println!("{copied} of {sent} bytes copied, median {:?}", took[300]);
-    println!("{:?} srtt {:?}", pair.node.link.stats(), pair.node.link.srtt());
     assert_eq!(took.len(), 600);
     assert!(copied * 4 < sent, "{copied} of {sent}");
     assert!(took[300] < MS * 200, "{:?}", took[300]);
@@ -198,34 +199,3 @@ fn a_link_that_moves_begins_to_learn_anew() {
     pair.node.link.handle_address_change(now);
     assert_eq!(pair.node.link.loss(), LossEstimate::default());
 }
-
-/// tmp
-#[test]
-fn tmp_narrow() {
-    // node === 3,000 B/s, a queue of 300 ms === broker
-    let bottleneck = Some((3_000, MS * 300));
-    let network = Network { bottleneck, ..FINE };
-    let mut pair = pair(20, network, 9);
-    pair.node.link.set_care(1, Care::Generous);
-    pair.node.link.allow_copies(false);
-    let mut sent_at = Vec::new();
-    for _ in 0..600 {
-        sent_at.push(pair.now);
-        pair.send(Side::Node, 1, &[1; 100]);
-        pair.run_for(MS * 60);
-    }
-    pair.run_until_quiet(SECOND * 30);
-    let stats = pair.node.link.stats();
-    let (copied, sent) = (stats.bytes_copied, stats.bytes_sent);
-    let arrived = pair.broker.messages.iter().map(|(at, _, _)| *at);
-    let mut took: Vec<_> = arrived
-        .zip(sent_at)
-        .map(|(at, sent_at)| at.saturating_since(sent_at))
-        .collect();
-    took.sort_unstable();
-    println!("{copied} of {sent} bytes copied, median {:?}", took[300]);
-    assert_eq!(took.len(), 600);
-    // < sent, "{copied} of {sent}");
-    // < MS * 200, "{:?}", took[300]);
-}
-

@@ -116,7 +116,9 @@ fn chat_beside_a_file_is_in_time() {
     let now = bottleneck.now;
     let file = Source::bulk(Side::Node, 1, now);
     let line = Source::chat(Side::Node, 2, MS * 500, now);
-    let mut both = LinkFlow::new(1, &[file, line], now, |_| {});
+    let mut both = LinkFlow::new(1, &[file, line], now, |config| {
+        config.congestion = CongestionControl::Bbr;
+    });
     let mut chat = LinkFlow::new(2, &[line], now, |_| {});
     bottleneck.run_for(&mut [&mut both, &mut chat], SECOND * 10);
     both.forget();
