@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use tertulia::link::{Link, LinkConfig, LinkEvent, Side};
+use tertulia::link::{CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use tertulia::secure::LinkSecrets;
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
@@ -78,6 +78,7 @@ fn config(side: Side) -> LinkConfig {
         idle_timeout: Duration::from_secs(600),
         keepalive: LinkConfig::NODE_KEEPALIVE,
         suspect_after: None,
+        congestion: CongestionControl::default(),
     }
 }
 

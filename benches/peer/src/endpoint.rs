@@ -38,7 +38,7 @@ impl Endpoint {
     /// Shakes hands with the server at `server`, and says what this client is for.
     pub async fn open(server: SocketAddr, role: Role, group: u32) -> Result<(Self, Info)> {
         let mut port = Port::bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
-        let link = timeout(CONNECT_MAX, shake_hands(&mut port, Path::new(server))).await??;
+        let link = timeout(CONNECT_MAX, shake_hands(&mut port, Path::new(server), role)).await??;
         let waiting = VecDeque::new();
         let mut endpoint = Self {
             port,
@@ -154,7 +154,7 @@ impl Endpoint {
 }
 
 /// The handshake of a node that knows the broker.
-async fn shake_hands(port: &mut Port, server: Path) -> Result<Link> {
+async fn shake_hands(port: &mut Port, server: Path, role: Role) -> Result<Link> {
     let mut rng = SeededRng::new(system_seed()?);
     let identity = NodeIdentity::generate(&mut rng);
     let cid = NodeCid::new(&rng.bytes::<4>()).ok_or("a connection id has four bytes")?;
