@@ -137,15 +137,15 @@ fn faults_of_a_broker_are_caught_by_the_same_checkers_with_the_drivers() {
     for talk in &mut plan.workload {
         (talk.every_ms, talk.lines) = (500, 50);
     }
-    let dies = Fault::Die {
+    let is_killed = Fault::Kill {
         client: 1,
-        back_after_ms: Some(2_000),
+        back_after_ms: 2_000,
     };
     let is_copied = Fault::Racer {
         client: 2,
         for_ms: 10_000,
     };
-    plan.faults = vec![(5_000, dies), (12_000, is_copied)];
+    plan.faults = vec![(5_000, is_killed), (12_000, is_copied)];
     let checker = |mutant| {
         let violation = run(&plan, mutant).0.violation;
         violation.map(|violation| violation.checker)

@@ -58,11 +58,11 @@ pub enum Fault {
         /// For how long.
         for_ms: u64,
     },
-    /// The node stops, and forgets all but its keys.
+    /// The node stops, and forgets all but who it is: it goes on as another device (JRN-10).
     Die {
         /// Which one.
         client: usize,
-        /// When a new node with the same keys starts, if ever.
+        /// When a new node of the same account starts, if ever.
         back_after_ms: Option<u64>,
     },
     /// The node is killed, and starts again from its journal.
