@@ -239,6 +239,10 @@ where
 
     /// Does what the machine asks for, a bounded share of it.
     fn drain(&mut self) {
+        // The store first: it works beside this task, and what is sent waits for nobody.
+        while let Some(request) = self.machine.poll_request() {
+            self.store.submit(request);
+        }
         let now = self.clock.now();
         self.has_more |= self.send_trains(now) == Sent::More;
         while let Some(request) = self.machine.poll_request() {

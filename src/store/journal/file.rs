@@ -36,6 +36,8 @@ pub struct JournalFile {
     is_waiting: bool,
     /// How many entries were committed that nobody waited for (JRN-8).
     unsynced: usize,
+    /// Whether somebody waits for what was written.
+    has_awaited: bool,
 }
 
 impl JournalFile {
@@ -53,6 +55,7 @@ impl JournalFile {
             log,
             is_waiting: true,
             unsynced: 0,
+            has_awaited: false,
         })
     }
 
@@ -212,10 +215,10 @@ impl JournalFile {
         let mut unsynced = self.unsynced + entries.clone().into_iter().count();
         let waits = unsynced >= UNSYNCED_MAX || !all.all(can_be_had_again);
         let tx = self.begin_waiting(waits)?;
-        let mut added = 0;
+        let (mut added, mut is_awaited) = (0, false);
         for entry in entries {
             added += u64::from(matches!(entry, JournalEntry::Received { .. }));
-            apply(&tx, entry)?;
+            is_awaited |= apply(&tx, entry)?;
         }
         for shown in shown {
             unsynced += 1;
@@ -227,7 +230,14 @@ impl JournalFile {
         tx.commit()?;
         self.unsynced = if waits { 0 } else { unsynced };
         self.added = if trims { 0 } else { self.added } + added;
+        self.has_awaited |= is_awaited;
         Ok(())
+    }
+
+    /// Whether a program beside the node waits for what became of anything written since this was
+    /// asked last (CLI-12).
+    pub(super) fn take_awaited(&mut self) -> bool {
+        core::mem::take(&mut self.has_awaited)
     }
 
     /// Whether everything that was committed is on the disk.
@@ -258,7 +268,19 @@ const fn can_be_had_again(entry: &JournalEntry) -> bool {
     )
 }
 
-fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
+/// Returns whether a program beside the node waits for it.
+fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> {
+    match entry {
+        JournalEntry::Settled {
+            handle,
+            room,
+            outcome,
+        } => settle(tx, *handle, room_id(tx, room)?, *outcome),
+        entry => change(tx, entry).map(|()| false),
+    }
+}
+
+fn change(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
     match entry {
         JournalEntry::Waiting {
             handle,
@@ -270,7 +292,7 @@ fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
             handle,
             room,
             outcome,
-        } => settle(tx, *handle, room_id(tx, room)?, *outcome),
+        } => settle(tx, *handle, room_id(tx, room)?, *outcome).map(drop),
         JournalEntry::Entered {
             room,
             log,
@@ -397,7 +419,8 @@ fn wait(
     Ok(())
 }
 
-fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Result<()> {
+/// Returns whether somebody waits until others have the line, too.
+fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Result<bool> {
     let row: Option<(i64, bool, bool, Publication)> = tx
         .prepare_cached(
             "SELECT id, is_spooled, is_watched, n, typed_at, kind, body FROM outbox WHERE handle = ?1",
@@ -410,7 +433,7 @@ fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Re
         .next()
         .transpose()?;
     let Some((id, is_spooled, is_watched, publication)) = row else {
-        return Ok(());
+        return Ok(false);
     };
     tx.prepare_cached("DELETE FROM outbox WHERE id = ?1")?
         .execute([id])?;
@@ -426,11 +449,12 @@ fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Re
     if is_spooled {
         note_outcome(tx, id, room, outcome)?;
     }
-    if is_watched && matches!(outcome, Recorded::Stored(_)) {
+    let is_awaited = is_watched && matches!(outcome, Recorded::Stored(_));
+    if is_awaited {
         tx.prepare_cached("UPDATE outcomes SET is_watched = 1 WHERE id = ?1")?
             .execute([id])?;
     }
-    Ok(())
+    Ok(is_awaited)
 }
 
 /// JRN-6.

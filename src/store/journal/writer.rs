@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::file::JournalFile;
 use super::{Asked, SHOWN_LAG_MAX, Shown, Spooled, Watched};
 use crate::chat::{Line, LogId, Refusal, RoomName};
-use crate::client::{JournalEntry, JournalRequest};
+use crate::client::JournalRequest;
 use crate::driver::{Clock, Store};
 use crate::store::sqlite::{self, Blame, Result, StoreError};
 
@@ -310,10 +310,8 @@ impl Writer {
             let entries = requests.iter().map(|request| &request.entry);
             file.write(entries, shown)
         })?;
-        let settled =
-            |request: &JournalRequest| matches!(request.entry, JournalEntry::Settled { .. });
-        if requests.iter().any(settled) {
-            // Somebody may wait for what is stored now.
+        if self.file.take_awaited() {
+            // There is something new to be watched.
             self.version = None;
         }
         if let Some(last) = requests.last() {
