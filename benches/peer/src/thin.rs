@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use tokio::select;
+use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -51,20 +52,24 @@ pub async fn run(opts: &Opts, server: SocketAddr) -> Result<Value> {
     let warm_s: f64 = opts.number("warm-s", 2.0)?;
     let drain = Duration::from_secs_f64(opts.number("drain-s", 60.0)?);
     let since = Instant::now();
-    let mut ends = Vec::new();
+    let seen = Rc::new(RefCell::new(Seen::default()));
+    let (begin, begins) = watch::channel(None);
     let mut opening = JoinSet::new();
     for pair in 0..pairs {
+        let (begins, seen) = (begins.clone(), Rc::clone(&seen));
         opening.spawn_local(async move {
+            // Each link runs from its first moment on, as a program's do: what comes for one that
+            // nobody drives seems to take as long as the others take to open.
             let (receiver, _) = Endpoint::open(server, Role::Receiver, pair).await?;
+            spawn_local(receive(receiver, Rc::clone(&seen)));
             let (sender, info) = Endpoint::open(server, Role::Sender, pair).await?;
-            Ok::<_, crate::Error>((pair, receiver, sender, info.pid))
+            spawn_local(send(sender, u64::from(pair), begins, seen));
+            Ok::<_, crate::Error>(info.pid)
         });
     }
     let mut server_pid = 0;
     while let Some(opened) = opening.join_next().await {
-        let (pair, receiver, sender, pid) = opened??;
-        server_pid = pid;
-        ends.push((pair, receiver, sender));
+        server_pid = opened??;
     }
     let setup_s = since.elapsed().as_secs_f64();
     let plan = Plan {
@@ -75,11 +80,7 @@ pub async fn run(opts: &Opts, server: SocketAddr) -> Result<Value> {
         end_s: warm_s + opts.number("seconds", 20.0)?,
         seed: opts.number("seed", 1)?,
     };
-    let seen = Rc::new(RefCell::new(Seen::default()));
-    for (pair, receiver, sender) in ends {
-        spawn_local(receive(receiver, seen.clone()));
-        spawn_local(send(sender, u64::from(pair), plan, seen.clone()));
-    }
+    begin.send_replace(Some(plan));
     sleep_until(plan.begin + Duration::from_secs_f64(plan.warm_s)).await;
     let (wire_before, server_before) = (wire_counters(), cpu_s(server_pid));
     let client_before = cpu_s(process::id());
@@ -111,11 +112,25 @@ pub async fn run(opts: &Opts, server: SocketAddr) -> Result<Value> {
     }))
 }
 
-async fn send(mut link: Endpoint, pair: u64, plan: Plan, seen: Rc<RefCell<Seen>>) {
+async fn send(
+    mut link: Endpoint,
+    pair: u64,
+    mut begins: watch::Receiver<Option<Plan>>,
+    seen: Rc<RefCell<Seen>>,
+) {
+    let mut got = Vec::new();
+    let plan = loop {
+        select! {
+            result = link.recv(&mut got) => return told(result),
+            plan = begins.wait_for(Option::is_some) => match plan.map(|plan| *plan) {
+                Ok(Some(plan)) => break plan,
+                Ok(None) | Err(_) => return,
+            },
+        }
+    };
     let mut schedule = Schedule::new(plan.seed, pair);
     let mut at = schedule.interval(plan.mean_s);
     let mut number = 0;
-    let mut got = Vec::new();
     loop {
         let due = plan.begin + Duration::from_secs_f64(at);
         select! {
