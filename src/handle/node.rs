@@ -132,7 +132,7 @@ impl NodeBuilder {
         #[cfg(feature = "sqlite")]
         let kept = Kept::by(keeper);
         #[cfg(not(feature = "sqlite"))]
-        let kept = Kept::default();
+        let kept = Kept;
         let desk = Desk::new(ends, identity, self.key, online, was_handled, kept);
         let (ending, end) = watch::channel(None);
         let task = tokio::spawn(desk.run(receiver, ending));
