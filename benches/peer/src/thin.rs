@@ -119,14 +119,12 @@ async fn send(
     seen: Rc<RefCell<Seen>>,
 ) {
     let mut got = Vec::new();
-    let plan = loop {
-        select! {
-            result = link.recv(&mut got) => return told(result),
-            plan = begins.wait_for(Option::is_some) => match plan.map(|plan| *plan) {
-                Ok(Some(plan)) => break plan,
-                Ok(None) | Err(_) => return,
-            },
-        }
+    let plan = select! {
+        result = link.recv(&mut got) => return told(result),
+        plan = begins.wait_for(Option::is_some) => match plan.map(|plan| *plan) {
+            Ok(Some(plan)) => plan,
+            Ok(None) | Err(_) => return,
+        },
     };
     let mut schedule = Schedule::new(plan.seed, pair);
     let mut at = schedule.interval(plan.mean_s);
