@@ -20,12 +20,11 @@ impl Broker {
         else {
             return;
         };
-        let name_of_room = room;
-        let Some(room) = self.rooms.get_mut(name_of_room) else {
+        let Some(known) = self.rooms.get_mut(room) else {
             return;
         };
-        let author = room.present.get(account);
-        let (Some(author), Some(feed)) = (author, room.feed.as_mut()) else {
+        let author = known.present.get(account);
+        let (Some(author), Some(feed)) = (author, known.feed.as_mut()) else {
             return;
         };
         let seq = feed.tail_seq() + 1;
@@ -56,6 +55,6 @@ impl Broker {
             line,
             previous_stored_at_ms,
         });
-        self.note_news(name_of_room);
+        self.note_news(room);
     }
 }

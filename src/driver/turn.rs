@@ -240,15 +240,18 @@ where
     /// Does what the machine asks for, a bounded share of it.
     fn drain(&mut self) {
         // The store first: it works beside this task, and what is sent waits for nobody.
-        while let Some(request) = self.machine.poll_request() {
-            self.store.submit(request);
-        }
+        self.submit_requests();
         let now = self.clock.now();
         self.has_more |= self.send_trains(now) == Sent::More;
+        // What was sent may have made room for what the store is to read next.
+        self.submit_requests();
+        self.tell();
+    }
+
+    fn submit_requests(&mut self) {
         while let Some(request) = self.machine.poll_request() {
             self.store.submit(request);
         }
-        self.tell();
     }
 
     /// Sends a bounded share of what is due.

@@ -142,12 +142,17 @@ impl ExactlyOnceInTheApplication {
         history: &History,
     ) -> bool {
         let key = (log, room.clone(), history.device(life.client));
-        let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+        let is_own = is_own_entry(life, line, history);
         let tails = self.entered_at.get(&key);
         tails.is_some_and(|tails| {
             tails.contains(&(line.seq - 1)) || is_own && tails.contains(&line.seq)
         })
     }
+}
+
+/// Whether a line says that the one who reads it has entered.
+fn is_own_entry(life: Life, line: &Line, history: &History) -> bool {
+    line.kind == Kind::Joined && line.account == history.keys[life.client].0
 }
 
 /// Whether a line is the first that was stored after a time in no version of a history.
@@ -171,7 +176,7 @@ fn is_first_allowed(
     line: &Line,
     history: &History,
 ) -> bool {
-    let is_own = line.kind == Kind::Joined && line.account == history.keys[life.client].0;
+    let is_own = is_own_entry(life, line, history);
     let has_policy = |lines: &[Line]| lines.iter().any(|line| line.kind == Kind::Policy);
     is_own && history.versions(log, room).any(has_policy)
 }

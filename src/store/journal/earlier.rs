@@ -2,12 +2,17 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::file::{JournalFile, line, number, room_id, room_name};
+use super::file::{JournalFile, insert_line, line, number, room_id, room_name};
 use crate::chat::{Line, LogId, RoomName};
 use crate::store::sqlite::Result;
 
 /// For how long a reader that does not say so again is waited for, in milliseconds.
 const ASKED_FOR_MS: u64 = 15_000;
+
+/// A line into the answer to an ask, unless it has it.
+const INTO_EARLIER: &str = "INSERT OR IGNORE INTO earlier (ask, log, seq, kind, account, device, \
+                            author, name, n, typed_at, stored_at, body) \
+                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// What a reader asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,25 +115,7 @@ impl JournalFile {
         )?;
         // Nobody may wait for it any more.
         for (log, line) in lines.iter().filter(|_| answered > 0) {
-            tx.prepare_cached(
-                "INSERT OR IGNORE INTO earlier (ask, log, seq, kind, account, device, author, \
-                 name, n, typed_at, stored_at, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            )?
-            .execute(params![
-                id.cast_signed(),
-                log.0,
-                line.seq.cast_signed(),
-                line.kind.code(),
-                line.account.0,
-                line.device.0,
-                line.author.cast_signed(),
-                line.name.as_str(),
-                line.n.cast_signed(),
-                line.typed_at_ms.cast_signed(),
-                line.stored_at_ms.cast_signed(),
-                &line.body[..]
-            ])?;
+            insert_line(&tx, INTO_EARLIER, id.cast_signed(), log, line)?;
         }
         tx.commit()?;
         Ok(())

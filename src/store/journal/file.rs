@@ -271,28 +271,17 @@ const fn can_be_had_again(entry: &JournalEntry) -> bool {
 /// Returns whether a program beside the node waits for it.
 fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> {
     match entry {
-        JournalEntry::Settled {
-            handle,
-            room,
-            outcome,
-        } => settle(tx, *handle, room_id(tx, room)?, *outcome),
-        entry => change(tx, entry).map(|()| false),
-    }
-}
-
-fn change(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
-    match entry {
         JournalEntry::Waiting {
             handle,
             spooled,
             room,
             publication,
-        } => wait(tx, *handle, *spooled, room_id(tx, room)?, publication),
+        } => wait(tx, *handle, *spooled, room_id(tx, room)?, publication)?,
         JournalEntry::Settled {
             handle,
             room,
             outcome,
-        } => settle(tx, *handle, room_id(tx, room)?, *outcome).map(drop),
+        } => return settle(tx, *handle, room_id(tx, room)?, *outcome),
         JournalEntry::Entered {
             room,
             log,
@@ -305,9 +294,8 @@ fn change(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
                 let forget = "UPDATE rooms SET presence = 0, is_numbered = 0 WHERE id = ?1";
                 tx.prepare_cached(forget)?.execute([id])?;
             }
-            Ok(())
         }
-        JournalEntry::Numbered { room, last } => number_after(tx, room_id(tx, room)?, last),
+        JournalEntry::Numbered { room, last } => number_after(tx, room_id(tx, room)?, last)?,
         JournalEntry::Received {
             room,
             log,
@@ -316,7 +304,7 @@ fn change(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
         } => {
             let id = room_id(tx, room)?;
             set_cursor(tx, id, log, cursor)?;
-            insert_line(tx, id, log, line)
+            insert_line(tx, INTO_ITEMS, id, log, line)?;
         }
         JournalEntry::Noticed {
             room,
@@ -336,10 +324,10 @@ fn change(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<()> {
                 event.code(),
                 name.as_str()
             ])?;
-            Ok(())
         }
-        JournalEntry::Left { room } => leave(tx, room_id(tx, room)?),
+        JournalEntry::Left { room } => leave(tx, room_id(tx, room)?)?,
     }
+    Ok(false)
 }
 
 /// JRN-9: which numbers are used there stays, if that is known.
@@ -509,13 +497,21 @@ fn number_after(tx: &Transaction<'_>, room: i64, last: &LastPublication) -> Resu
     Ok(())
 }
 
-fn insert_line(tx: &Transaction<'_>, room: i64, log: &LogId, line: &Line) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO items (room, log, seq, number, kind, account, device, author, name, n, \
-         typed_at, stored_at, body) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?
-    .execute(params![
-        room,
+/// A line into what was received.
+const INTO_ITEMS: &str = "INSERT INTO items (room, log, seq, number, kind, account, device, author, \
+                          name, n, typed_at, stored_at, body) \
+                          VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+/// Inserts a line that belongs to `owner` by `statement`, which names the table.
+pub(super) fn insert_line(
+    tx: &Transaction<'_>,
+    statement: &str,
+    owner: i64,
+    log: &LogId,
+    line: &Line,
+) -> Result<()> {
+    tx.prepare_cached(statement)?.execute(params![
+        owner,
         log.0,
         line.seq.cast_signed(),
         line.kind.code(),
