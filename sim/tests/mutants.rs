@@ -39,7 +39,7 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::KeepDevice => "liveness",
         Mutant::NoCrc => "no_damage",
         Mutant::EntitlementIgnored | Mutant::ForgetDeparture => "membership",
-        Mutant::ReportBeforeJournal => "honest_states",
+        Mutant::ReportBeforeJournal | Mutant::HoleReported => "honest_states",
     }
 }
 
@@ -139,6 +139,7 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::EntitlementIgnored => 140,
         Mutant::ForgetDeparture => 50,
         Mutant::ReportBeforeJournal => 300,
+        Mutant::HoleReported => 200,
     }
 }
 

@@ -20,8 +20,6 @@ pub(super) struct HonestStates {
     /// What was typed to be watched, once it is stored: as which line.
     watched: BTreeMap<(Life, u64), (RoomName, u64)>,
     told: BTreeMap<(Life, u64), Delivered>,
-    /// The last line after which an account was ever let in.
-    entered: BTreeMap<(LogId, RoomName, AccountKey), u64>,
 }
 
 impl Checker for HonestStates {
@@ -50,18 +48,6 @@ impl Checker for HonestStates {
                     present.insert(*account);
                 } else {
                     present.remove(account);
-                }
-            }
-            Observation::Entered {
-                log,
-                room,
-                device,
-                base,
-            } => {
-                if let Some(account) = history.owner(*device) {
-                    let key = (*log, room.clone(), account);
-                    let last = self.entered.entry(key).or_default();
-                    *last = (*base).max(*last);
                 }
             }
             Observation::NewLog => self.present.clear(),
@@ -204,13 +190,8 @@ impl HonestStates {
             members.remove(&author);
             let has = |account: &&AccountKey| {
                 let key = (log, room.clone(), **account);
-                let Some(has) = history.journaled.get(&key) else {
-                    return false;
-                };
-                // A member that comes in anew, behind what it has missed, reports a line after that,
-                // and a report cannot say what is not there (STA-1).
-                let came_behind = self.entered.get(&key) >= Some(&told.seq);
-                has.contains(&told.seq) || came_behind && has.last() >= Some(&told.seq)
+                let has = history.journaled.get(&key);
+                has.is_some_and(|has| has.contains(&told.seq))
             };
             let present = self.present_at.get(&(log, room.clone(), told.seq));
             let present = present.into_iter().flatten();

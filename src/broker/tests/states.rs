@@ -1,6 +1,7 @@
 //! Who has which line.
 
 use super::*;
+use crate::chat::{Coverage, Stretch};
 use crate::client::CURSOR_INTERVAL;
 
 /// Has `node` say something that is watched.
@@ -128,7 +129,11 @@ fn reports_are_made_once_a_second_at_most() {
     let StorageOutcome::Members(rows) = members.outcome else {
         panic!("the members");
     };
-    assert!(rows.iter().all(|row| row.cursor == 52), "{rows:?}");
+    // Each has what it got: from its own joined line on.
+    for (row, after) in rows.iter().zip(0..) {
+        assert_eq!(row.joined_seq, after + 1);
+        assert_eq!(row.has, Coverage::from_iter([Stretch { after, to: 52 }]));
+    }
 }
 
 /// LIM-11: the oldest watch makes place for the newest.

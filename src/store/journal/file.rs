@@ -110,7 +110,7 @@ impl JournalFile {
     pub fn state(&self) -> Result<JournalState> {
         let mut state = JournalState::default();
         let mut rooms = self.connection.prepare(
-            "SELECT id, name, log, seq, stored_at, hash, presence, is_numbered, last_n, \
+            "SELECT id, name, log, seq, stored_at, hash, entered_after, presence, is_numbered, last_n, \
              confirmed_n, confirmed_digest FROM rooms",
         )?;
         let mut rows = rooms.query(())?;
@@ -290,6 +290,8 @@ fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> {
         } => {
             let id = room_id(tx, room)?;
             set_cursor(tx, id, log, place)?;
+            tx.prepare_cached("UPDATE rooms SET entered_after = seq WHERE id = ?1")?
+                .execute([id])?;
             if *is_fork {
                 let forget = "UPDATE rooms SET presence = 0, is_numbered = 0 WHERE id = ?1";
                 tx.prepare_cached(forget)?.execute([id])?;
@@ -337,8 +339,8 @@ fn leave(tx: &Transaction<'_>, room: i64) -> Result<()> {
         [room],
     )?;
     tx.execute(
-        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0 \
-         WHERE id = ?1",
+        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0, \
+         entered_after = 0 WHERE id = ?1",
         [room],
     )?;
     tx.execute(
@@ -590,6 +592,7 @@ fn room_state(row: &Row<'_>) -> Result<RoomState> {
     };
     Ok(RoomState {
         cursor,
+        entered_after: number(row, "entered_after")?,
         presence: number(row, "presence")?,
         is_numbered: row.get("is_numbered")?,
         last_n: number(row, "last_n")?,

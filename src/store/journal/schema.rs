@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a node's journal",
     application_id: 0x7465_726e,
-    migrations: &[FIRST, WATCHED, EARLIER],
+    migrations: &[FIRST, WATCHED, EARLIER, ENTERED],
 };
 
 /// Numbers above 2^63 are kept as the negative number with the same bits.
@@ -107,4 +107,11 @@ CREATE TABLE earlier (
     n INTEGER NOT NULL, typed_at INTEGER NOT NULL, stored_at INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (ask, log, seq)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// After which line the node entered: from there on it has them all (STA-1). A node of an earlier
+/// version has reported what it had; what it has from now on is reported by itself.
+const ENTERED: &str = "
+ALTER TABLE rooms ADD COLUMN entered_after INTEGER NOT NULL DEFAULT 0;
+UPDATE rooms SET entered_after = coalesce(seq, 0);
 ";
