@@ -433,6 +433,45 @@ mod tests {
         assert_eq!(room.on_line(line(5, 1)).unwrap_err(), "a line out of turn");
     }
 
+    /// STA-1: a report names what came since the node came in, and never what it had before a hole.
+    #[test]
+    fn a_report_says_nothing_of_what_lies_before_a_hole() {
+        let mut room = joined();
+        let log = LogId([1; 16]);
+        let report = |room: &mut Room| room.reports.take_due(Timestamp::from_millis(60_000));
+        (5..=7).for_each(|seq| room.on_line_journaled(log, seq));
+        let lines = Stretch { after: 4, to: 7 };
+        assert_eq!(report(&mut room), Some(RoomFromNode::Cursor(lines)));
+
+        room.on_link_lost();
+        let base = LineBase {
+            seq: 12,
+            stored_at_ms: 200,
+            hash: [1; 32],
+        };
+        room.on_joined(
+            2,
+            &Joined {
+                log,
+                room: RoomId::of(&room.name),
+                resume: ResumeOutcome::Fresh,
+                last: LastPublication::NONE,
+                base,
+            },
+        );
+        // What was under way to the journal before comes to its end there.
+        room.on_line_journaled(log, 8);
+        assert_eq!(report(&mut room), None);
+        room.on_line_journaled(log, 13);
+        room.reports.on_link_lost();
+        let due = room.reports.due().unwrap();
+        let lines = Stretch { after: 12, to: 13 };
+        assert_eq!(
+            room.reports.take_due(due),
+            Some(RoomFromNode::Cursor(lines))
+        );
+    }
+
     /// RUM-6, SGN-3: nobody is shown without having been introduced by a proper name.
     #[test]
     fn a_line_of_a_stranger_is_not_taken() {

@@ -13,7 +13,7 @@ pub(super) const SCHEMA: Schema = Schema {
 ///
 /// Lines and publications are in the order of their keys, without a row id: they are found by
 /// nothing else, and a room's lines lie beside each other. Nothing is ever deleted from either.
-const VERSION_1: &str = "
+pub(super) const VERSION_1: &str = "
     -- The log id, and whatever else there is one of.
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
