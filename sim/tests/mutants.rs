@@ -138,8 +138,8 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::KeepDevice => 370,
         Mutant::EntitlementIgnored => 140,
         Mutant::ForgetDeparture => 50,
-        Mutant::ReportBeforeJournal => 300,
-        Mutant::HoleReported => 200,
+        Mutant::ReportBeforeJournal => 230,
+        Mutant::HoleReported => 150,
     }
 }
 
