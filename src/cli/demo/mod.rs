@@ -171,7 +171,7 @@ impl Play {
                 Some(Shown::End(node)) => return Err(self.node_ended(node)),
                 None => {
                     let what = format!("only {joined} of {expected} joined in time");
-                    return Err(self.stage.failure(&what, NAMES[0]));
+                    return Err(self.stage.failure(Code::Unavailable, &what, NAMES[0]));
                 }
             }
         }
@@ -277,9 +277,11 @@ impl Play {
         }
     }
 
+    /// A node that ends of itself breaks the contract, whenever it does (CLI-15).
     fn node_ended(&self, node: usize) -> Failure {
         let name = NAMES[node];
-        self.stage.failure(&format!("{name}'s node ended"), name)
+        let what = format!("{name}'s node ended");
+        self.stage.failure(Code::Broken, &what, name)
     }
 
     fn summary(&self) -> String {

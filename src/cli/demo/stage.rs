@@ -79,7 +79,7 @@ impl Stage {
                 child,
                 _stdout: lines,
             }),
-            None => Err(self.failure("the broker did not start", "broker")),
+            None => Err(self.failure(Code::Unavailable, "the broker did not start", "broker")),
         }
     }
 
@@ -111,10 +111,10 @@ impl Stage {
     }
 
     /// A failure with what `name` said about it.
-    pub(super) fn failure(&self, what: &str, name: &str) -> Failure {
+    pub(super) fn failure(&self, code: Code, what: &str, name: &str) -> Failure {
         let file = self.directory.path().join(name).join(ERRORS);
         let said = std::fs::read_to_string(file).unwrap_or_default();
-        Failure::new(Code::Unavailable, format!("{what}\n{}", said.trim_end()))
+        Failure::new(code, format!("{what}\n{}", said.trim_end()))
     }
 
     /// Starts this program with the arguments, its files in a directory called `name`.
