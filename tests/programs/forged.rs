@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use tertulia::secure::{Accepted, Initiator, NodeIdentity, PublicKey};
 use tertulia::wire::{Handshake, NodeCid, as_data};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::flood::{drops, queue_of};
 use crate::support::process::Broker;
@@ -321,10 +324,13 @@ impl People {
             for (number, ends) in nodes.into_iter().enumerate() {
                 // They do not all speak at one moment.
                 let offset = pace * number as u32 / count;
-                tasks.spawn(async move {
-                    tokio::time::sleep(offset).await;
-                    talk(ends, number, first..first + lines, pace, total, origin).await
-                });
+                let speaker = Speaker {
+                    number,
+                    lines: first..first + lines,
+                    offset,
+                    pace,
+                };
+                tasks.spawn(talk(ends, speaker, total, origin));
             }
             tasks.join_all().await
         });
@@ -383,28 +389,37 @@ struct Talked {
     latencies: Vec<Duration>,
 }
 
+/// What somebody is to say.
+struct Speaker {
+    number: usize,
+    lines: Range<usize>,
+    /// When the first line is said.
+    offset: Duration,
+    pace: Duration,
+}
+
 async fn talk(
     mut ends: Ends<Client>,
-    number: usize,
-    mut lines: std::ops::Range<usize>,
-    pace: Duration,
+    mut speaker: Speaker,
     total: usize,
     origin: Instant,
 ) -> Talked {
     let (mut heard, mut latencies) = (Vec::new(), Vec::new());
-    let mut ticks = tokio::time::interval(pace.max(Duration::from_millis(1)));
+    let mut next = pin!(sleep(speaker.offset));
     while heard.len() < total {
         tokio::select! {
-            _ = ticks.tick(), if !lines.is_empty() => {
-                let line = lines.next().expect("there is one");
+            () = &mut next, if !speaker.lines.is_empty() => {
+                let line = speaker.lines.next().expect("there is one");
                 let at = now().duration_since(origin).as_micros();
                 let (reply, _) = oneshot::channel();
                 let publish = NodeCommand::Publish {
                     room: RoomName::default(),
-                    text: format!("{number} {line} {at}").into(),
+                    text: format!("{} {line} {at}", speaker.number).into(),
                     reply,
                 };
                 ends.commands.send(publish).await.expect("the node runs");
+                let due = next.deadline() + speaker.pace;
+                next.as_mut().reset(due);
             }
             event = ends.events.recv() => {
                 let event = event.expect("the node runs");
@@ -425,7 +440,7 @@ async fn talk(
         }
     }
     Talked {
-        number,
+        number: speaker.number,
         ends,
         heard,
         latencies,
