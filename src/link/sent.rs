@@ -42,8 +42,8 @@ pub(super) struct SentPacket {
     pub(super) settled_run: u32,
     /// What the congestion controller wants to know again.
     pub(super) stamp: Stamp,
-    /// Whether it holds nothing but copies of what was in flight already.
-    pub(super) is_copy: bool,
+    /// How many of its bytes are copies of what was in flight already: all, if it holds nothing else.
+    pub(super) copies: u16,
     /// Whether the estimate of loss has counted it (LAD-3).
     pub(super) is_counted: bool,
     /// The largest number that its ACK frame reported, if it had one.
@@ -51,13 +51,6 @@ pub(super) struct SentPacket {
     pub(super) pieces: Pieces,
     /// What else it held that is to arrive.
     pub(super) controls: Vec<Control>,
-}
-
-impl SentPacket {
-    /// The length, if it is only a copy.
-    fn copy_len(&self) -> u64 {
-        u64::from(self.len) * u64::from(self.is_copy)
-    }
 }
 
 /// A frame about the link itself that is sent again if it is lost; not the same bytes, but what is
@@ -135,7 +128,7 @@ pub(super) struct SentPackets {
     /// The place of a packet before which the estimate of loss has judged all (LAD-3).
     judged_from: usize,
     in_flight: u64,
-    /// So many bytes of these are packets with nothing but copies.
+    /// So many bytes of these are copies.
     copies_in_flight: u64,
     largest_acked: Option<u64>,
     loss_due: Option<Timestamp>,
@@ -147,7 +140,7 @@ impl SentPackets {
         self.in_flight
     }
 
-    /// The bytes in flight of packets that were needed, as far as anybody can tell (LAD-6).
+    /// The bytes in flight that are no copies (LAD-6).
     pub(super) const fn needed_in_flight(&self) -> u64 {
         self.in_flight - self.copies_in_flight
     }
@@ -190,7 +183,7 @@ impl SentPackets {
 
     pub(super) fn push(&mut self, packet: SentPacket) {
         self.in_flight += u64::from(packet.len);
-        self.copies_in_flight += packet.copy_len();
+        self.copies_in_flight += u64::from(packet.copies);
         while self.ring.len() >= IN_FLIGHT_MAX && !self.is_full() {
             self.pop_front();
         }
@@ -225,7 +218,7 @@ impl SentPackets {
             }
             if packet.fate == Fate::InFlight {
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
             }
             each(packet);
             packet.fate = Fate::Acked;
@@ -286,7 +279,7 @@ impl SentPackets {
                     }
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
-                    self.copies_in_flight -= packet.copy_len();
+                    self.copies_in_flight -= u64::from(packet.copies);
                     losses.count += 1;
                     losses.bytes += u64::from(packet.len);
                     losses.newest = losses.newest.max(Some(packet.sent_at));
@@ -316,7 +309,7 @@ impl SentPackets {
             if packet.fate == Fate::InFlight {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
                 losses.count += 1;
                 losses.bytes += u64::from(packet.len);
                 losses.newest = Some(packet.sent_at);
@@ -371,7 +364,7 @@ impl SentPackets {
                 packet.fate = Fate::Settled;
                 packet.pieces = Pieces::default();
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
                 did = true;
             }
         }
@@ -462,7 +455,7 @@ mod tests {
                 fate: Fate::InFlight,
                 settled_run: 0,
                 stamp: Stamp::default(),
-                is_copy: false,
+                copies: 0,
                 is_counted: false,
                 reported: None,
                 pieces: Pieces::default(),
