@@ -8,6 +8,8 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::channel::Piece;
 use super::congestion::Stamp;
 use super::rtt::Rtt;
@@ -28,6 +30,9 @@ const SETTLED_KEPT: Duration = Duration::from_secs(10);
 
 /// For how many probe time-outs a lost packet is remembered, lest it was only late (LOSS-2).
 const LOST_KEPT: u32 = 3;
+
+/// So many runs of pieces take no memory of their own.
+const RUNS_FEW: usize = 2;
 
 /// A packet that elicits an acknowledgement.
 #[derive(Clone, Debug)]
@@ -76,31 +81,65 @@ pub(super) enum Fate {
     Acked,
 }
 
-/// The pieces of messages in one packet. A chat packet holds one: that one takes no allocation.
+/// The pieces of messages in one packet, as runs: the messages of a channel that go out for the
+/// first time are one, however many. Two runs, by far the most common case, take no memory beside
+/// this.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pieces {
-    first: Option<Piece>,
-    others: Vec<Piece>,
+pub(super) struct Pieces(SmallVec<[Run; RUNS_FEW]>);
+
+/// The same piece of messages that follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: Piece,
+    /// How many; at least one.
+    count: u16,
+}
+
+impl Run {
+    /// Whether `piece` is the one after its last.
+    fn goes_on_with(self, piece: Piece) -> bool {
+        let Piece { channel, index, .. } = self.first;
+        (channel, index) == (piece.channel, piece.index)
+            && self.first.number.checked_add(self.count.into()) == Some(piece.number)
+            && self.count < u16::MAX
+    }
+
+    fn contains(self, piece: Piece) -> bool {
+        let Piece { channel, index, .. } = self.first;
+        let place = piece.number.checked_sub(self.first.number);
+        (channel, index) == (piece.channel, piece.index)
+            && place.is_some_and(|place| place < u64::from(self.count))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Piece> {
+        (0..u64::from(self.count)).map(move |place| Piece {
+            number: self.first.number + place,
+            ..self.first
+        })
+    }
 }
 
 impl Pieces {
     pub(super) fn push(&mut self, piece: Piece) {
-        match self.first {
-            None => self.first = Some(piece),
-            Some(_) => self.others.push(piece),
+        match self.0.last_mut() {
+            Some(run) if run.goes_on_with(piece) => run.count += 1,
+            _ => self.0.push(Run {
+                first: piece,
+                count: 1,
+            }),
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Piece> {
-        self.first.iter().chain(&self.others).copied()
+        self.0.iter().flat_map(|run| run.iter())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.0.is_empty()
     }
 
     pub(super) fn contains(&self, piece: Piece) -> bool {
-        self.iter().any(|other| other == piece)
+        self.0.iter().any(|run| run.contains(piece))
     }
 }
 
@@ -379,7 +418,11 @@ impl SentPackets {
         while self.ring.front().is_some_and(is_old) {
             self.pop_front();
         }
-        if self.ring.is_empty() {
+    }
+
+    /// Keeps no memory for what was once in flight, if nothing is: the link rests.
+    pub(super) fn release(&mut self) {
+        if self.ring.is_empty() && self.ring.capacity() > 0 {
             self.ring = VecDeque::new();
         }
     }
@@ -399,10 +442,6 @@ impl SentPackets {
                 break;
             }
             self.pop_front();
-        }
-        if self.ring.is_empty() {
-            // An idle link keeps no memory for what it once had in flight.
-            self.ring = VecDeque::new();
         }
     }
 
@@ -628,6 +667,8 @@ mod tests {
         sent.forget_settled(at(9_999));
         assert_eq!(sent.ring.len(), 1);
         sent.forget_settled(at(10_000));
+        assert_eq!(sent.ring.len(), 0);
+        sent.release();
         assert_eq!(sent.ring.capacity(), 0);
     }
 

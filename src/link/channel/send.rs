@@ -197,6 +197,15 @@ impl SendChannels {
         }
     }
 
+    /// Keeps no memory for what channels once had to send that have nothing now: the link rests.
+    pub(in crate::link) fn release(&mut self) {
+        for channel in &mut self.channels {
+            if channel.messages.is_empty() && channel.messages.capacity() > 0 {
+                channel.messages = VecDeque::new();
+            }
+        }
+    }
+
     fn find(&self, channel: u8) -> Result<usize, usize> {
         self.channels
             .binary_search_by_key(&channel, |other| other.id)
@@ -427,10 +436,6 @@ impl SendChannel {
             self.bytes -= oldest.data.len();
             self.messages.pop_front();
             self.first += 1;
-        }
-        if self.messages.is_empty() {
-            // An idle channel keeps no memory for what it once had to send.
-            self.messages = VecDeque::new();
         }
     }
 }
