@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::file::{JournalFile, note_outcome, room_id, room_name};
+use super::entries::{note_outcome, room_id};
+use super::file::JournalFile;
+use super::rows::room_name;
 use crate::chat::{Kind, LogId, Recorded, Refusal, RoomName};
 use crate::store::sqlite::Result;
 
@@ -62,8 +64,8 @@ impl JournalFile {
         let mut ids = Vec::with_capacity(texts.len());
         for text in texts {
             tx.prepare_cached(
-                "INSERT INTO outbox (room, typed_at, kind, body, is_spooled, is_watched) \
-                 VALUES (?1, ?2, ?3, ?4, 1, ?5)",
+                "INSERT INTO spool (room, typed_at, kind, body, is_watched) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
                 room,
@@ -85,8 +87,8 @@ impl JournalFile {
     /// If the file cannot be read, or holds what it cannot hold.
     pub fn spooled_after(&self, after: u64, max: usize) -> Result<Vec<Spooled>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT outbox.id, name, typed_at, body FROM outbox JOIN rooms ON rooms.id = room \
-             WHERE handle IS NULL AND outbox.id > ?1 ORDER BY outbox.id LIMIT ?2",
+            "SELECT spool.id, name, typed_at, body FROM spool JOIN rooms ON rooms.id = room \
+             WHERE spool.id > ?1 ORDER BY spool.id LIMIT ?2",
         )?;
         let mut rows = statement.query(params![after.cast_signed(), max as i64])?;
         let mut spooled = Vec::new();
@@ -180,7 +182,8 @@ impl JournalFile {
         let tx = self.begin()?;
         for id in ids {
             let id = id.cast_signed();
-            tx.execute("UPDATE outbox SET is_watched = 0 WHERE id = ?1", [id])?;
+            tx.execute("UPDATE spool SET is_watched = 0 WHERE id = ?1", [id])?;
+            tx.execute("UPDATE sending SET is_watched = 0 WHERE spooled = ?1", [id])?;
             tx.execute("UPDATE outcomes SET is_watched = 0 WHERE id = ?1", [id])?;
         }
         tx.commit()?;
@@ -196,7 +199,7 @@ impl JournalFile {
         let tx = self.begin()?;
         let room: Option<i64> = tx
             .query_row(
-                "DELETE FROM outbox WHERE id = ?1 AND handle IS NULL RETURNING room",
+                "DELETE FROM spool WHERE id = ?1 RETURNING room",
                 [id.cast_signed()],
                 |row| row.get(0),
             )
@@ -214,9 +217,11 @@ impl JournalFile {
     ///
     /// If the file cannot be read.
     pub fn kept(&self) -> Result<usize> {
-        let count: i64 = self
-            .connection
-            .query_row("SELECT count(*) FROM outbox", (), |row| row.get(0))?;
+        let count: i64 = self.connection.query_row(
+            "SELECT (SELECT count(*) FROM spool) + (SELECT count(*) FROM sending)",
+            (),
+            |row| row.get(0),
+        )?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 

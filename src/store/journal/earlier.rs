@@ -2,7 +2,9 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::file::{JournalFile, insert_line, line, number, room_id, room_name};
+use super::entries::{insert_line, room_id};
+use super::file::JournalFile;
+use super::rows::{line, number, room_name};
 use crate::chat::{Line, LogId, RoomName};
 use crate::store::sqlite::Result;
 

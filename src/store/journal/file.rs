@@ -1,27 +1,24 @@
 //! The journal's file: entries in, and what they come to.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use super::entries::{apply, can_be_had_again, known_rooms, note_shown, number_after, trim};
+use super::rows::{item, number, publication, room_name, room_state};
 use super::schema::SCHEMA;
-use super::{Item, JOURNAL_LINES_MAX, Shown};
-use crate::chat::{
-    Kind, LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded,
-    RoomName,
-};
+use super::{Item, Shown};
+use crate::chat::{LastPublication, LogId, Publication, RoomName};
 use crate::client::{JournalEntry, JournalState, RoomState};
-use crate::secure::{AccountKey, DeviceKey};
-use crate::store::sqlite::{self, Result, StoreError};
+use crate::secure::DeviceKey;
+use crate::store::sqlite::{self, Result};
 
 /// How many lines are added to a journal before it is looked whether old ones have to go.
 const TRIMMED_EVERY: u64 = 1_000;
 /// How many entries that can be had again are committed before one waits for the disk (JRN-8).
 pub(super) const UNSYNCED_MAX: usize = 32;
-/// How many outcomes of spooled lines are kept for those who ask (JRN-6).
-const OUTCOMES_MAX: u64 = 100_000;
 
 /// A journal that is open. Several processes may have the same one open; one of them at a time, the
 /// one with the link, writes entries.
@@ -109,6 +106,7 @@ impl JournalFile {
     /// If the file cannot be read, or holds what it cannot hold.
     pub fn state(&self) -> Result<JournalState> {
         let mut state = JournalState::default();
+        let mut sending = self.sending()?;
         let mut rooms = self.connection.prepare(
             "SELECT id, name, log, seq, stored_at, hash, presence, is_numbered, last_n, \
              confirmed_n, confirmed_digest FROM rooms",
@@ -116,8 +114,15 @@ impl JournalFile {
         let mut rows = rooms.query(())?;
         while let Some(row) = rows.next()? {
             let (id, room) = (row.get("id")?, room_state(row)?);
-            let (waiting, next) = self.waiting_in(id)?;
-            let room = RoomState { waiting, ..room };
+            let waiting: BTreeMap<u64, Publication> = sending.remove(&id).unwrap_or_default();
+            // A number is used from when something waits under it.
+            let last_n = waiting.values().map(|publication| publication.n);
+            let room = RoomState {
+                last_n: last_n.fold(room.last_n, u64::max),
+                waiting,
+                ..room
+            };
+            let next = room.waiting.keys().next_back().map_or(0, |last| last + 1);
             // A room that is only spooled to, or was left, is none that the node knows.
             if room != RoomState::NEW {
                 state.rooms.insert(room_name(row, "name")?, room);
@@ -127,18 +132,18 @@ impl JournalFile {
         Ok(state)
     }
 
-    fn waiting_in(&self, room: i64) -> Result<(std::collections::BTreeMap<u64, Publication>, u64)> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT handle, n, typed_at, kind, body FROM outbox \
-             WHERE room = ?1 AND handle IS NOT NULL",
-        )?;
-        let mut rows = statement.query([room])?;
-        let mut waiting = std::collections::BTreeMap::new();
+    /// What waits in each room, by handle.
+    fn sending(&self) -> Result<BTreeMap<i64, BTreeMap<u64, Publication>>> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT handle, room, n, typed_at, kind, body FROM sending")?;
+        let mut rows = statement.query(())?;
+        let mut sending = BTreeMap::<i64, BTreeMap<u64, Publication>>::new();
         while let Some(row) = rows.next()? {
-            waiting.insert(number(row, "handle")?, publication(row)?);
+            let room = sending.entry(row.get("room")?).or_default();
+            room.insert(number(row, "handle")?, publication(row)?);
         }
-        let next = waiting.keys().next_back().map_or(0, |handle| handle + 1);
-        Ok((waiting, next))
+        Ok(sending)
     }
 
     /// What was received in `room` after item `after`, oldest first, at most `max` of it.
@@ -220,10 +225,7 @@ impl JournalFile {
             added += u64::from(matches!(entry, JournalEntry::Received { .. }));
             is_awaited |= apply(&tx, entry)?;
         }
-        for shown in shown {
-            unsynced += 1;
-            set_shown(&tx, shown)?;
-        }
+        unsynced += note_shown(&tx, shown)?;
         if trims {
             trim(&tx)?;
         }
@@ -258,393 +260,4 @@ impl JournalFile {
         }
         Ok(())
     }
-}
-
-/// JRN-8: a node that has lost it asks for it again, or is told it again.
-const fn can_be_had_again(entry: &JournalEntry) -> bool {
-    matches!(
-        entry,
-        JournalEntry::Received { .. } | JournalEntry::Noticed { .. } | JournalEntry::Settled { .. }
-    )
-}
-
-/// Returns whether a program beside the node waits for it.
-fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> {
-    match entry {
-        JournalEntry::Waiting {
-            handle,
-            spooled,
-            room,
-            publication,
-        } => wait(tx, *handle, *spooled, room_id(tx, room)?, publication)?,
-        JournalEntry::Settled {
-            handle,
-            room,
-            outcome,
-        } => return settle(tx, *handle, room_id(tx, room)?, *outcome),
-        JournalEntry::Entered {
-            room,
-            log,
-            place,
-            is_fork,
-        } => {
-            let id = room_id(tx, room)?;
-            set_cursor(tx, id, log, place)?;
-            if *is_fork {
-                let forget = "UPDATE rooms SET presence = 0, is_numbered = 0 WHERE id = ?1";
-                tx.prepare_cached(forget)?.execute([id])?;
-            }
-        }
-        JournalEntry::Numbered { room, last } => number_after(tx, room_id(tx, room)?, last)?,
-        JournalEntry::Received {
-            room,
-            log,
-            cursor,
-            line,
-        } => {
-            let id = room_id(tx, room)?;
-            set_cursor(tx, id, log, cursor)?;
-            insert_line(tx, INTO_ITEMS, id, log, line)?;
-        }
-        JournalEntry::Noticed {
-            room,
-            number,
-            event,
-            name,
-        } => {
-            let id = room_id(tx, room)?;
-            tx.prepare_cached("UPDATE rooms SET presence = ?2 WHERE id = ?1")?
-                .execute(params![id, number.cast_signed()])?;
-            tx.prepare_cached(
-                "INSERT INTO items (room, seq, number, kind, name) VALUES (?1, 0, ?2, ?3, ?4)",
-            )?
-            .execute(params![
-                id,
-                number.cast_signed(),
-                event.code(),
-                name.as_str()
-            ])?;
-        }
-        JournalEntry::Left { room } => leave(tx, room_id(tx, room)?)?,
-    }
-    Ok(false)
-}
-
-/// JRN-9: which numbers are used there stays, if that is known.
-fn leave(tx: &Transaction<'_>, room: i64) -> Result<()> {
-    let given_up = tx.execute(
-        "DELETE FROM outbox WHERE room = ?1 AND handle IS NOT NULL",
-        [room],
-    )?;
-    tx.execute(
-        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0 \
-         WHERE id = ?1",
-        [room],
-    )?;
-    tx.execute(
-        "UPDATE rooms SET is_numbered = 0, last_n = 0, confirmed_n = 0, \
-         confirmed_digest = zeroblob(32) WHERE id = ?1 AND (?2 OR NOT is_numbered)",
-        params![room, given_up > 0],
-    )?;
-    Ok(())
-}
-
-/// The rooms that the node knows: neither only spooled to, nor only read by others.
-fn known_rooms(tx: &Transaction<'_>) -> Result<Vec<i64>> {
-    let mut rooms = tx.prepare(
-        "SELECT id FROM rooms WHERE log IS NOT NULL OR presence <> 0 OR is_numbered \
-         OR last_n <> 0 OR confirmed_n <> 0",
-    )?;
-    let rooms = rooms.query_map((), |row| row.get(0))?;
-    Ok(rooms.collect::<rusqlite::Result<Vec<i64>>>()?)
-}
-
-/// The room's row, made if need be.
-pub(super) fn room_id(tx: &Connection, room: &RoomName) -> Result<i64> {
-    let known: Option<i64> = tx
-        .prepare_cached("SELECT id FROM rooms WHERE folded = ?1")?
-        .query_row([room.folded()], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    tx.prepare_cached("INSERT INTO rooms (folded, name) VALUES (?1, ?2)")?
-        .execute([room.folded(), room.as_str()])?;
-    Ok(tx.last_insert_rowid())
-}
-
-/// NOD-2, JRN-6: what was spooled leaves the spool as it enters the outbox.
-fn wait(
-    tx: &Transaction<'_>,
-    handle: u64,
-    spooled: Option<u64>,
-    room: i64,
-    publication: &Publication,
-) -> Result<()> {
-    let (handle, n) = (handle.cast_signed(), publication.n.cast_signed());
-    let numbered = match spooled {
-        Some(id) => tx
-            .prepare_cached("UPDATE outbox SET handle = ?2, n = ?3 WHERE id = ?1")?
-            .execute(params![id.cast_signed(), handle, n])?,
-        None => 0,
-    };
-    if numbered == 0 {
-        tx.prepare_cached(
-            "INSERT INTO outbox (room, handle, n, typed_at, kind, body, is_spooled) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
-        )?
-        .execute(params![
-            room,
-            handle,
-            n,
-            publication.typed_at_ms.cast_signed(),
-            publication.kind.code(),
-            &publication.body[..]
-        ])?;
-    }
-    tx.prepare_cached("UPDATE rooms SET last_n = max(last_n, ?2) WHERE id = ?1")?
-        .execute(params![room, n])?;
-    Ok(())
-}
-
-/// Returns whether somebody waits until others have the line, too.
-fn settle(tx: &Transaction<'_>, handle: u64, room: i64, outcome: Recorded) -> Result<bool> {
-    let row: Option<(i64, bool, bool, Publication)> = tx
-        .prepare_cached(
-            "SELECT id, is_spooled, is_watched, n, typed_at, kind, body FROM outbox WHERE handle = ?1",
-        )?
-        .query_and_then([handle.cast_signed()], |row| {
-            let is_spooled = row.get("is_spooled")?;
-            let is_watched = row.get("is_watched")?;
-            Ok::<_, StoreError>((row.get("id")?, is_spooled, is_watched, publication(row)?))
-        })?
-        .next()
-        .transpose()?;
-    let Some((id, is_spooled, is_watched, publication)) = row else {
-        return Ok(false);
-    };
-    tx.prepare_cached("DELETE FROM outbox WHERE id = ?1")?
-        .execute([id])?;
-    tx.prepare_cached(
-        "UPDATE rooms SET confirmed_n = ?2, confirmed_digest = ?3 \
-         WHERE id = ?1 AND confirmed_n < ?2",
-    )?
-    .execute(params![
-        room,
-        publication.n.cast_signed(),
-        publication.digest()
-    ])?;
-    if is_spooled {
-        note_outcome(tx, id, room, outcome)?;
-    }
-    let is_awaited = is_watched && matches!(outcome, Recorded::Stored(_));
-    if is_awaited {
-        tx.prepare_cached("UPDATE outcomes SET is_watched = 1 WHERE id = ?1")?
-            .execute([id])?;
-    }
-    Ok(is_awaited)
-}
-
-/// JRN-6.
-pub(super) fn note_outcome(
-    tx: &Transaction<'_>,
-    id: i64,
-    room: i64,
-    outcome: Recorded,
-) -> Result<()> {
-    let (seq, refusal) = match outcome {
-        Recorded::Stored(seq) => (Some(seq.cast_signed()), None),
-        Recorded::Refused(code) => (None, Some(code.code().cast_signed())),
-    };
-    tx.prepare_cached(
-        "INSERT INTO outcomes (id, room, log, seq, refusal) \
-         SELECT ?1, id, log, ?3, ?4 FROM rooms WHERE id = ?2",
-    )?
-    .execute(params![id, room, seq, refusal])?;
-    tx.prepare_cached("DELETE FROM outcomes WHERE id <= ?1 - ?2")?
-        .execute(params![id, OUTCOMES_MAX.cast_signed()])?;
-    Ok(())
-}
-
-fn set_cursor(tx: &Transaction<'_>, room: i64, log: &LogId, place: &LineBase) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE rooms SET log = ?2, seq = ?3, stored_at = ?4, hash = ?5 WHERE id = ?1",
-    )?
-    .execute(params![
-        room,
-        log.0,
-        place.seq.cast_signed(),
-        place.stored_at_ms.cast_signed(),
-        place.hash
-    ])?;
-    Ok(())
-}
-
-/// JRN-3: in the order of their handles, what waits gets the numbers after `last`.
-fn number_after(tx: &Transaction<'_>, room: i64, last: &LastPublication) -> Result<()> {
-    let n = last.n.cast_signed();
-    tx.execute(
-        "UPDATE outbox SET n = ?2 + ranks.rank FROM (SELECT id, row_number() OVER \
-         (ORDER BY handle) AS rank FROM outbox WHERE room = ?1 AND handle IS NOT NULL) AS ranks \
-         WHERE outbox.id = ranks.id",
-        params![room, n],
-    )?;
-    tx.execute(
-        "UPDATE rooms SET is_numbered = 1, confirmed_n = ?2, confirmed_digest = ?3, last_n = ?2 + \
-         (SELECT count(*) FROM outbox WHERE room = ?1 AND handle IS NOT NULL) WHERE id = ?1",
-        params![room, n, last.digest],
-    )?;
-    Ok(())
-}
-
-/// A line into what was received.
-const INTO_ITEMS: &str = "INSERT INTO items (room, log, seq, number, kind, account, device, author, \
-                          name, n, typed_at, stored_at, body) \
-                          VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-
-/// Inserts a line that belongs to `owner` by `statement`, which names the table.
-pub(super) fn insert_line(
-    tx: &Transaction<'_>,
-    statement: &str,
-    owner: i64,
-    log: &LogId,
-    line: &Line,
-) -> Result<()> {
-    tx.prepare_cached(statement)?.execute(params![
-        owner,
-        log.0,
-        line.seq.cast_signed(),
-        line.kind.code(),
-        line.account.0,
-        line.device.0,
-        line.author.cast_signed(),
-        line.name.as_str(),
-        line.n.cast_signed(),
-        line.typed_at_ms.cast_signed(),
-        line.stored_at_ms.cast_signed(),
-        &line.body[..]
-    ])?;
-    Ok(())
-}
-
-/// CLI-11.
-fn set_shown(tx: &Transaction<'_>, shown: &Shown) -> Result<()> {
-    let (room, seq, number) = match shown {
-        Shown::Line(room, seq) => (room, *seq, 0),
-        Shown::Notice(room, number) => (room, 0, *number),
-        Shown::Item(room, item) => {
-            tx.prepare_cached("UPDATE rooms SET shown = max(shown, ?2) WHERE folded = ?1")?
-                .execute(params![room.folded(), item.cast_signed()])?;
-            return Ok(());
-        }
-    };
-    tx.prepare_cached(
-        "UPDATE rooms SET shown = max(shown, coalesce((SELECT max(items.id) FROM items WHERE \
-         items.room = rooms.id AND seq = ?2 AND number = ?3), 0)) WHERE folded = ?1",
-    )?
-    .execute(params![
-        room.folded(),
-        seq.cast_signed(),
-        number.cast_signed()
-    ])?;
-    Ok(())
-}
-
-/// JRN-5: the oldest go.
-fn trim(tx: &Transaction<'_>) -> Result<()> {
-    let mut rooms = tx.prepare("SELECT id FROM rooms")?;
-    let rooms = rooms.query_map((), |row| row.get(0))?;
-    for room in rooms.collect::<rusqlite::Result<Vec<i64>>>()? {
-        tx.execute(
-            "DELETE FROM items WHERE room = ?1 AND id <= \
-             (SELECT id FROM items WHERE room = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            params![room, JOURNAL_LINES_MAX.cast_signed()],
-        )?;
-    }
-    Ok(())
-}
-
-// ---- rows
-
-pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u64> {
-    Ok(row.get::<_, i64>(column)?.cast_unsigned())
-}
-
-pub(super) fn room_name(row: &Row<'_>, column: &str) -> Result<RoomName> {
-    let name: String = row.get(column)?;
-    RoomName::new(&name).map_err(|error| StoreError::damaged(format!("a room's name: {error}")))
-}
-
-fn room_state(row: &Row<'_>) -> Result<RoomState> {
-    let log: Option<[u8; 16]> = row.get("log")?;
-    let cursor = match log {
-        Some(log) => {
-            let base = LineBase {
-                seq: number(row, "seq")?,
-                stored_at_ms: number(row, "stored_at")?,
-                hash: row.get("hash")?,
-            };
-            Some((LogId(log), base))
-        }
-        None => None,
-    };
-    Ok(RoomState {
-        cursor,
-        presence: number(row, "presence")?,
-        is_numbered: row.get("is_numbered")?,
-        last_n: number(row, "last_n")?,
-        confirmed: LastPublication {
-            n: number(row, "confirmed_n")?,
-            digest: row.get("confirmed_digest")?,
-        },
-        ..RoomState::NEW
-    })
-}
-
-fn publication(row: &Row<'_>) -> Result<Publication> {
-    Ok(Publication {
-        n: number(row, "n")?,
-        typed_at_ms: number(row, "typed_at")?,
-        kind: Kind::from_code(row.get("kind")?),
-        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-    })
-}
-
-fn name(row: &Row<'_>) -> Result<Name> {
-    let name: String = row.get("name")?;
-    Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))
-}
-
-fn item(row: &Row<'_>) -> Result<Item> {
-    let (id, presence) = (number(row, "id")?, number(row, "number")?);
-    if presence > 0 {
-        let event = NoticeEvent::from_code(row.get("kind")?)
-            .map_err(|_| StoreError::damaged("a notice of no kind"))?;
-        return Ok(Item::Notice {
-            id,
-            number: presence,
-            event,
-            name: name(row)?,
-        });
-    }
-    Ok(Item::Line {
-        id,
-        log: LogId(row.get("log")?),
-        line: Box::new(line(row)?),
-    })
-}
-
-pub(super) fn line(row: &Row<'_>) -> Result<Line> {
-    Ok(Line {
-        seq: number(row, "seq")?,
-        stored_at_ms: number(row, "stored_at")?,
-        account: AccountKey(row.get("account")?),
-        device: DeviceKey(row.get("device")?),
-        name: name(row)?,
-        author: number(row, "author")?,
-        n: number(row, "n")?,
-        typed_at_ms: number(row, "typed_at")?,
-        kind: Kind::from_code(row.get("kind")?),
-        body: Bytes::from(row.get::<_, Vec<u8>>("body")?),
-    })
 }

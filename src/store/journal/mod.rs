@@ -9,7 +9,9 @@
 
 mod desk;
 mod earlier;
+mod entries;
 mod file;
+mod rows;
 mod schema;
 mod told;
 mod writer;

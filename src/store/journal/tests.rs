@@ -257,6 +257,62 @@ fn what_is_spooled_gets_a_number_and_then_an_outcome() {
     assert_eq!(file.kept().unwrap(), 0);
 }
 
+/// STO-2, JRN-1, JRN-6, JRN-7: what the version before kept is still there, under the same names.
+#[test]
+fn a_journal_of_the_version_before_keeps_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let before = crate::store::sqlite::Schema {
+        migrations: &schema::SCHEMA.migrations[..3],
+        ..schema::SCHEMA
+    };
+    let older = crate::store::sqlite::open(&path, &before).unwrap();
+    older
+        .execute_batch(
+            "INSERT INTO rooms (id, folded, name, is_numbered, last_n, shown)
+                 VALUES (1, 'room 1', 'Room 1', 1, 3, 8);
+             INSERT INTO outbox (id, room, handle, n, typed_at, kind, body, is_spooled, is_watched)
+                 VALUES (1, 1, 5, 2, 5, 1, x'6c696e652035', 0, 0),
+                        (2, 1, 6, 3, 6, 1, x'6c696e652036', 1, 1),
+                        (3, 1, NULL, NULL, 7, 1, x'37', 1, 0),
+                        (4, 1, NULL, NULL, 8, 1, x'38', 1, 0);
+             DELETE FROM outbox WHERE id = 4;
+             INSERT INTO items (id, room, seq, number, kind, name)
+                 VALUES (8, 1, 0, 1, 1, 'ada'), (9, 1, 0, 2, 2, 'ada');",
+        )
+        .unwrap();
+    drop(older);
+
+    let mut file = JournalFile::open(&path).unwrap();
+    let room_state = file.state().unwrap().rooms[&room(1)].clone();
+    assert_eq!(room_state.last_n, 3);
+    let mut expected = JournalState::default();
+    for entry in [waiting(5, 1, 2), waiting(6, 1, 3)] {
+        expected.apply(entry);
+    }
+    assert_eq!(room_state.waiting, expected.rooms[&room(1)].waiting);
+    let spooled = file.spooled_after(0, 9).unwrap();
+    assert_eq!(spooled.iter().map(|s| s.id).collect::<Vec<_>>(), [3]);
+    let settled = JournalEntry::Settled {
+        handle: 6,
+        room: room(1),
+        outcome: Recorded::Stored(44),
+    };
+    file.write(&[settled], []).unwrap();
+    let outcome = file.outcome(2).unwrap().unwrap().recorded;
+    assert_eq!(outcome, Recorded::Stored(44));
+    // Neither the names of the spool nor those of items are used again.
+    let texts = [Bytes::from_static(b"nine")];
+    assert_eq!(file.spool(&room(1), &texts, 9, false).unwrap(), [5]);
+    file.write(&[received(1, 1)], []).unwrap();
+    let (shown, items) = (file.shown(&room(1)), file.items_after(&room(1), 8, 9));
+    assert_eq!(shown.unwrap(), 8);
+    assert_eq!(
+        items.unwrap().iter().map(Item::id).collect::<Vec<_>>(),
+        [9, 10]
+    );
+}
+
 /// JRN-7: a reader's cursor only goes forward.
 #[test]
 fn a_cursor_is_kept_under_its_name() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -133,7 +133,11 @@ impl Writer {
     /// STO-9.
     fn shorten_log(&mut self) -> Result<()> {
         let pages = self.wal_pages.load(Ordering::Relaxed);
-        self.keeper.look_at(pages);
+        if self.keeper.look_at(pages) {
+            // Little has come since. Once nothing is left the log begins anew: commits that write
+            // over it wait for the disk once, those that lengthen it for the file's new length too.
+            checkpoint(&self.connection, PASSIVE)?;
+        }
         if pages < WAL_PAGES_MAX {
             self.restart_at = WAL_PAGES_MAX;
         }
@@ -159,6 +163,8 @@ pub(super) struct Keeper {
     thread: JoinHandle<()>,
     /// At how many pages of SQLite's log it is woken next.
     next_at: u32,
+    /// Whether it has moved what there was when it was woken last.
+    has_moved: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -168,9 +174,12 @@ impl Keeper {
     ) -> Result<Self> {
         let connection = sqlite::open(path, &schema::SCHEMA)?;
         let (wake, woken) = mpsc::sync_channel(1);
+        let has_moved = Arc::new(AtomicBool::new(false));
+        let moved = Arc::clone(&has_moved);
         let run = move || {
             for () in woken {
                 checkpoint(&connection, PASSIVE)?;
+                moved.store(true, Ordering::Relaxed);
             }
             Ok(())
         };
@@ -178,11 +187,13 @@ impl Keeper {
             wake,
             thread: spawn("store-keeper", run, failed)?,
             next_at: CHECKPOINT_PAGES,
+            has_moved,
         })
     }
 
-    /// Wakes the thread if SQLite's log has grown enough since it was last woken.
-    fn look_at(&mut self, pages: u32) {
+    /// Wakes the thread if SQLite's log has grown enough since it was last woken. Returns whether
+    /// the thread has done since this was asked last what it was woken for.
+    fn look_at(&mut self, pages: u32) -> bool {
         if pages < CHECKPOINT_PAGES {
             self.next_at = CHECKPOINT_PAGES;
         } else if pages >= self.next_at {
@@ -190,6 +201,7 @@ impl Keeper {
             let _ = self.wake.try_send(());
             self.next_at = pages.saturating_add(CHECKPOINT_PAGES);
         }
+        self.has_moved.swap(false, Ordering::Relaxed)
     }
 
     fn end(self) {

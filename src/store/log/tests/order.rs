@@ -113,3 +113,20 @@ fn the_write_ahead_log_stays_short_under_load() {
     disk.close(store, running);
     assert_eq!(std::fs::read_dir(disk.dir.path()).unwrap().count(), 1);
 }
+
+/// STO-9: where commits follow each other without a pause, SQLite's log begins anew all the same.
+#[test]
+fn the_write_ahead_log_begins_anew_between_commits() {
+    let disk = Disk::new();
+    let (mut store, running) = disk.open();
+    let text = "x".repeat(16_000);
+    let pages_in_all = WAL_PAGES_MAX - 1_000;
+    for n in 1..=u64::from(pages_in_all / 5) {
+        disk.ask(&mut store, vec![publish(1, n, &text)]);
+    }
+    let wal = disk.dir.path().join(format!("{FILE_NAME}-wal"));
+    let longest = std::fs::metadata(wal).unwrap().len();
+    let bound = u64::from(pages_in_all / 2) * 4_120;
+    assert!(longest < bound, "{longest} bytes, not {bound}");
+    disk.close(store, running);
+}
