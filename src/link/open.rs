@@ -305,6 +305,9 @@ impl Open {
             self.sent.release();
             self.senders.release();
             self.copies.release();
+            if events.is_empty() && events.capacity() > 0 {
+                *events = VecDeque::new();
+            }
         }
         self.rearm(now);
         Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))

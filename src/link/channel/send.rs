@@ -79,6 +79,8 @@ impl SendChannels {
         let at = match self.find(channel) {
             Ok(at) => at,
             Err(at) => {
+                // Few links use many.
+                self.channels.reserve_exact(1);
                 self.channels.insert(at, SendChannel::new(channel));
                 at
             }
