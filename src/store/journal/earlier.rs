@@ -12,8 +12,8 @@ use crate::store::sqlite::Result;
 const ASKED_FOR_MS: u64 = 15_000;
 
 /// A line into the answer to an ask, unless it has it.
-const INTO_EARLIER: &str = "INSERT OR IGNORE INTO earlier (ask, log, seq, kind, account, device, \
-                            author, name, n, typed_at, stored_at, body) \
+const INTO_EARLIER: &str = "INSERT OR IGNORE INTO earlier (log, seq, kind, account, device, \
+                            author, name, n, typed_at, stored_at, body, ask) \
                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// What a reader asks for.
@@ -117,7 +117,7 @@ impl JournalFile {
         )?;
         // Nobody may wait for it any more.
         for (log, line) in lines.iter().filter(|_| answered > 0) {
-            insert_line(&tx, INTO_EARLIER, id.cast_signed(), log, line)?;
+            insert_line(&tx, INTO_EARLIER, &[id.cast_signed()], log, line)?;
         }
         tx.commit()?;
         Ok(())

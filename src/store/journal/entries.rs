@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, Transaction, params};
 
 use super::rows::{number, publication};
 use super::{JOURNAL_LINES_MAX, Shown};
@@ -42,7 +42,7 @@ pub(super) fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> 
             is_fork,
         } => {
             let id = room_id(tx, room)?;
-            set_cursor(tx, id, log, place)?;
+            set_cursor(tx, id, log, place, 0)?;
             if *is_fork {
                 let forget = "UPDATE rooms SET presence = 0, is_numbered = 0 WHERE id = ?1";
                 tx.prepare_cached(forget)?.execute([id])?;
@@ -56,8 +56,8 @@ pub(super) fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> 
             line,
         } => {
             let id = room_id(tx, room)?;
-            set_cursor(tx, id, log, cursor)?;
-            insert_line(tx, INTO_ITEMS, id, log, line)?;
+            let item = set_cursor(tx, id, log, cursor, 1)?;
+            insert_line(tx, INTO_ITEMS, &[id, item], log, line)?;
         }
         JournalEntry::Noticed {
             room,
@@ -66,14 +66,19 @@ pub(super) fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> 
             name,
         } => {
             let id = room_id(tx, room)?;
-            tx.prepare_cached("UPDATE rooms SET presence = ?2 WHERE id = ?1")?
-                .execute(params![id, number.cast_signed()])?;
+            let item: i64 = tx
+                .prepare_cached(
+                    "UPDATE rooms SET presence = ?2, items = items + 1 WHERE id = ?1 \
+                     RETURNING items",
+                )?
+                .query_row(params![id, number.cast_signed()], |row| row.get(0))?;
             tx.prepare_cached(
-                "INSERT INTO items (room, id, seq, number, kind, name) VALUES (?1, \
-                 (SELECT coalesce(max(id), 0) + 1 FROM items WHERE room = ?1), 0, ?2, ?3, ?4)",
+                "INSERT INTO items (room, id, seq, number, kind, name) \
+                 VALUES (?1, ?2, 0, ?3, ?4, ?5)",
             )?
             .execute(params![
                 id,
+                item,
                 number.cast_signed(),
                 event.code(),
                 name.as_str()
@@ -216,18 +221,31 @@ pub(super) fn note_outcome(
     Ok(())
 }
 
-fn set_cursor(tx: &Transaction<'_>, room: i64, log: &LogId, place: &LineBase) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE rooms SET log = ?2, seq = ?3, stored_at = ?4, hash = ?5 WHERE id = ?1",
-    )?
-    .execute(params![
-        room,
-        log.0,
-        place.seq.cast_signed(),
-        place.stored_at_ms.cast_signed(),
-        place.hash
-    ])?;
-    Ok(())
+/// The cursor is at `place` now, after `items` more of what is shown. Returns the number of the last.
+fn set_cursor(
+    tx: &Transaction<'_>,
+    room: i64,
+    log: &LogId,
+    place: &LineBase,
+    items: i64,
+) -> Result<i64> {
+    let last = tx
+        .prepare_cached(
+            "UPDATE rooms SET log = ?2, seq = ?3, stored_at = ?4, hash = ?5, items = items + ?6 \
+             WHERE id = ?1 RETURNING items",
+        )?
+        .query_row(
+            params![
+                room,
+                log.0,
+                place.seq.cast_signed(),
+                place.stored_at_ms.cast_signed(),
+                place.hash,
+                items
+            ],
+            |row| row.get(0),
+        )?;
+    Ok(last)
 }
 
 /// JRN-3: in the order of their handles, what waits gets the numbers after `last`.
@@ -247,22 +265,20 @@ pub(super) fn number_after(tx: &Transaction<'_>, room: i64, last: &LastPublicati
     Ok(())
 }
 
-/// A line into what was received.
-const INTO_ITEMS: &str = "INSERT INTO items (room, id, log, seq, number, kind, account, device, \
-                          author, name, n, typed_at, stored_at, body) \
-                          VALUES (?1, (SELECT coalesce(max(id), 0) + 1 FROM items WHERE room = ?1), \
-                          ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+/// A line into what was received, under a room and a number there.
+const INTO_ITEMS: &str = "INSERT INTO items (log, seq, number, kind, account, device, author, name, \
+                          n, typed_at, stored_at, body, room, id) \
+                          VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
-/// Inserts a line that belongs to `owner` by `statement`, which names the table.
+/// Inserts a line by `statement`, which names the table, and the columns of `key` after the others.
 pub(super) fn insert_line(
     tx: &Transaction<'_>,
     statement: &str,
-    owner: i64,
+    key: &[i64],
     log: &LogId,
     line: &Line,
 ) -> Result<()> {
-    tx.prepare_cached(statement)?.execute(params![
-        owner,
+    let values = params![
         log.0,
         line.seq.cast_signed(),
         line.kind.code(),
@@ -274,7 +290,10 @@ pub(super) fn insert_line(
         line.typed_at_ms.cast_signed(),
         line.stored_at_ms.cast_signed(),
         &line.body[..]
-    ])?;
+    ];
+    let key = key.iter().map(|part| part as &dyn ToSql);
+    let values: Vec<&dyn ToSql> = values.iter().copied().chain(key).collect();
+    tx.prepare_cached(statement)?.execute(&values[..])?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -13,7 +14,7 @@ use super::{Item, Shown};
 use crate::chat::{LastPublication, LogId, Publication, RoomName};
 use crate::client::{JournalEntry, JournalState, RoomState};
 use crate::secure::DeviceKey;
-use crate::store::sqlite::{self, Result};
+use crate::store::sqlite::{self, Blame, Result, StoreError};
 
 /// How many lines are added to a journal before it is looked whether old ones have to go.
 const TRIMMED_EVERY: u64 = 1_000;
@@ -86,7 +87,8 @@ impl JournalFile {
         self.begin_waiting(true)
     }
 
-    /// A transaction whose commit waits for the disk, or does not (JRN-8).
+    /// A transaction whose commit waits for the disk, or does not: then whoever has to wait does so
+    /// with [`sync`](Self::sync), which costs less than to tell SQLite at every turn (JRN-8).
     fn begin_waiting(&mut self, waits: bool) -> Result<Transaction<'_>> {
         if self.is_waiting != waits {
             let mode = if waits { "FULL" } else { "NORMAL" };
@@ -219,7 +221,7 @@ impl JournalFile {
         let mut all = entries.clone().into_iter();
         let mut unsynced = self.unsynced + entries.clone().into_iter().count();
         let waits = unsynced >= UNSYNCED_MAX || !all.all(can_be_had_again);
-        let tx = self.begin_waiting(waits)?;
+        let tx = self.begin_waiting(false)?;
         let (mut added, mut is_awaited) = (0, false);
         for entry in entries {
             added += u64::from(matches!(entry, JournalEntry::Received { .. }));
@@ -230,7 +232,10 @@ impl JournalFile {
             trim(&tx)?;
         }
         tx.commit()?;
-        self.unsynced = if waits { 0 } else { unsynced };
+        self.unsynced = unsynced;
+        if waits {
+            self.sync()?;
+        }
         self.added = if trims { 0 } else { self.added } + added;
         self.has_awaited |= is_awaited;
         Ok(())
@@ -255,7 +260,10 @@ impl JournalFile {
     /// If the disk fails.
     pub fn sync(&mut self) -> Result<()> {
         if self.unsynced > 0 {
-            self.log.sync_data()?;
+            // Whatever the reason: what was committed is not undone by it, so trying it again, as
+            // after a commit that a full disk refused, would do it twice.
+            let failed = |error: io::Error| StoreError::new(Blame::Io, error.to_string());
+            self.log.sync_data().map_err(failed)?;
             self.unsynced = 0;
         }
         Ok(())

@@ -114,8 +114,7 @@ CREATE TABLE earlier (
 ///
 /// - What the node sends and what others spool are apart: no name is kept for the one, no handle for
 ///   the other.
-/// - Items are numbered in each room, in which they are only ever looked for in that order. The
-///   newest is never deleted, so no number is used twice.
+/// - Items are numbered in each room, in which they are only ever looked for in that order.
 const NARROW: &str = "
 -- What has no number yet (JRN-6). An id is never used again: outcomes are kept under it.
 CREATE TABLE spool (
@@ -164,4 +163,7 @@ INSERT INTO received SELECT room, id, log, seq, number, kind, account, device, a
     n, typed_at, stored_at, body FROM items ORDER BY room, id;
 DROP TABLE items;
 ALTER TABLE received RENAME TO items;
+-- How many items there were: the number of the last.
+ALTER TABLE rooms ADD COLUMN items INTEGER NOT NULL DEFAULT 0;
+UPDATE rooms SET items = (SELECT coalesce(max(id), 0) FROM items WHERE room = rooms.id);
 ";

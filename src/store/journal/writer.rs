@@ -16,6 +16,7 @@ use crate::chat::{Line, LogId, Refusal, RoomName};
 use crate::client::JournalRequest;
 use crate::driver::{Clock, Store};
 use crate::store::sqlite::{self, Blame, Result, StoreError};
+use crate::time::Timestamp;
 
 /// How often the writer looks whether other processes have left something.
 const LOOKED_EVERY: Duration = Duration::from_millis(40);
@@ -117,17 +118,20 @@ impl Unopened {
             printed: Vec::new(),
             news: news_sender,
             version: None,
+            looked_at: Timestamp::ZERO,
             handed_over: 0,
             watched: 0,
             asked: 0,
             wanted: Vec::new(),
         };
-        let thread = thread::spawn(move || {
+        let run = move || {
             if let Err(error) = writer.run(&receiver) {
                 // Whoever listens ends for it; if nobody does it is over anyway.
                 failed_sender.send_replace(Some(error));
             }
-        });
+        };
+        let thread = thread::Builder::new().name("journal".to_owned());
+        let thread = thread.spawn(run)?;
         Ok(Journal {
             jobs: self.jobs,
             shown,
@@ -241,6 +245,8 @@ struct Writer {
     news: mpsc::Sender<News>,
     /// Of the file, when it was last looked what others have left.
     version: Option<i64>,
+    /// When that was.
+    looked_at: Timestamp,
     /// The last line of the spool that was handed over.
     handed_over: u64,
     /// The last stored line that was handed over to be watched.
@@ -295,7 +301,11 @@ impl Writer {
             if is_over {
                 return Ok(());
             }
-            self.look()?;
+            let now = self.clock.now();
+            if is_quiet || self.version.is_none() || now >= self.looked_at + LOOKED_EVERY {
+                self.looked_at = now;
+                self.look()?;
+            }
         }
     }
 
