@@ -427,8 +427,8 @@ impl Broker {
         }
     }
 
-    /// The datagram that was handled last took so long, by a clock of the driver's: how the broker
-    /// learns what handshakes cost where it runs (ADR-3, ADR-6).
+    /// The datagram that was handled last took so much of the processor's time, as the driver has
+    /// measured: how the broker learns what handshakes cost where it runs (ADR-3, ADR-6).
     pub fn handle_time_taken(&mut self, taken: Duration, now: Timestamp) {
         self.gate.on_time_taken(taken, now);
     }
