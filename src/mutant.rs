@@ -61,11 +61,13 @@ pub enum Mutant {
     ForgetDeparture,
     /// A node reports lines that its journal does not have yet (STA-1).
     ReportBeforeJournal,
+    /// A broker takes a report for all that came before it, the holes included (STA-1).
+    HoleReported,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -91,6 +93,7 @@ impl Mutant {
         Self::EntitlementIgnored,
         Self::ForgetDeparture,
         Self::ReportBeforeJournal,
+        Self::HoleReported,
     ];
 }
 

@@ -10,7 +10,7 @@ use ring::hkdf::{self, HKDF_SHA256, Prk};
 use tertulia::chat::{
     ControlFromBroker, ControlFromNode, Delivered, HistoryPolicy, Join, Joined, Kind,
     LastPublication, Line, LineBase, LogId, Name, NoticeEvent, PastLine, Publication, Resume,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, WireLine,
+    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine,
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{
@@ -544,7 +544,7 @@ fn a_policy_agrees() {
 /// STA-1, STA-3, RUM-14, RUM-15, HST-2.
 #[test]
 fn states_and_pages_agree() {
-    assert_from_node("cursor", &RoomFromNode::Cursor { seq: 3 });
+    assert_from_node("cursor", &RoomFromNode::Cursor(Stretch { after: 0, to: 3 }));
     assert_from_node("watch", &RoomFromNode::Watch { seq: 2 });
     let delivered = Delivered {
         seq: 2,

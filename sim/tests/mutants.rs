@@ -39,7 +39,7 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::KeepDevice => "liveness",
         Mutant::NoCrc => "no_damage",
         Mutant::EntitlementIgnored | Mutant::ForgetDeparture => "membership",
-        Mutant::ReportBeforeJournal => "honest_states",
+        Mutant::ReportBeforeJournal | Mutant::HoleReported => "honest_states",
     }
 }
 
@@ -138,7 +138,8 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::KeepDevice => 370,
         Mutant::EntitlementIgnored => 140,
         Mutant::ForgetDeparture => 50,
-        Mutant::ReportBeforeJournal => 300,
+        Mutant::ReportBeforeJournal => 230,
+        Mutant::HoleReported => 150,
     }
 }
 

@@ -61,7 +61,7 @@ pub use storage::{
 };
 pub use tables::Tables;
 
-use crate::chat::{LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{LogId, Name, NoticeEvent, RoomName, Stretch};
 use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
@@ -225,7 +225,7 @@ enum Pending {
         channel: u8,
         room: RoomName,
         account: AccountKey,
-        seq: u64,
+        lines: Stretch,
     },
     Members {
         room: RoomName,

@@ -2,13 +2,13 @@
 //!
 //! The roll is called when somebody first watches a line; from then on it is kept up by what
 //! happens. A watched line's counts are changed by what changes them, never counted anew, so that a
-//! report costs as many steps as there are watched lines between the old cursor and the new one.
+//! report costs as many steps as there are watched lines among those that it is the first to tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkId;
 use super::storage::MemberRow;
-use crate::chat::Delivered;
+use crate::chat::{Coverage, Delivered, Stretch};
 use crate::secure::AccountKey;
 
 /// A session's place in a room.
@@ -27,7 +27,8 @@ pub(super) struct Roll {
 #[derive(Debug, Default)]
 struct Member {
     joined_seq: u64,
-    cursor: u64,
+    /// What its devices have reported to have.
+    has: Coverage,
     /// After which lines it became present, and ceased to be: as long as a watched line may lie
     /// between, and the last one.
     present: Vec<(u64, Option<u64>)>,
@@ -56,7 +57,7 @@ impl Roll {
         for row in rows {
             let member = Member {
                 joined_seq: row.joined_seq,
-                cursor: row.cursor,
+                has: row.has,
                 present: Vec::new(),
             };
             roll.members.insert(row.account, member);
@@ -101,26 +102,40 @@ impl Roll {
         }
     }
 
-    /// STA-1: a device of the account has reported to have everything up to `seq`.
-    pub(super) fn on_report(&mut self, account: AccountKey, seq: u64) -> Told {
+    /// STA-1: a device of the account has reported to have all of these lines.
+    pub(super) fn on_report(&mut self, account: AccountKey, lines: Stretch) -> Told {
         let Some(member) = self.members.get_mut(&account) else {
             return Told::new();
         };
-        let old = member.cursor;
-        if seq <= old {
-            return Told::new();
-        }
-        member.cursor = seq;
-        let member = &*member;
+        let grown = member.has.add(lines);
         let mut told = Told::new();
-        let first = (old + 1, AccountKey([0; 32]));
-        let last = (seq, AccountKey([0xff; 32]));
+        for gained in grown.gained {
+            told.extend(self.recount(account, gained, 1));
+        }
+        if let Some(lost) = grown.lost {
+            told.extend(self.recount(account, lost, -1));
+        }
+        told
+    }
+
+    /// The account has these lines now, or counts as having them no more.
+    fn recount(&mut self, account: AccountKey, lines: Stretch, by: i64) -> Told {
+        let Some(member) = self.members.get(&account) else {
+            return Told::new();
+        };
+        let mut told = Told::new();
+        let first = (lines.after + 1, AccountKey([0; 32]));
+        let last = (lines.to, AccountKey([0xff; 32]));
         for (&(seq, author), watched) in self.watched.range_mut(first..=last) {
-            if author != account && member.joined_seq <= seq {
-                watched.counts.k += 1;
-                watched.counts.present_k += u64::from(member.was_present_at(seq));
-                told.extend(watched.seats.iter().map(|seat| (*seat, seq)));
+            if author == account || member.joined_seq > seq {
+                continue;
             }
+            let counts = &mut watched.counts;
+            counts.k = counts.k.saturating_add_signed(by);
+            if member.was_present_at(seq) {
+                counts.present_k = counts.present_k.saturating_add_signed(by);
+            }
+            told.extend(watched.seats.iter().map(|seat| (*seat, seq)));
         }
         told
     }
@@ -178,7 +193,7 @@ fn count(counts: &mut Delivered, member: &Member, by: i64) -> bool {
     if member.joined_seq > seq {
         return false;
     }
-    let has = member.cursor >= seq;
+    let has = member.has.has(seq);
     let present = member.was_present_at(seq);
     for (field, counted) in [
         (&mut counts.n, true),
@@ -204,11 +219,15 @@ mod tests {
     const CLEO: AccountKey = AccountKey([3; 32]);
     const SEAT: SeatId = (7, 1);
 
+    fn up_to(to: u64) -> Stretch {
+        Stretch { after: 0, to }
+    }
+
     fn roll() -> Roll {
-        let row = |account, joined_seq, cursor| MemberRow {
+        let row = |account, joined_seq, to| MemberRow {
             account,
             joined_seq,
-            cursor,
+            has: Coverage::from_iter([up_to(to)]),
         };
         let rows = vec![row(ADA, 1, 9), row(BOB, 2, 4), row(CLEO, 6, 0)];
         Roll::new(rows, [(ADA, 0), (BOB, 3)].into_iter())
@@ -229,12 +248,32 @@ mod tests {
         assert_eq!(numbers(&roll, 3), [1, 1, 0, 0]);
         assert_eq!(numbers(&roll, 5), [0, 1, 0, 1]);
         assert_eq!(numbers(&roll, 8), [0, 2, 0, 1]);
-        assert_eq!(roll.on_report(BOB, 5), [(SEAT, 5)]);
-        assert_eq!(roll.on_report(BOB, 5), []);
-        assert_eq!(roll.on_report(ADA, 20), [], "nobody waits for the author");
-        assert_eq!(roll.on_report(CLEO, 8), [(SEAT, 8)]);
+        assert_eq!(roll.on_report(BOB, up_to(5)), [(SEAT, 5)]);
+        assert_eq!(roll.on_report(BOB, up_to(5)), []);
+        assert_eq!(
+            roll.on_report(ADA, up_to(20)),
+            [],
+            "nobody waits for the author"
+        );
+        assert_eq!(roll.on_report(CLEO, up_to(8)), [(SEAT, 8)]);
         assert_eq!(numbers(&roll, 5), [1, 1, 1, 1]);
         assert_eq!(numbers(&roll, 8), [1, 2, 0, 1]);
+    }
+
+    /// STA-1, STA-3: who goes on after a hole does not have what lies in it.
+    #[test]
+    fn a_line_in_a_hole_is_not_counted_until_a_device_has_it() {
+        let mut roll = roll();
+        for seq in [3, 5, 8] {
+            roll.watch(seq, ADA, SEAT);
+        }
+        let behind_a_hole = Stretch { after: 6, to: 9 };
+        assert_eq!(roll.on_report(BOB, behind_a_hole), [(SEAT, 8)]);
+        assert_eq!(numbers(&roll, 3), [1, 1, 0, 0], "it stays counted");
+        assert_eq!(numbers(&roll, 5), [0, 1, 0, 1]);
+        assert_eq!(numbers(&roll, 8), [1, 2, 1, 1]);
+        assert_eq!(roll.on_report(BOB, up_to(9)), [(SEAT, 5)], "another device");
+        assert_eq!(numbers(&roll, 5), [1, 1, 1, 1]);
     }
 
     /// STA-3.
@@ -246,7 +285,7 @@ mod tests {
         assert_eq!(numbers(&roll, 8), [0, 1, 0, 0]);
         assert_eq!(roll.on_departed(BOB), []);
         roll.on_joined(BOB, 12);
-        assert_eq!(roll.on_report(BOB, 12), []);
+        assert_eq!(roll.on_report(BOB, up_to(12)), []);
         roll.unwatch(8, ADA, SEAT);
         assert_eq!(roll.counts(8, ADA), None);
     }
@@ -273,16 +312,19 @@ mod tests {
         /// STA-3: kept up step by step, the counts are what counting anew gives.
         #[test]
         fn counts_that_are_kept_up_are_right(
-            steps in prop::collection::vec((0_u8..5, 1_u8..6, 1_u64..20), 0..60),
+            steps in prop::collection::vec((0_u8..5, 1_u8..6, 1_u64..20, 1_u64..12), 0..60),
         ) {
             let (mut roll, mut tail) = (roll(), 9);
             for seq in [2, 5, 8] {
                 roll.watch(seq, ADA, SEAT);
             }
-            for (step, account, seq) in steps {
+            for (step, account, to, length) in steps {
                 let account = AccountKey([account; 32]);
                 match step {
-                    0 | 1 => drop(roll.on_report(account, seq)),
+                    0 | 1 => {
+                        let after = to.saturating_sub(length);
+                        drop(roll.on_report(account, Stretch { after, to }));
+                    }
                     2 => drop(roll.on_departed(account)),
                     3 if !roll.members.contains_key(&account) => {
                         tail += 1;

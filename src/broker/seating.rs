@@ -86,7 +86,7 @@ impl Broker {
             match RoomFromNode::decode(data) {
                 Ok(RoomFromNode::Join(join)) => self.on_join(id, channel, join, now),
                 Ok(RoomFromNode::Leave) => self.on_leave(id, channel, now),
-                Ok(RoomFromNode::Cursor { seq }) => self.on_cursor(id, channel, seq, now),
+                Ok(RoomFromNode::Cursor(lines)) => self.on_cursor(id, channel, lines, now),
                 Ok(RoomFromNode::Watch { seq }) => self.on_watch(id, channel, seq, now),
                 Ok(RoomFromNode::History { before, count }) => {
                     self.on_history(id, channel, before, count)
@@ -458,12 +458,12 @@ impl Broker {
                 channel,
                 room,
                 account,
-                seq,
+                lines,
             } => {
                 if outcome == StorageOutcome::Reported {
-                    self.change_roll(&room, |roll| roll.on_report(account, seq));
+                    self.change_roll(&room, |roll| roll.on_report(account, lines));
                 } else {
-                    self.report_later(link, channel, seq, now);
+                    self.report_later(link, channel, lines, now);
                 }
                 self.done_asking(&room);
             }
@@ -536,9 +536,9 @@ impl Broker {
                 (Again::Place, SeatStage::In(cursor)) => cursor.read_again(),
                 (Again::Place, _) => {}
                 (Again::Report, _) => {
-                    if let Some(seq) = seat.unreported.take() {
+                    if let Some(lines) = seat.unreported.take() {
                         // A seat that is closed by now is not owed anything.
-                        let _ = self.on_cursor(id, channel, seq, now);
+                        let _ = self.on_cursor(id, channel, lines, now);
                     }
                 }
             }

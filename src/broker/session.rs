@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::history::Page;
 use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
-use crate::chat::{Name, RoomFromBroker, RoomName};
+use crate::chat::{Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
@@ -70,7 +70,7 @@ pub(super) struct Seat {
     /// The lines that it watches, and whether their counts have changed since they were told.
     pub(super) watched: BTreeMap<u64, bool>,
     /// A report that the store is to be asked to remember again (BRK-5).
-    pub(super) unreported: Option<u64>,
+    pub(super) unreported: Option<Stretch>,
     /// The pages of earlier lines that it has asked for.
     pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.

@@ -5,7 +5,8 @@ use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::{Seat, SeatStage};
 use super::storage::{StorageOp, StorageOutcome};
 use super::{Again, Broker, LinkId, Pending};
-use crate::chat::{Delivered, RoomName};
+use crate::bug;
+use crate::chat::{Delivered, RoomName, Stretch};
 use crate::secure::AccountKey;
 use crate::time::Timestamp;
 
@@ -40,48 +41,54 @@ impl Broker {
         &mut self,
         id: LinkId,
         channel: u8,
-        seq: u64,
+        lines: Stretch,
         now: Timestamp,
     ) -> Result<(), Broken> {
         let Some(session) = self.sessions.get_mut(&id) else {
             return Ok(());
         };
-        let (account, device) = (session.account, session.device);
+        let account = session.account;
         let seat = session.seats.get_mut(&channel);
         let Some(seat) = in_room(seat, "a report before joining")? else {
             return Ok(());
         };
         let name = seat.room.clone();
-        let tail = self.tail_of(&name);
-        let seq = seq.min(tail);
+        let lines = Stretch {
+            after: if bug!(HoleReported) { 0 } else { lines.after },
+            to: lines.to.min(self.tail_of(&name)),
+        };
+        if lines.is_empty() {
+            return Ok(());
+        }
         let op = StorageOp::Report {
             room: name.clone(),
             account,
-            device,
-            seq,
+            lines,
         };
         let pending = Pending::Report {
             link: id,
             channel,
             room: name.clone(),
             account,
-            seq,
+            lines,
         };
         if self.ask(op, pending).is_some() {
             self.note_asking(&name);
         } else {
-            self.report_later(id, channel, seq, now);
+            self.report_later(id, channel, lines, now);
         }
         Ok(())
     }
 
     /// The store could not remember a report: it is asked again (BRK-5).
-    pub(super) fn report_later(&mut self, id: LinkId, channel: u8, seq: u64, now: Timestamp) {
+    pub(super) fn report_later(&mut self, id: LinkId, channel: u8, lines: Stretch, now: Timestamp) {
         let session = self.sessions.get_mut(&id);
         let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
             return;
         };
-        seat.unreported = seat.unreported.max(Some(seq));
+        // On one seat a report holds those before it: the longest is enough.
+        let longer = |known: &Stretch| known.to > lines.to;
+        seat.unreported = seat.unreported.filter(longer).or(Some(lines));
         let again = (now + ASK_AGAIN_AFTER, id, channel, Again::Report);
         self.read_again.insert(again);
     }

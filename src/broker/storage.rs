@@ -6,8 +6,8 @@
 //! (BRK-5). A store decides by [`judge`](crate::chat::judge), inside the transaction that appends.
 
 use crate::chat::{
-    LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded, Refusal,
-    ResumeOutcome, RoomName, Start,
+    Coverage, LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded,
+    Refusal, ResumeOutcome, RoomName, Start, Stretch,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::transmit::Path;
@@ -133,17 +133,15 @@ pub enum StorageOp {
         /// No further line once bodies of this many bytes have been read.
         bytes_max: usize,
     },
-    /// A device has everything up to a line in its own durable journal (STA-1). What it reported
-    /// never goes back, and never beyond the room's last line.
+    /// A device of an account has these lines, all of them, in its own durable journal (STA-1).
+    /// That is added to what the account has, as far as the room goes.
     Report {
         /// In which room.
         room: RoomName,
         /// Who reports.
         account: AccountKey,
-        /// From which device.
-        device: DeviceKey,
-        /// The line.
-        seq: u64,
+        /// The lines.
+        lines: Stretch,
     },
     /// List a room's members, in the order of their keys.
     Members {
@@ -346,12 +344,12 @@ pub struct LinkRow {
 }
 
 /// A member of a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRow {
     /// Who.
     pub account: AccountKey,
     /// The line that made it a member.
     pub joined_seq: u64,
-    /// The highest line that a device of its has reported; 0 if none.
-    pub cursor: u64,
+    /// What its devices have reported to have.
+    pub has: Coverage,
 }

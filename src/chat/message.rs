@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::{Join, Joined, Kind, PastLine, Publication, Refusal};
+use super::{Join, Joined, Kind, PastLine, Publication, Refusal, Stretch};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -49,11 +49,8 @@ pub enum RoomFromNode {
     Leave,
     /// "Who is here?" (RUM-13)
     Who,
-    /// "I have everything up to this line for good" (STA-1).
-    Cursor {
-        /// Which one.
-        seq: u64,
-    },
+    /// "I have these lines for good, all of them" (STA-1).
+    Cursor(Stretch),
     /// "Tell me who has this line of mine" (STA-3).
     Watch {
         /// Which one.
@@ -213,9 +210,10 @@ impl RoomFromNode {
             }
             Self::Leave => out.push(LEAVE),
             Self::Who => out.push(WHO),
-            Self::Cursor { seq } => {
+            Self::Cursor(Stretch { after, to }) => {
                 out.push(CURSOR);
-                put_varint(&mut out, *seq);
+                put_varint(&mut out, *after);
+                put_varint(&mut out, *to);
             }
             Self::Watch { seq } => {
                 out.push(WATCH);
@@ -254,7 +252,10 @@ impl RoomFromNode {
             }
             LEAVE => Self::Leave,
             WHO => Self::Who,
-            CURSOR => Self::Cursor { seq: r.varint()? },
+            CURSOR => Self::Cursor(Stretch {
+                after: r.varint()?,
+                to: r.varint()?,
+            }),
             WATCH => Self::Watch { seq: r.varint()? },
             HISTORY => Self::History {
                 before: r.varint()?,

@@ -110,7 +110,7 @@ fn messages_survive_the_wire() {
         assert_eq!(RoomFromNode::decode(&join.encode()), Ok(join));
     }
     for message in [
-        RoomFromNode::Cursor { seq: 3 },
+        RoomFromNode::Cursor(Stretch { after: 1, to: 3 }),
         RoomFromNode::Watch { seq: 1 << 40 },
         RoomFromNode::History {
             before: 77,

@@ -9,6 +9,7 @@
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
 mod control;
+mod coverage;
 mod join;
 mod line;
 mod message;
@@ -20,6 +21,7 @@ mod refusal;
 mod text;
 
 pub use control::{ControlFromBroker, ControlFromNode};
+pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
 pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{

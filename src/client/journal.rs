@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::chat::{
     LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded, RoomName,
+    Stretch,
 };
 
 /// Something to be journaled.
@@ -109,6 +110,9 @@ pub struct JournalState {
 pub struct RoomState {
     /// After the last line received, and of which history; `None` before the first JOINED.
     pub cursor: Option<(LogId, LineBase)>,
+    /// The place at which the node entered, not having reached it line by line: it has every line
+    /// from there to the cursor.
+    pub entered_after: u64,
     /// The last notice (PRS-3).
     pub presence: u64,
     /// Whether the numbers of publications follow those that the broker knows. Until then they are
@@ -126,6 +130,7 @@ impl RoomState {
     /// A room in which the node never was.
     pub const NEW: Self = Self {
         cursor: None,
+        entered_after: 0,
         presence: 0,
         is_numbered: false,
         last_n: 0,
@@ -144,6 +149,15 @@ impl RoomState {
             last_n,
             confirmed,
             ..Self::NEW
+        }
+    }
+
+    /// The lines that the node has without a hole, up to its cursor (STA-1).
+    pub(super) fn journaled(&self) -> Stretch {
+        let to = self.cursor.map_or(0, |(_, base)| base.seq);
+        Stretch {
+            after: self.entered_after,
+            to,
         }
     }
 
@@ -194,6 +208,7 @@ impl JournalState {
             } => {
                 let room = self.room(room);
                 room.cursor = Some((log, place));
+                room.entered_after = place.seq;
                 if is_fork {
                     room.presence = 0;
                     room.is_numbered = false;

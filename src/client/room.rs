@@ -8,7 +8,7 @@ use super::outbox::Outbox;
 use super::states::{Asker, Pages, Reports, Watches};
 use crate::chat::{
     Join, Joined, Line, LineBase, LogId, Name, PastLine, Publication, Resume, ResumeOutcome,
-    RoomFromNode, RoomId, RoomName, Start, WireLine,
+    RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine,
 };
 use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
@@ -103,7 +103,7 @@ impl Room {
             presence: state.presence,
             own_seq: 0,
             leaving: false,
-            reports: Reports::from(state.cursor.map_or(0, |(_, base)| base.seq)),
+            reports: Reports::from(state.journaled()),
             watches: Watches::default(),
             pages: Pages::default(),
             began: state.cursor.map_or(0, |(_, base)| base.seq + 1),
@@ -190,6 +190,8 @@ impl Room {
         let entry = (joined.resume != ResumeOutcome::Resumed).then(|| {
             self.cursor = Some((joined.log, joined.base));
             self.began = joined.base.seq + 1;
+            // What it had before lies behind a hole, or is of another history.
+            self.reports = Reports::from(Stretch::starting_after(joined.base.seq));
             JournalEntry::Entered {
                 room: self.name.clone(),
                 log: joined.log,
@@ -198,7 +200,6 @@ impl Room {
             }
         });
         if is_fork {
-            self.reports = Reports::default();
             self.watches = Watches::default();
         }
         let is_outrun = self.outbox.on_joined(joined.last, is_fork);
@@ -292,7 +293,7 @@ impl Room {
         self.cursor.is_some() && count > 0 && self.pages.ask(before, count, asker)
     }
 
-    /// Line `seq` of a history is journaled, and all before it that were sent (STA-1).
+    /// Line `seq` of a history is journaled (STA-1).
     pub(super) fn on_line_journaled(&mut self, log: LogId, seq: u64) {
         if self.cursor.is_some_and(|(present, _)| present == log) {
             self.reports.on_journaled(seq);
@@ -430,6 +431,45 @@ mod tests {
             (107, 104, 5)
         );
         assert_eq!(room.on_line(line(5, 1)).unwrap_err(), "a line out of turn");
+    }
+
+    /// STA-1: a report names what came since the node came in, and never what it had before a hole.
+    #[test]
+    fn a_report_says_nothing_of_what_lies_before_a_hole() {
+        let mut room = joined();
+        let log = LogId([1; 16]);
+        let report = |room: &mut Room| room.reports.take_due(Timestamp::from_millis(60_000));
+        (5..=7).for_each(|seq| room.on_line_journaled(log, seq));
+        let lines = Stretch { after: 4, to: 7 };
+        assert_eq!(report(&mut room), Some(RoomFromNode::Cursor(lines)));
+
+        room.on_link_lost();
+        let base = LineBase {
+            seq: 12,
+            stored_at_ms: 200,
+            hash: [1; 32],
+        };
+        room.on_joined(
+            2,
+            &Joined {
+                log,
+                room: RoomId::of(&room.name),
+                resume: ResumeOutcome::Fresh,
+                last: LastPublication::NONE,
+                base,
+            },
+        );
+        // What was under way to the journal before comes to its end there.
+        room.on_line_journaled(log, 8);
+        assert_eq!(report(&mut room), None);
+        room.on_line_journaled(log, 13);
+        room.reports.on_link_lost();
+        let due = room.reports.due().unwrap();
+        let lines = Stretch { after: 12, to: 13 };
+        assert_eq!(
+            room.reports.take_due(due),
+            Some(RoomFromNode::Cursor(lines))
+        );
     }
 
     /// RUM-6, SGN-3: nobody is shown without having been introduced by a proper name.

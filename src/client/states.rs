@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::room::Room;
 use super::{Client, ClientEvent};
-use crate::chat::{PastLine, RoomFromNode, RoomName};
+use crate::chat::{PastLine, RoomFromNode, RoomName, Stretch};
 use crate::link::Link;
 use crate::time::Timestamp;
 
@@ -20,27 +20,29 @@ const PAGES_WAITING_MAX: usize = crate::broker::PAGES_WAITING_MAX;
 /// Reporting what is journaled (STA-1, STA-2).
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Everything up to this line is journaled.
-    journaled: u64,
-    /// What was reported on this link.
+    /// These lines are journaled: all since the node entered.
+    journaled: Stretch,
+    /// Up to which line was reported on this link.
     reported: u64,
     not_before: Timestamp,
 }
 
-impl From<u64> for Reports {
-    /// Everything up to line `seq` is journaled, from before.
-    fn from(seq: u64) -> Self {
+impl From<Stretch> for Reports {
+    /// So much is journaled, from before.
+    fn from(journaled: Stretch) -> Self {
         Self {
-            journaled: seq,
+            journaled,
             ..Self::default()
         }
     }
 }
 
 impl Reports {
-    /// Everything up to line `seq` is journaled.
-    pub(super) fn on_journaled(&mut self, seq: u64) {
-        self.journaled = self.journaled.max(seq);
+    /// Line `seq` is journaled. One that does not come next is of a stretch before this one.
+    pub(super) const fn on_journaled(&mut self, seq: u64) {
+        if seq == self.journaled.to + 1 {
+            self.journaled.to = seq;
+        }
     }
 
     /// The link is gone, and maybe a report with it.
@@ -55,16 +57,16 @@ impl Reports {
 
     /// When something is to be reported.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        (self.journaled > self.reported).then_some(self.not_before)
+        let is_news = !self.journaled.is_empty() && self.journaled.to > self.reported;
+        is_news.then_some(self.not_before)
     }
 
     /// The report that is due now.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<RoomFromNode> {
         self.due().filter(|at| *at <= now)?;
-        self.reported = self.journaled;
+        self.reported = self.journaled.to;
         self.not_before = now + CURSOR_INTERVAL;
-        let seq = self.journaled;
-        Some(RoomFromNode::Cursor { seq })
+        Some(RoomFromNode::Cursor(self.journaled))
     }
 }
 
@@ -303,14 +305,13 @@ mod tests {
     /// STA-2.
     #[test]
     fn a_report_is_made_at_once_and_then_once_a_second() {
-        let mut reports = Reports::default();
+        let mut reports = Reports::from(Stretch::starting_after(2));
         let at = Timestamp::from_millis;
         assert_eq!((reports.due(), reports.take_due(at(5_000))), (None, None));
         reports.on_journaled(3);
-        let report = |seq| Some(RoomFromNode::Cursor { seq });
+        let report = |to| Some(RoomFromNode::Cursor(Stretch { after: 2, to }));
         assert_eq!(reports.take_due(at(5_000)), report(3));
-        reports.on_journaled(4);
-        reports.on_journaled(9);
+        (4..=9).for_each(|seq| reports.on_journaled(seq));
         assert_eq!(reports.take_due(at(5_999)), None);
         assert_eq!(reports.due(), Some(at(6_000)));
         assert_eq!(reports.take_due(at(6_000)), report(9));

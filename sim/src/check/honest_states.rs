@@ -20,8 +20,6 @@ pub(super) struct HonestStates {
     /// What was typed to be watched, once it is stored: as which line.
     watched: BTreeMap<(Life, u64), (RoomName, u64)>,
     told: BTreeMap<(Life, u64), Delivered>,
-    /// The last line after which an account was ever let in.
-    entered: BTreeMap<(LogId, RoomName, AccountKey), u64>,
 }
 
 impl Checker for HonestStates {
@@ -50,18 +48,6 @@ impl Checker for HonestStates {
                     present.insert(*account);
                 } else {
                     present.remove(account);
-                }
-            }
-            Observation::Entered {
-                log,
-                room,
-                device,
-                base,
-            } => {
-                if let Some(account) = history.owner(*device) {
-                    let key = (*log, room.clone(), account);
-                    let last = self.entered.entry(key).or_default();
-                    *last = (*base).max(*last);
                 }
             }
             Observation::NewLog => self.present.clear(),
@@ -97,8 +83,8 @@ impl Checker for HonestStates {
         Ok(())
     }
 
-    /// Everybody who lives has everything by now, and has said so. After a fork the lines that were
-    /// watched may be others.
+    /// Everybody who lives has said by now what they have. After a fork the lines that were watched
+    /// may be others.
     fn at_end(&mut self, history: &History) -> Result<(), String> {
         let Some(log) = history.current.filter(|_| history.forked_at.is_none()) else {
             return Ok(());
@@ -112,18 +98,9 @@ impl Checker for HonestStates {
             if lives != Some(*life) || !is_in || left {
                 continue;
             }
-            let living = history.alive.iter();
-            // Who has lost what it had does not report it.
-            let living = living.filter(|(client, (of, _))| {
-                let account = history.keys[**client].0;
-                let has_lost = history.restored.contains(client)
-                    || history.retired.values().any(|of| *of == account);
-                history.joined.contains(&(*of, room.clone())) && !has_lost
-            });
-            let living: BTreeSet<AccountKey> =
-                living.map(|(client, _)| history.keys[*client].0).collect();
+            let have = who_have(history, log, room, *seq);
             let to_have = self.to_have(log, room, *seq, account);
-            let least = to_have.intersection(&living).count() as u64;
+            let least = to_have.intersection(&have).count() as u64;
             let told = self.told.get(&(*life, *handle)).copied();
             let n = to_have.len() as u64;
             // Once all have it nothing more is told, whoever leaves then.
@@ -204,13 +181,8 @@ impl HonestStates {
             members.remove(&author);
             let has = |account: &&AccountKey| {
                 let key = (log, room.clone(), **account);
-                let Some(has) = history.journaled.get(&key) else {
-                    return false;
-                };
-                // A member that comes in anew, behind what it has missed, reports a line after that,
-                // and a report cannot say what is not there (STA-1).
-                let came_behind = self.entered.get(&key) >= Some(&told.seq);
-                has.contains(&told.seq) || came_behind && has.last() >= Some(&told.seq)
+                let has = history.journaled.get(&key);
+                has.is_some_and(|has| has.contains(&told.seq))
             };
             let present = self.present_at.get(&(log, room.clone(), told.seq));
             let present = present.into_iter().flatten();
@@ -233,6 +205,23 @@ impl HonestStates {
             room.as_str()
         ))
     }
+}
+
+/// Who is there in the end and has a line. It is not there for whom a hole was left: who is let in,
+/// does not hear of it, and asks again, goes on after what was said in between.
+fn who_have(history: &History, log: LogId, room: &RoomName, seq: u64) -> BTreeSet<AccountKey> {
+    let living = history.alive.iter();
+    let have = living.filter_map(|(client, (life, _))| {
+        let account = history.keys[*client].0;
+        // Who has lost what it had does not report it.
+        let has_lost =
+            history.restored.contains(client) || history.retired.values().any(|of| *of == account);
+        let is_in = history.joined.contains(&(*life, room.clone()));
+        let journaled = history.journaled.get(&(log, room.clone(), account));
+        let has = journaled.is_some_and(|lines| lines.contains(&seq));
+        (is_in && has && !has_lost).then_some(account)
+    });
+    have.collect()
 }
 
 /// What a line makes of who is a member, and since which line.

@@ -99,11 +99,10 @@ impl MemoryStore {
             StorageOp::Report {
                 room,
                 account,
-                device,
-                seq,
+                lines,
             } => {
                 if let Some(log) = self.rooms.get_mut(&room) {
-                    log.report(account, device, seq);
+                    log.report(account, lines);
                 }
                 StorageOutcome::Reported
             }

@@ -1,4 +1,4 @@
-//! One room's log in memory: lines, members, presence, cursors.
+//! One room's log in memory: lines, members, presence, what they have.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use crate::broker::storage::{
 };
 use crate::bug;
 use crate::chat::{
-    Digest, HistoryPolicy, Kind, LastPublication, Line, LineBase, LogId, Name, NoticeEvent,
-    Publication, Recorded, Refusal, ResumeOutcome, RoomId, RoomName, Start, Verdict, judge,
+    Coverage, Digest, HistoryPolicy, Kind, LastPublication, Line, LineBase, LogId, Name,
+    NoticeEvent, Publication, Recorded, Refusal, ResumeOutcome, RoomId, RoomName, Start, Stretch,
+    Verdict, judge,
 };
 use crate::secure::{AccountKey, DeviceKey};
 
@@ -28,8 +29,8 @@ pub(super) struct RoomLog {
     presence: BTreeMap<AccountKey, PresenceRow>,
     /// The number of the room's last notice.
     last_presence: u64,
-    /// What devices have reported to have (STA-1).
-    cursors: BTreeMap<(AccountKey, DeviceKey), u64>,
+    /// What accounts have, by the reports of their devices (STA-1).
+    covered: BTreeMap<AccountKey, Coverage>,
     policy: HistoryPolicy,
 }
 
@@ -67,7 +68,7 @@ impl RoomLog {
             publications: BTreeMap::new(),
             presence: BTreeMap::new(),
             last_presence: 0,
-            cursors: BTreeMap::new(),
+            covered: BTreeMap::new(),
             policy: HistoryPolicy::All,
         }
     }
@@ -247,23 +248,19 @@ impl RoomLog {
     // ---- states
 
     /// STA-1.
-    pub(super) fn report(&mut self, account: AccountKey, device: DeviceKey, seq: u64) {
-        let seq = seq.min(self.tail_seq());
-        let cursor = self.cursors.entry((account, device)).or_default();
-        *cursor = seq.max(*cursor);
+    pub(super) fn report(&mut self, account: AccountKey, lines: Stretch) {
+        let to = lines.to.min(self.tail_seq());
+        let covered = self.covered.entry(account).or_default();
+        covered.add(Stretch { to, ..lines });
     }
 
     pub(super) fn members(&self) -> Vec<MemberRow> {
-        let highest = |account: AccountKey| {
-            let of = (account, DeviceKey([0; 32]))..=(account, DeviceKey([0xff; 32]));
-            self.cursors.range(of).map(|(_, seq)| *seq).max()
-        };
         let members = self.members.iter();
         members
             .map(|(account, joined_seq)| MemberRow {
                 account: *account,
                 joined_seq: *joined_seq,
-                cursor: highest(*account).unwrap_or(0),
+                has: self.covered.get(account).cloned().unwrap_or_default(),
             })
             .collect()
     }

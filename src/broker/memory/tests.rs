@@ -1,7 +1,8 @@
 use super::*;
 use crate::broker::storage::{Departed, Entered, MISSED_MAX, MemberRow, PresenceRow};
 use crate::chat::{
-    HistoryPolicy, Kind, LineBase, NoticeEvent, Publication, Recorded, Resume, ResumeOutcome, Start,
+    HistoryPolicy, Kind, LineBase, NoticeEvent, Publication, Recorded, Resume, ResumeOutcome,
+    Start, Stretch,
 };
 use crate::secure::DeviceKey;
 
@@ -311,34 +312,42 @@ fn a_read_is_bounded_in_lines_and_bytes() {
 
 /// STA-1.
 #[test]
-fn a_reported_cursor_never_falls_and_never_passes_the_tail() {
+fn what_is_reported_is_added_and_never_passes_the_tail() {
     let mut store = MemoryStore::new(LOG);
     enter(&mut store, 1, None, 0);
     enter(&mut store, 2, None, 0);
-    publish(&mut store, 1, 1, "three");
-    let (account, own, _) = who(1);
-    for (device, seq) in [(own, 2), (own, 1), (DeviceKey([7; 32]), 99)] {
-        let room = lobby();
+    for (n, text) in [(1, "three"), (2, "four"), (3, "five")] {
+        publish(&mut store, 1, n, text);
+    }
+    let report = |store: &mut MemoryStore, after, to| {
         let op = StorageOp::Report {
-            room,
-            account,
-            device,
-            seq,
+            room: lobby(),
+            account: who(1).0,
+            lines: Stretch { after, to },
         };
-        assert_eq!(run(&mut store, op), StorageOutcome::Reported);
+        assert_eq!(run(store, op), StorageOutcome::Reported);
+    };
+    for (after, to) in [(0, 2), (0, 1), (3, 99), (9, 20), (4, 2)] {
+        report(&mut store, after, to);
     }
     let members = |store: &mut MemoryStore| match run(store, StorageOp::Members { room: lobby() }) {
         StorageOutcome::Members(members) => members,
         other => panic!("{other:?}"),
     };
-    let row = |byte, joined_seq, cursor| MemberRow {
+    let row = |byte, joined_seq, has: &[(u64, u64)]| MemberRow {
         account: who(byte).0,
         joined_seq,
-        cursor,
+        has: has
+            .iter()
+            .map(|&(after, to)| Stretch { after, to })
+            .collect(),
     };
-    assert_eq!(members(&mut store), [row(1, 1, 3), row(2, 2, 0)]);
+    let with_a_hole = row(1, 1, &[(0, 2), (3, 5)]);
+    assert_eq!(members(&mut store), [with_a_hole, row(2, 2, &[])]);
+    report(&mut store, 2, 3);
+    assert_eq!(members(&mut store), [row(1, 1, &[(0, 5)]), row(2, 2, &[])]);
     leave(&mut store, 1, 1);
-    assert_eq!(members(&mut store), [row(2, 2, 0)]);
+    assert_eq!(members(&mut store), [row(2, 2, &[])]);
 }
 
 #[test]

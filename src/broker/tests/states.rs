@@ -1,6 +1,7 @@
 //! Who has which line.
 
 use super::*;
+use crate::chat::{Coverage, Stretch};
 use crate::client::CURSOR_INTERVAL;
 
 /// Has `node` say something that is watched.
@@ -85,6 +86,39 @@ fn who_comes_later_or_leaves_does_not_count() {
     assert_eq!(told(&pump, 0, handle), [[0, 1, 0, 1], [0, 0, 0, 0]]);
 }
 
+/// STA-1, STA-3: who has lost its journal goes on after a hole, and does not have what lies in it,
+/// also as the store tells a broker that starts anew. What it had before stays counted.
+#[test]
+fn who_goes_on_after_a_hole_does_not_have_what_lies_in_it() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let before = say_watched(&mut pump, 0, "before");
+    pump.run_ms(3_000);
+    pump.nodes[1].connected = false;
+    let missed = say_watched(&mut pump, 0, "missed");
+    pump.run_ms(1_000);
+    let (identity, key) = (pump.nodes[1].identity.clone(), pump.broker.public_key());
+    let again = pump.add_known("bob", identity, Some(key));
+    pump.nodes[again].client.join(lobby().into(), pump.now);
+    pump.run_ms(1_000);
+    let after = say_watched(&mut pump, 0, "after");
+    pump.run_ms(3_000);
+    assert_eq!(pump.heard(again), ["ada: after"]);
+    let last = |pump: &Pump, handle| told(pump, 0, handle).last().copied();
+    assert_eq!(last(&pump, before), Some([1, 1, 1, 1]));
+    assert_eq!(last(&pump, missed), Some([0, 1, 0, 1]));
+    assert_eq!(last(&pump, after), Some([1, 1, 1, 1]));
+
+    pump.crash_broker();
+    pump.run_ms(60_000);
+    assert_eq!(last(&pump, missed), Some([0, 1, 0, 1]));
+    // The journal was not lost after all.
+    pump.nodes[again].connected = false;
+    pump.nodes[1].connected = true;
+    pump.run_ms(60_000);
+    assert_eq!(pump.heard(1), ["ada: before", "ada: missed", "ada: after"]);
+    assert_eq!(last(&pump, missed), Some([1, 1, 1, 1]));
+}
+
 /// STA-3: the roll is called for those who ask; a store that cannot is asked again (BRK-5).
 #[test]
 fn nobody_pays_for_what_nobody_asks() {
@@ -128,7 +162,11 @@ fn reports_are_made_once_a_second_at_most() {
     let StorageOutcome::Members(rows) = members.outcome else {
         panic!("the members");
     };
-    assert!(rows.iter().all(|row| row.cursor == 52), "{rows:?}");
+    // Each has what it got: from its own joined line on.
+    for (row, after) in rows.iter().zip(0..) {
+        assert_eq!(row.joined_seq, after + 1);
+        assert_eq!(row.has, Coverage::from_iter([Stretch { after, to: 52 }]));
+    }
 }
 
 /// LIM-11: the oldest watch makes place for the newest.

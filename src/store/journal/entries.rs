@@ -43,6 +43,8 @@ pub(super) fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> 
         } => {
             let id = room_id(tx, room)?;
             set_cursor(tx, id, log, place, 0)?;
+            tx.prepare_cached("UPDATE rooms SET entered_after = seq WHERE id = ?1")?
+                .execute([id])?;
             if *is_fork {
                 let forget = "UPDATE rooms SET presence = 0, is_numbered = 0 WHERE id = ?1";
                 tx.prepare_cached(forget)?.execute([id])?;
@@ -93,8 +95,8 @@ pub(super) fn apply(tx: &Transaction<'_>, entry: &JournalEntry) -> Result<bool> 
 fn leave(tx: &Transaction<'_>, room: i64) -> Result<()> {
     let given_up = tx.execute("DELETE FROM sending WHERE room = ?1", [room])?;
     tx.execute(
-        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0 \
-         WHERE id = ?1",
+        "UPDATE rooms SET log = NULL, seq = NULL, stored_at = NULL, hash = NULL, presence = 0, \
+         entered_after = 0 WHERE id = ?1",
         [room],
     )?;
     tx.execute(

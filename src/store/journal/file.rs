@@ -110,8 +110,8 @@ impl JournalFile {
         let mut state = JournalState::default();
         let mut sending = self.sending()?;
         let mut rooms = self.connection.prepare(
-            "SELECT id, name, log, seq, stored_at, hash, presence, is_numbered, last_n, \
-             confirmed_n, confirmed_digest FROM rooms",
+            "SELECT id, name, log, seq, stored_at, hash, entered_after, presence, is_numbered, \
+             last_n, confirmed_n, confirmed_digest FROM rooms",
         )?;
         let mut rows = rooms.query(())?;
         while let Some(row) = rows.next()? {

@@ -35,6 +35,7 @@ pub(super) fn room_state(row: &Row<'_>) -> Result<RoomState> {
     };
     Ok(RoomState {
         cursor,
+        entered_after: number(row, "entered_after")?,
         presence: number(row, "presence")?,
         is_numbered: row.get("is_numbered")?,
         last_n: number(row, "last_n")?,

@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a node's journal",
     application_id: 0x7465_726e,
-    migrations: &[FIRST, WATCHED, EARLIER, NARROW],
+    migrations: &[FIRST, WATCHED, EARLIER, NARROW, ENTERED],
 };
 
 /// Numbers above 2^63 are kept as the negative number with the same bits.
@@ -166,4 +166,11 @@ ALTER TABLE received RENAME TO items;
 -- How many items there were: the number of the last.
 ALTER TABLE rooms ADD COLUMN items INTEGER NOT NULL DEFAULT 0;
 UPDATE rooms SET items = (SELECT coalesce(max(id), 0) FROM items WHERE room = rooms.id);
+";
+
+/// After which line the node entered: from there on it has them all (STA-1). A node of an earlier
+/// version has reported what it had; what it has from now on is reported by itself.
+const ENTERED: &str = "
+ALTER TABLE rooms ADD COLUMN entered_after INTEGER NOT NULL DEFAULT 0;
+UPDATE rooms SET entered_after = coalesce(seq, 0);
 ";

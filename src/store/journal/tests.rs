@@ -8,6 +8,8 @@ use crate::chat::{Kind, LastPublication, LineBase, Publication, Recorded, Refusa
 use crate::client::{JournalEntry, JournalRequest, JournalState};
 use crate::driver::{Clock, Store as _};
 use crate::secure::{AccountKey, DeviceKey};
+use crate::store::journal::schema::SCHEMA;
+use crate::store::sqlite::{self, Schema};
 
 fn file() -> (tempfile::TempDir, JournalFile) {
     let dir = tempfile::tempdir().unwrap();
@@ -262,11 +264,11 @@ fn what_is_spooled_gets_a_number_and_then_an_outcome() {
 fn a_journal_of_the_version_before_keeps_what_it_holds() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
-    let before = crate::store::sqlite::Schema {
-        migrations: &schema::SCHEMA.migrations[..3],
-        ..schema::SCHEMA
+    let before = Schema {
+        migrations: &SCHEMA.migrations[..3],
+        ..SCHEMA
     };
-    let older = crate::store::sqlite::open(&path, &before).unwrap();
+    let older = sqlite::open(&path, &before).unwrap();
     older
         .execute_batch(
             "INSERT INTO rooms (id, folded, name, is_numbered, last_n, shown)
@@ -325,6 +327,30 @@ fn a_cursor_is_kept_under_its_name() {
     file.want(&room(2), Some(9), 1_000).unwrap();
     assert_eq!(file.wanted(1_000).unwrap(), [(room(2), Some(9))]);
     assert!(file.wanted(1_001).unwrap().is_empty());
+}
+
+/// STO-2, STA-1: what an older node had is not reported as if it were without a hole.
+#[test]
+fn a_journal_of_an_older_node_claims_nothing_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    let first = Schema {
+        migrations: &SCHEMA.migrations[..4],
+        ..SCHEMA
+    };
+    let old = sqlite::open(&path, &first).unwrap();
+    old.execute_batch(
+        "INSERT INTO rooms (name, folded, log, seq, stored_at, hash)
+             VALUES ('Room 1', 'room 1', zeroblob(16), 9, 50, zeroblob(32));
+         INSERT INTO rooms (name, folded) VALUES ('Room 2', 'room 2')",
+    )
+    .unwrap();
+    drop(old);
+    let mut file = JournalFile::open(&path).unwrap();
+    let state = file.state().unwrap();
+    assert_eq!(state.rooms[&room(1)].entered_after, 9);
+    file.write(&[received(1, 10)], []).unwrap();
+    assert_eq!(file.state().unwrap().rooms[&room(1)].entered_after, 9);
 }
 
 /// JRN-13: what is asked for is answered once, to who asked, and forgotten when nobody waits.

@@ -188,10 +188,10 @@ impl<'a> Audit<'a> {
         }
         let mut query = self
             .connection
-            .prepare_cached("SELECT coalesce(max(seq), 0) FROM cursors WHERE room = ?1")?;
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM covered WHERE room = ?1")?;
         if query.query_row((self.room.row,), |row| number(row, 0))? > self.lines {
             faults.add(format!(
-                "a cursor is beyond the last line of the room {room}"
+                "somebody is said to have lines beyond the last one of the room {room}"
             ));
         }
         Ok(())
@@ -222,7 +222,7 @@ fn contradictions(connection: &Connection, faults: &mut Faults) -> Result<()> {
 }
 
 /// What must not be, and how to find one that is.
-const CONTRADICTIONS: [(&str, &str); 4] = [
+const CONTRADICTIONS: [(&str, &str); 5] = [
     (
         "a publication's line is not there or another's",
         "SELECT 'room ' || p.room || ', device ' || p.device || ', number ' || p.n
@@ -240,6 +240,12 @@ const CONTRADICTIONS: [(&str, &str); 4] = [
         "an author has another name than its account",
         "SELECT a.name || ', not ' || c.name FROM authors a
          JOIN accounts c ON c.account = a.account WHERE c.name != a.name LIMIT 1",
+    ),
+    (
+        "what somebody has is told twice",
+        "SELECT r.name FROM covered c JOIN rooms r ON r.id = c.room
+         JOIN covered d ON d.room = c.room AND d.account = c.account
+             AND d.after_seq > c.after_seq AND d.after_seq <= c.seq LIMIT 1",
     ),
     (
         "a row belongs to none that is there",

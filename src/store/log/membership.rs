@@ -6,7 +6,8 @@ use super::room::{CachedRoom, Whom};
 use super::rows::{self, sql};
 use crate::broker::{Author, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow};
 use crate::chat::{
-    HistoryPolicy, Kind, LastPublication, LineBase, LogId, NoticeEvent, ResumeOutcome, Start,
+    Coverage, HistoryPolicy, Kind, LastPublication, LineBase, LogId, NoticeEvent, ResumeOutcome,
+    Start, Stretch,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::store::sqlite::Result;
@@ -194,7 +195,7 @@ impl CachedRoom {
         Ok(since.map_or(self.tail.seq + 1, |since| self.first_allowed_to(since)))
     }
 
-    // ---- presence and cursors
+    // ---- presence
 
     /// PRS-1.
     pub(super) fn absent(
@@ -261,42 +262,69 @@ impl CachedRoom {
         Ok(rows)
     }
 
+    // ---- what members have
+
     /// STA-1.
     pub(super) fn report(
         &self,
         connection: &Connection,
         account: AccountKey,
-        device: DeviceKey,
-        seq: u64,
+        lines: Stretch,
     ) -> Result<()> {
-        let mut upsert = connection.prepare_cached(
-            "INSERT INTO cursors (room, account, device, seq) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+        let to = lines.to.min(self.tail.seq);
+        let mut covered = self.covered(connection, account)?;
+        let grown = covered.add(Stretch { to, ..lines });
+        let Some(merged) = grown.merged else {
+            return Ok(());
+        };
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM covered
+             WHERE room = ?1 AND account = ?2 AND after_seq BETWEEN ?3 AND ?4",
         )?;
-        let seq = seq.min(self.tail.seq);
-        upsert.execute((
+        for gone in [Some(merged), grown.lost].into_iter().flatten() {
+            let (room, account) = (self.row.row, account.as_bytes());
+            delete.execute((room, account, sql(gone.after), sql(gone.to)))?;
+        }
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO covered (room, account, after_seq, seq) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        insert.execute((
             self.row.row,
             account.as_bytes(),
-            device.as_bytes(),
-            sql(seq),
+            sql(merged.after),
+            sql(merged.to),
         ))?;
         Ok(())
     }
 
-    pub(super) fn members(&self, connection: &Connection) -> Result<Vec<MemberRow>> {
+    fn covered(&self, connection: &Connection, account: AccountKey) -> Result<Coverage> {
         let mut query = connection.prepare_cached(
-            "SELECT m.account, m.joined_seq,
-                    (SELECT coalesce(max(c.seq), 0) FROM cursors c
-                     WHERE c.room = m.room AND c.account = m.account)
-             FROM members m WHERE m.room = ?1 ORDER BY m.account",
+            "SELECT after_seq, seq FROM covered WHERE room = ?1 AND account = ?2",
         )?;
-        let members = query.query_map((self.row.row,), |row| {
-            Ok(MemberRow {
-                account: AccountKey(row.get(0)?),
-                joined_seq: rows::number(row, 1)?,
-                cursor: rows::number(row, 2)?,
+        let stretches = query.query_map((self.row.row, account.as_bytes()), |row| {
+            Ok(Stretch {
+                after: rows::number(row, 0)?,
+                to: rows::number(row, 1)?,
             })
         })?;
-        Ok(members.collect::<rusqlite::Result<_>>()?)
+        Ok(stretches.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub(super) fn members(&self, connection: &Connection) -> Result<Vec<MemberRow>> {
+        let mut query = connection.prepare_cached(
+            "SELECT account, joined_seq FROM members WHERE room = ?1 ORDER BY account",
+        )?;
+        let members = query.query_map((self.row.row,), |row| {
+            Ok((AccountKey(row.get(0)?), rows::number(row, 1)?))
+        })?;
+        let members: Vec<_> = members.collect::<rusqlite::Result<_>>()?;
+        let rows = members.into_iter().map(|(account, joined_seq)| {
+            Ok(MemberRow {
+                account,
+                joined_seq,
+                has: self.covered(connection, account)?,
+            })
+        });
+        rows.collect()
     }
 }

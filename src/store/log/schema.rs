@@ -6,14 +6,14 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1],
+    migrations: &[VERSION_1, VERSION_2],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
 ///
 /// Lines and publications are in the order of their keys, without a row id: they are found by
 /// nothing else, and a room's lines lie beside each other. Nothing is ever deleted from either.
-const VERSION_1: &str = "
+pub(super) const VERSION_1: &str = "
     -- The log id, and whatever else there is one of.
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
@@ -117,4 +117,21 @@ const VERSION_1: &str = "
         remote TEXT NOT NULL,
         local INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+";
+
+/// What accounts have, without the holes. A report of version 1 was taken for all that came before
+/// it too, and what was counted stays counted (STA-1).
+const VERSION_2: &str = "
+    -- Which lines the devices of an account have reported to have (STA-1): those after `after_seq`,
+    -- up to `seq`. The rows of an account neither overlap nor touch.
+    CREATE TABLE covered (
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        account BLOB NOT NULL,
+        after_seq INTEGER NOT NULL CHECK (after_seq >= 0),
+        seq INTEGER NOT NULL CHECK (seq > after_seq),
+        PRIMARY KEY (room, account, after_seq)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO covered (room, account, after_seq, seq)
+        SELECT room, account, 0, max(seq) FROM cursors GROUP BY room, account HAVING max(seq) > 0;
+    DROP TABLE cursors;
 ";

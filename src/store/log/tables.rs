@@ -105,11 +105,10 @@ impl Tables {
             StorageOp::Report {
                 room,
                 account,
-                device,
-                seq,
+                lines,
             } => {
                 if let Some(room) = self.room(connection, &room)? {
-                    room.report(connection, account, device, seq)?;
+                    room.report(connection, account, lines)?;
                 }
                 Ok(StorageOutcome::Reported)
             }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broker::{Entered, LinkRow, MemoryStore};
-use crate::chat::{LineBase, NoticeEvent, Recorded, Refusal, Resume};
+use crate::chat::{LineBase, NoticeEvent, Recorded, Refusal, Resume, Stretch};
 use crate::transmit;
 
 /// What a step does, in numbers that mean something only when it is done.
@@ -155,8 +155,10 @@ impl Known {
             20 | 21 => StorageOp::Report {
                 room,
                 account,
-                device,
-                seq: ask.a,
+                lines: Stretch {
+                    after: ask.a,
+                    to: ask.a + ask.b / 2,
+                },
             },
             22 => StorageOp::Members { room },
             _ => self.links(ask),
