@@ -296,7 +296,7 @@ pub struct Broker {
     losses: Losses,
     egress: Egress,
     replies: VecDeque<(Path, Bytes)>,
-    sessions: BTreeMap<LinkId, Session>,
+    sessions: BTreeMap<LinkId, Box<Session>>,
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
