@@ -1,11 +1,12 @@
 //! The clocks of a driver.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::time::Timestamp;
 
@@ -86,13 +87,45 @@ impl Clock {
 
     /// Waits until `at`; for ever if there is no such time.
     pub(crate) async fn sleep_until(&self, at: Option<Timestamp>) {
-        let instant = at.and_then(|at| {
-            let since_origin = Duration::from_nanos(at.as_nanos());
-            self.origin.checked_add(since_origin)
-        });
-        match instant {
+        match at.and_then(|at| self.instant(at)) {
             Some(instant) => sleep_until(instant).await,
             None => std::future::pending().await,
+        }
+    }
+
+    /// That time for the runtime, unless it is beyond all times.
+    fn instant(&self, at: Timestamp) -> Option<Instant> {
+        let since_origin = Duration::from_nanos(at.as_nanos());
+        self.origin.checked_add(since_origin)
+    }
+}
+
+/// Waits until a time that moves with every datagram, mostly away.
+///
+/// To set a timer of the runtime to an earlier time than all others wakes the thread that waits, by a
+/// system call, even if that is the thread itself. So a timer that is set is left alone as long as
+/// it is early enough, and set again when it has come.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<(Timestamp, Pin<Box<Sleep>>)>);
+
+impl Alarm {
+    /// Waits until `at`; for ever if there is no such time.
+    pub(super) async fn wait(&mut self, clock: &Clock, at: Option<Timestamp>) {
+        let Some((at, instant)) = at.and_then(|at| Some((at, clock.instant(at)?))) else {
+            return std::future::pending().await;
+        };
+        let (set_for, sleep) = self
+            .0
+            .get_or_insert_with(|| (at, Box::pin(sleep_until(instant))));
+        if *set_for > at {
+            sleep.as_mut().reset(instant);
+            *set_for = at;
+        }
+        sleep.as_mut().await;
+        while *set_for < at {
+            sleep.as_mut().reset(instant);
+            *set_for = at;
+            sleep.as_mut().await;
         }
     }
 }
@@ -128,6 +161,31 @@ fn system_unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Waits twice with the same alarm, the first time until `first` comes or is given up at once.
+    async fn rings(first: u64, then: u64) -> u64 {
+        let clock = Clock::system();
+        let at = |ms| Some(Timestamp::ZERO + Duration::from_millis(ms));
+        let mut alarm = Alarm::default();
+        tokio::select! {
+            biased;
+            () = alarm.wait(&clock, at(first)) => {}
+            () = tokio::task::yield_now() => {}
+        }
+        alarm.wait(&clock, at(then)).await;
+        clock.now().as_nanos() / 1_000_000
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_at_the_time_that_it_was_moved_to() {
+        assert_eq!(rings(50, 50).await, 50);
+        assert_eq!(rings(50, 20).await, 20);
+        assert_eq!(rings(20, 50).await, 50);
+        let (mut alarm, clock) = (Alarm::default(), Clock::system());
+        let hour = Duration::from_secs(3_600);
+        let rung = tokio::time::timeout(hour, alarm.wait(&clock, None)).await;
+        assert!(rung.is_err());
+    }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
+use super::clock::Alarm;
 use super::ports::{Ports, Sent};
 use super::{Clock, DatagramSocket, Machine, Store};
 use crate::bug;
@@ -46,6 +47,9 @@ pub struct Driver<M: Machine, S, T> {
     ports: Ports<S>,
     store: T,
     clock: Clock,
+    alarm: Alarm,
+    /// When the last turn began.
+    turned_at: Timestamp,
     commands: mpsc::Receiver<M::Command>,
     events: mpsc::Sender<M::Event>,
     reading: Reading,
@@ -96,7 +100,9 @@ where
             machine,
             ports: Ports::new(sockets),
             store,
+            turned_at: clock.now(),
             clock,
+            alarm: Alarm::default(),
             commands,
             events,
             reading: Reading::On,
@@ -143,15 +149,15 @@ where
             yield_now().await;
             return Woken::Other;
         }
-        let deadline = self.machine.poll_timeout();
+        let deadline = self.machine.poll_timeout().into_iter();
+        let deadline = deadline.chain(self.suspension_check_at()).min();
         let woken = select! {
             biased;
             () = self.ports.readable(), if is_reading => Woken::Other,
             () = self.ports.writable(), if self.ports.is_blocked() => Woken::Other,
             _ = self.events.reserve(), if self.reading == Reading::Stalled => Woken::Other,
             () = sleep(PAUSE_AFTER_ERRORS), if self.reading == Reading::Paused => Woken::Other,
-            () = self.clock.sleep_until(deadline) => Woken::Other,
-            () = sleep(SUSPENSION_CHECKED_EVERY), if self.suspended.is_some() => Woken::Other,
+            () = self.alarm.wait(&self.clock, deadline) => Woken::Other,
             () = self.store.ready() => Woken::Other,
             command = self.commands.recv() => Woken::Command(command),
         };
@@ -167,6 +173,7 @@ where
     fn take(&mut self, woken: Woken<M::Command>) {
         // One time for all that is taken: none of it came later.
         let now = self.clock.now();
+        self.turned_at = now;
         let unix_ms = self.clock.unix_ms();
         self.machine.set_wall_clock(unix_ms, now);
         self.has_more = false;
@@ -204,6 +211,12 @@ where
             }
             next = self.commands.try_recv();
         }
+    }
+
+    /// When it is to be looked whether this machine was suspended, if the other one heeds that.
+    fn suspension_check_at(&self) -> Option<Timestamp> {
+        let is_heeded = self.suspended.is_some();
+        is_heeded.then(|| self.turned_at + SUSPENSION_CHECKED_EVERY)
     }
 
     /// Tells the machine if this one was suspended.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::entries::can_be_had_again;
 use super::file::JournalFile;
 use super::{Asked, SHOWN_LAG_MAX, Shown, Spooled, Watched};
 use crate::chat::{Line, LogId, Refusal, RoomName};
@@ -18,6 +19,9 @@ use crate::driver::{Clock, Store};
 use crate::store::sqlite::{self, Blame, Result, StoreError};
 use crate::time::Timestamp;
 
+/// How long the writer waits for what could share a transaction with what it has: less than the
+/// transaction takes.
+const GATHERED_FOR: Duration = Duration::from_micros(50);
 /// How often the writer looks whether other processes have left something.
 const LOOKED_EVERY: Duration = Duration::from_millis(40);
 /// How long after a full disk the same is tried again.
@@ -234,6 +238,33 @@ impl Store for JournalStore {
     }
 }
 
+/// What is done in one turn.
+#[derive(Debug, Default)]
+struct Batch {
+    requests: Vec<JournalRequest>,
+    refused: Vec<(u64, Refusal)>,
+    delivered: Vec<u64>,
+    answers: Vec<(u64, Vec<(LogId, Line)>)>,
+}
+
+impl Batch {
+    fn add(&mut self, job: Job, printed: &mut Vec<(u64, Shown)>) {
+        match job {
+            Job::Entry(request) => self.requests.push(request),
+            Job::Shown(count, shown) => printed.push((count, shown)),
+            Job::Refuse(id, code) => self.refused.push((id, code)),
+            Job::Delivered(id) => self.delivered.push(id),
+            Job::Answer(id, lines) => self.answers.push((id, lines)),
+        }
+    }
+
+    /// Whether it will be waited for the disk (JRN-8).
+    fn is_waited_for(&self) -> bool {
+        let mut entries = self.requests.iter().map(|request| &request.entry);
+        !entries.all(can_be_had_again)
+    }
+}
+
 struct Writer {
     file: JournalFile,
     clock: Clock,
@@ -264,19 +295,12 @@ impl Writer {
             let first = jobs.recv_timeout(LOOKED_EVERY);
             let is_quiet = first.is_err();
             let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
-            let mut requests = Vec::new();
-            let mut refused = Vec::new();
-            let mut delivered = Vec::new();
-            let mut answers = Vec::new();
-            for job in first.into_iter().chain(jobs.try_iter()) {
-                match job {
-                    Job::Entry(request) => requests.push(request),
-                    Job::Shown(count, shown) => self.printed.push((count, shown)),
-                    Job::Refuse(id, code) => refused.push((id, code)),
-                    Job::Delivered(id) => delivered.push(id),
-                    Job::Answer(id, lines) => answers.push((id, lines)),
-                }
-            }
+            let Batch {
+                requests,
+                refused,
+                delivered,
+                answers,
+            } = self.gather(first.ok(), jobs);
             if !requests.is_empty() || is_quiet || self.printed.len() >= SHOWN_LAG_MAX / 2 {
                 self.write(&requests)?;
             }
@@ -306,6 +330,26 @@ impl Writer {
                 self.looked_at = now;
                 self.look()?;
             }
+        }
+    }
+
+    /// What waits, and what comes within a moment, unless it is waited for: who has received a line
+    /// often says the next one, and both share a transaction then.
+    fn gather(&mut self, first: Option<Job>, jobs: &Receiver<Job>) -> Batch {
+        let mut batch = Batch::default();
+        let Some(first) = first else {
+            return batch;
+        };
+        batch.add(first, &mut self.printed);
+        let until = self.clock.now() + GATHERED_FOR;
+        loop {
+            for job in jobs.try_iter() {
+                batch.add(job, &mut self.printed);
+            }
+            if batch.is_waited_for() || self.clock.now() >= until {
+                return batch;
+            }
+            thread::yield_now();
         }
     }
 
