@@ -26,6 +26,16 @@ pub enum Dropped {
     Unsupported,
     /// A HELLO from somebody who does not know the broker's key (SEC-4).
     Mac1,
+    /// A HELLO without a cookie, when one was asked for; it was answered by a RETRY (ADR-3).
+    CookieMissing,
+    /// A HELLO whose cookie is not, or no longer, right; it was answered by a RETRY (ADR-3).
+    CookieWrong,
+    /// A handshake from where too many came from (ADR-5).
+    Rate,
+    /// A handshake when handshakes took too much of the time (ADR-6).
+    Busy,
+    /// A first contact, or another version, where first contacts are not taken (ADR-8).
+    FirstContact,
     /// A handshake that does not verify (SEC-3).
     Handshake,
     /// Data for a link that does not exist, or not yet (SEC-10).
@@ -55,6 +65,11 @@ impl Dropped {
             Self::MadeRoom => "made_room",
             Self::Unsupported => "unsupported",
             Self::Mac1 => "mac1",
+            Self::CookieMissing => "cookie_missing",
+            Self::CookieWrong => "cookie_wrong",
+            Self::Rate => "rate",
+            Self::Busy => "busy",
+            Self::FirstContact => "first_contact",
             Self::Handshake => "handshake",
             Self::UnknownLink => "unknown_link",
             Self::Closed => "closed",
@@ -87,7 +102,7 @@ impl From<HandshakeError> for Dropped {
         match error {
             HandshakeError::Unsupported => Self::Unsupported,
             HandshakeError::Mac1 => Self::Mac1,
-            HandshakeError::WrongCid => Self::Unexpected,
+            HandshakeError::WrongCid | HandshakeError::Retry => Self::Unexpected,
             HandshakeError::Noise | HandshakeError::Payload | HandshakeError::Certificate => {
                 Self::Handshake
             }
@@ -124,6 +139,9 @@ impl Drops {
                 }
                 Dropped::Crc => {
                     crate::sometimes!(CrcDropped);
+                }
+                Dropped::CookieMissing => {
+                    crate::sometimes!(CookieAsked);
                 }
                 _ => {}
             }

@@ -46,6 +46,7 @@
 //! and may change in any release.
 
 pub mod broker;
+mod bucket;
 pub mod chat;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -484,14 +484,40 @@ impl RawLink {
 impl Pump {
     /// A HELLO, of a node that knows the broker or not.
     pub(crate) fn hello(&mut self, seed: Seed, known: bool) -> Bytes {
+        self.initiator(seed, known).hello().clone()
+    }
+
+    /// A node at the beginning of its handshake.
+    pub(crate) fn initiator(&mut self, seed: Seed, known: bool) -> Initiator {
         let cid = NodeCid::new(&seed[..4]).expect("four bytes");
-        let initiator = if known {
+        if known {
             let identity = NodeIdentity::generate(&mut self.rng);
             Initiator::known_broker(cid, self.broker.public_key(), &identity, seed)
         } else {
             Initiator::first_contact(cid, seed)
-        };
-        initiator.hello().clone()
+        }
+    }
+
+    /// What the broker answers at once to a datagram that comes over `path`.
+    pub(crate) fn answer(&mut self, path: Path, datagram: &[u8]) -> Option<Bytes> {
+        self.broker
+            .handle_datagram(path, BytesMut::from(datagram), self.now);
+        let mut out = Vec::new();
+        self.broker.poll_transmit(self.now, &mut out)?;
+        Some(out.into())
+    }
+
+    /// The HELLO of a node that has proved to be at `path`, or its first one if nobody asked for a
+    /// proof: then the broker has had it.
+    pub(crate) fn proved_hello(&mut self, path: Path, seed: Seed, known: bool) -> Bytes {
+        let initiator = self.initiator(seed, known);
+        let answer = self.answer(path, initiator.hello()).expect("an answer");
+        match Handshake::decode(&answer) {
+            Ok(Handshake::Retry(retry)) => initiator
+                .answer_retry(initiator.hello(), &retry)
+                .expect("it is for this HELLO"),
+            _ => initiator.hello().clone(),
+        }
     }
 
     /// A confirmed link of a fresh identity, with nothing said on it.

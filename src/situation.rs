@@ -44,6 +44,10 @@ pub enum Situation {
     FeedEvicted,
     /// A half-open handshake made room for a newer one (SEC-6).
     HalfOpenMadeRoom,
+    /// A broker asked for a cookie (ADR-3).
+    CookieAsked,
+    /// A node sent one (ADR-4).
+    CookieSent,
     /// A message had to wait for credit (CRD-2).
     CreditBlocked,
     /// A broker was killed while its store had something to do (DLV-6).
@@ -97,7 +101,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -116,6 +120,8 @@ impl Situation {
         Self::CrcDropped,
         Self::FeedEvicted,
         Self::HalfOpenMadeRoom,
+        Self::CookieAsked,
+        Self::CookieSent,
         Self::CreditBlocked,
         Self::KilledWhileStoring,
         Self::OutboxRestored,

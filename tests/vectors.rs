@@ -2,6 +2,7 @@
 //! that they cannot rot.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
@@ -13,8 +14,8 @@ use tertulia::chat::{
 };
 use tertulia::rng::SeededRng;
 use tertulia::secure::{
-    Accepted, AccountKey, BrokerIdentity, BrokerPayload, DeviceKey, Established, Initiator,
-    LinkSecrets, NodeIdentity, Opener, Response, Sealer, respond,
+    Accepted, AccountKey, BrokerIdentity, BrokerPayload, CookieSecret, DeviceKey, Established,
+    Initiator, LinkSecrets, NodeIdentity, Opener, Response, Sealer, respond,
 };
 use tertulia::wire::{
     Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, ResetToken, decode_frames,
@@ -224,6 +225,42 @@ fn a_handshake_with_a_known_broker_agrees() {
     };
     assert_secrets(&secrets, "ik");
     assert_eq!(broker, broker_payload());
+}
+
+/// ADR-2, ADR-4, HSD-6: asked for a cookie, and sent again with it.
+#[test]
+fn cookies_agree() {
+    let secret = CookieSecret::new(&array("cookie_secret"));
+    let from: SocketAddr = "192.0.2.7:4711".parse().expect("an address");
+    let mapped = "::ffff:192.0.2.7".parse::<Ipv6Addr>().expect("an address");
+    let from_bytes = [&mapped.octets()[..], &from.port().to_be_bytes()].concat();
+    assert_eq!(from_bytes, vector("cookie_from"));
+    for (initiator, hello_name, cookie, retry, again) in [
+        (
+            Initiator::first_contact(node_cid(), NODE_SEED),
+            "xx_hello",
+            "xx_cookie",
+            "xx_retry",
+            "xx_hello_again",
+        ),
+        (
+            Initiator::known_broker(node_cid(), broker().public(), &node(), NODE_SEED),
+            "ik_hello",
+            "ik_cookie",
+            "ik_retry",
+            "ik_hello_again",
+        ),
+    ] {
+        assert_eq!(secret.cookie(from, &hello(hello_name))[..], vector(cookie));
+        let Handshake::Retry(retry) = handshake(retry) else {
+            panic!("not a RETRY");
+        };
+        assert_eq!(retry.cookie, vector(cookie));
+        assert_eq!(retry.mark, hello(hello_name).mark());
+        let answered = initiator.answer_retry(initiator.hello(), &retry);
+        assert_eq!(answered.expect("it is for this HELLO"), vector(again));
+        assert!(secret.verify(from, &hello(again)));
+    }
 }
 
 /// `N` bytes of HKDF-Expand.

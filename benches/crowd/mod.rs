@@ -131,7 +131,9 @@ impl Crowd {
     fn add(&mut self, rng: &mut SeededRng) {
         let place = self.members.len();
         let port = u16::try_from(place + 1).expect("so many members have ports");
-        let path = Path::new(([10, 0, 0, 1], port).into());
+        // No network comes in faster than it may (ADR-5).
+        let [high, low] = port.to_be_bytes();
+        let path = Path::new(([10, 0, high, low], port).into());
         let config = ClientConfig {
             paths: vec![path],
             name: Name::new(&format!("member{place}")).expect("a name"),

@@ -8,6 +8,7 @@ mod crowd;
 
 mod codec;
 mod fanout;
+mod gate;
 mod link;
 mod log;
 mod packet;

@@ -214,7 +214,7 @@ fn handshakes() -> Vec<(&'static str, Handshake)> {
             Handshake::Retry(Retry {
                 version: VERSION,
                 cid,
-                mac1: [0xac; 16],
+                mark: [0xac; 16],
                 cookie: Bytes::from_static(&[0xcc; 32]),
             }),
         ),

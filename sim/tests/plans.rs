@@ -61,8 +61,17 @@ fn what_the_feed_has_let_go_of_is_read_from_the_store() {
     );
 }
 
-/// SEC-6: more than a thousand strangers come between a node's HELLO and its FINISH. It has to begin
-/// anew, and nobody else notices anything.
+/// ADR-3, ADR-4: nobody who only forges addresses keeps others out.
+#[test]
+fn forged_hellos_cost_newcomers_a_round_trip_and_nothing_else() {
+    leads_to(
+        Situation::CookieSent,
+        "forged_hellos_come_by_the_thousand_while_people_come_in",
+    );
+}
+
+/// SEC-6: more than a thousand strangers, each where it says, come between a node's HELLO and its
+/// first packet. It has to begin anew, and nobody else notices anything.
 #[test]
 fn strangers_cost_one_node_a_second_handshake_and_the_others_nothing() {
     leads_to(

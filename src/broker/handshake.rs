@@ -3,16 +3,17 @@
 use bytes::{Bytes, BytesMut};
 use ring::digest::{SHA256, digest};
 
+use super::gate::Verdict;
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
-use super::{Broker, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
+use super::{Broker, FirstContacts, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
 use crate::drops::Dropped;
 use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
-use crate::secure::{BrokerPayload, NodeEstablished, Response, respond};
+use crate::secure::{BrokerPayload, NodeEstablished, Response, knows_key, screen};
 use crate::time::Timestamp;
 use crate::transmit::Path;
 use crate::wire::{
-    BrokerCid, Cid, DecodeError, Finish, Handshake, Hello, NodeCid, UnknownHello, VERSION,
+    BrokerCid, Cid, DecodeError, Finish, Handshake, Hello, NodeCid, Retry, UnknownHello, VERSION,
     VersionReply,
 };
 
@@ -38,6 +39,11 @@ impl Broker {
     /// HSD-7: says which versions are spoken here.
     fn on_unknown_version(&mut self, path: Path, datagram: &Bytes) -> Result<(), Dropped> {
         let hello = UnknownHello::decode(datagram)?;
+        if self.config.first_contacts == FirstContacts::Closed
+            && !knows_key(&self.identity.public(), datagram)
+        {
+            return Err(Dropped::FirstContact);
+        }
         let reply = VersionReply {
             version: hello.version,
             cid: hello.cid,
@@ -48,6 +54,7 @@ impl Broker {
         self.reply(path, out.into(), datagram.len())
     }
 
+    /// ADR-1: what costs least comes first.
     fn on_hello(
         &mut self,
         path: Path,
@@ -55,6 +62,11 @@ impl Broker {
         datagram: &Bytes,
         now: Timestamp,
     ) -> Result<(), Dropped> {
+        let screened = screen(hello, datagram, &self.identity.public())?;
+        let is_first_contact = screened.is_first_contact();
+        if is_first_contact && self.config.first_contacts == FirstContacts::Closed {
+            return Err(Dropped::FirstContact);
+        }
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, datagram).as_ref());
         if let Some(accept) = self.half_open.cached_accept(path, hello.cid, &hash) {
@@ -63,13 +75,25 @@ impl Broker {
         if self.sessions.len() >= LINKS_MAX {
             return Err(Dropped::Limit);
         }
+        let half_open = self.half_open.len();
+        let verdict = self
+            .gate
+            .judge(path.remote, hello, is_first_contact, half_open, now);
+        match verdict {
+            Verdict::Begin => {}
+            Verdict::Ask(cookie, reason) => {
+                self.reply(path, retry(hello, &cookie), datagram.len())?;
+                return Err(reason);
+            }
+            Verdict::Refuse(reason) => return Err(reason),
+        }
         let cid = self.fresh_cid();
         let payload = BrokerPayload {
             cid,
             reset_token: self.resets.secret.token(&cid),
             log_id: self.log.0,
         };
-        let response = respond(hello, datagram, &self.identity, payload, self.rng.fork())?;
+        let response = screened.respond(&self.identity, payload, self.rng.fork())?;
         let (accept, stage) = match response {
             Response::AwaitFinish { accept, pending } => {
                 (accept, HalfOpenStage::AwaitFinish(pending))
@@ -100,8 +124,15 @@ impl Broker {
         let HalfOpenStage::AwaitFinish(pending) = &mut entry.stage else {
             return Err(Dropped::Unexpected);
         };
-        let established = pending.handle_finish(finish)?;
         let (path, node_cid) = (entry.path, entry.node_cid);
+        self.gate.judge_finish(path.remote, now)?;
+        let established = match pending.handle_finish(finish) {
+            Ok(established) => established,
+            Err(error) => {
+                self.gate.on_wrong_finish(path.remote, now);
+                return Err(error.into());
+            }
+        };
         let unconfirmed = self.unconfirmed(path, finish.cid, node_cid, established, now);
         if let Some(entry) = self.half_open.get_mut(&finish.cid) {
             entry.stage = HalfOpenStage::AwaitData(Box::new(unconfirmed));
@@ -253,4 +284,17 @@ impl Broker {
         self.replies.push_back((path, reply));
         Ok(())
     }
+}
+
+/// Asks the sender of a HELLO to send it again with that cookie (HSD-6).
+fn retry(hello: &Hello, cookie: &[u8]) -> Bytes {
+    let retry = Handshake::Retry(Retry {
+        version: VERSION,
+        cid: hello.cid,
+        mark: hello.mark(),
+        cookie: Bytes::copy_from_slice(cookie),
+    });
+    let mut out = Vec::new();
+    retry.encode(&mut out);
+    out.into()
 }

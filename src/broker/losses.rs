@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::prefix::Prefix;
 use crate::link::LossEstimate;
 
 /// How many prefixes are remembered (LAD-9).
@@ -14,9 +15,6 @@ const PREFIXES_MAX: usize = 1_024;
 /// The bits of an address that its network is known by (LAD-9).
 const IPV4_BITS: u32 = 24;
 const IPV6_BITS: u32 = 56;
-
-/// The first bits of an address: of an IPv4 one behind a 4, of an IPv6 one behind a 6.
-type Prefix = (u8, u128);
 
 /// What is known of each prefix.
 #[derive(Debug, Default)]
@@ -64,10 +62,7 @@ impl Losses {
 }
 
 fn prefix(address: IpAddr) -> Prefix {
-    match address.to_canonical() {
-        IpAddr::V4(address) => (4, u128::from(address.to_bits() >> (32 - IPV4_BITS))),
-        IpAddr::V6(address) => (6, address.to_bits() >> (128 - IPV6_BITS)),
-    }
+    Prefix::of(address, IPV4_BITS, IPV6_BITS)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 mod early;
 mod egress;
 mod feed;
+mod gate;
 mod half_open;
 mod handshake;
 mod history;
@@ -24,6 +25,7 @@ mod leaving;
 mod links;
 mod losses;
 mod memory;
+mod prefix;
 mod resets;
 mod roll;
 mod room;
@@ -42,6 +44,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
+pub use gate::{
+    ADDRESS_BURST, ADDRESS_RATE, COOKIE_LIFETIME, FIRST_CONTACT_COST, HALF_OPEN_CALM,
+    HANDSHAKE_BURST, HANDSHAKE_SHARE_CALM, HANDSHAKE_SHARE_MAX, HANDSHAKES_PER_TURN, LOAD_LASTS,
+    NETWORK_BURST, NETWORK_RATE, PREFIXES_MAX,
+};
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use memory::MemoryStore;
@@ -63,6 +70,7 @@ use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use egress::Egress;
+use gate::Gate;
 use half_open::HalfOpenTable;
 use links::{LinkMemory, Recalls};
 use losses::Losses;
@@ -92,6 +100,18 @@ pub struct BrokerConfig {
     /// What reset tokens are made of (RST-1). It has to outlive the broker's process; `None`: one
     /// that does not, so that nodes find out by themselves that their links are gone.
     pub reset_secret: Option<ResetSecret>,
+    /// Whether nodes may come that do not know the broker's key yet (ADR-8).
+    pub first_contacts: FirstContacts,
+}
+
+/// What is done about a node that does not know the broker's key (ADR-8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstContacts {
+    /// It is told the key.
+    #[default]
+    Open,
+    /// Nothing: to such a one the broker is not there.
+    Closed,
 }
 
 impl Default for BrokerConfig {
@@ -99,6 +119,7 @@ impl Default for BrokerConfig {
         Self {
             grace: Duration::from_secs(600),
             reset_secret: None,
+            first_contacts: FirstContacts::Open,
         }
     }
 }
@@ -253,6 +274,7 @@ pub struct Broker {
     rng: SeededRng,
     /// Unix time in ms at monotonic time zero.
     wall_origin_ms: u64,
+    gate: Gate,
     half_open: HalfOpenTable,
     resets: Resets,
     links: LinkMemory,
@@ -303,12 +325,14 @@ impl Broker {
         let mut rng = SeededRng::new(seed);
         let reset_secret = config.reset_secret.clone();
         let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
+        let gate = Gate::new(rng.fork());
         let mut broker = Self {
             config,
             identity,
             log,
             rng,
             wall_origin_ms: 0,
+            gate,
             half_open: HalfOpenTable::default(),
             resets: Resets::new(reset_secret),
             links: LinkMemory::default(),
@@ -401,6 +425,12 @@ impl Broker {
             self.drops.add(reason, 1);
             tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
+    }
+
+    /// The datagram that was handled last took so long, by a clock of the driver's: how the broker
+    /// learns what handshakes cost where it runs (ADR-3, ADR-6).
+    pub fn handle_time_taken(&mut self, taken: Duration, now: Timestamp) {
+        self.gate.on_time_taken(taken, now);
     }
 
     /// Does what has come due. Calling it early does nothing.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Broker;
+use crate::bucket::Bucket;
 use crate::secure::{ResetSecret, encode_reset};
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -19,25 +20,24 @@ const INTERVAL: Duration = Duration::from_micros(1_000_000 / RESETS_PER_SECOND a
 /// What a broker needs for its resets.
 pub(super) struct Resets {
     pub(super) secret: ResetSecret,
-    /// When a quiet while would make up for all that went so far.
-    paid_by: Timestamp,
+    /// How many more may go now (RST-3).
+    left: Bucket,
 }
 
 impl Resets {
-    pub(super) const fn new(secret: ResetSecret) -> Self {
+    pub(super) fn new(secret: ResetSecret) -> Self {
         Self {
             secret,
-            paid_by: Timestamp::ZERO,
+            left: Bucket::default(),
         }
     }
 
     /// Whether one more may go now; if so, it counts (RST-3).
     fn take(&mut self, now: Timestamp) -> bool {
-        let debt = self.paid_by.saturating_since(now);
-        if debt > INTERVAL * (RESETS_BURST - 1) {
+        if !self.left.holds(INTERVAL, INTERVAL * RESETS_BURST, now) {
             return false;
         }
-        self.paid_by = self.paid_by.max(now) + INTERVAL;
+        self.left.take(INTERVAL, now);
         true
     }
 }

@@ -11,6 +11,7 @@ use crate::drops::Dropped;
 use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
+mod gate;
 mod history;
 mod presence;
 mod slow;
@@ -264,9 +265,12 @@ fn a_newcomer_sees_as_much_history_as_it_asks_for() {
 fn half_open_handshakes_are_bounded_and_take_no_effect() {
     let mut pump = Pump::with(&["ada"]);
     let mut seeds = SeededRng::new([3; 32]);
-    for _ in 0..HALF_OPEN_MAX + 10 {
-        let hello = pump.hello(seeds.fork(), true);
-        pump.inject(Path::new(([10, 9, 9, 9], 9).into()), &hello);
+    for number in 0..HALF_OPEN_MAX + 10 {
+        // They have proved their addresses, and each is somewhere else.
+        let [.., high, low] = number.to_be_bytes();
+        let path = Path::new(([10, 9, high, low], 9).into());
+        let hello = pump.proved_hello(path, seeds.fork(), true);
+        pump.inject(path, &hello);
     }
     assert_eq!(pump.broker.link_counts(), (1, HALF_OPEN_MAX));
     assert_eq!(pump.broker.drops().count(Dropped::MadeRoom), 10);

@@ -74,6 +74,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     let config = BrokerConfig {
         grace: args.grace,
         reset_secret,
+        ..BrokerConfig::default()
     };
     let log = kept.log_id();
     let broker = Broker::new(config, identity, log, rng.fork());

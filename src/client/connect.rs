@@ -1,5 +1,6 @@
 //! From HELLO to a link, again and again if need be (SPEC.md section 6.1).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::rng::SeededRng;
 use crate::secure::{Accepted, Established, Finisher, Initiator, NodeIdentity, PublicKey};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{Accept, Handshake, NodeCid, ResetToken, VERSION, VersionReply};
+use crate::wire::{Accept, Handshake, NodeCid, ResetToken, Retry, VERSION, VersionReply};
 
 /// Without an answer to IK for this long, the node asks for the broker's key (SEC-8).
 const PROBE_AFTER: Duration = Duration::from_secs(2);
@@ -25,10 +26,9 @@ const NODE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A handshake that waits for its ACCEPT.
 pub(super) struct Shaking {
-    initiator: Initiator,
+    greeting: Greeting,
     /// When its first HELLO was due.
     since: Timestamp,
-    schedule: Schedule,
     probe: Probe,
     version: Option<VersionReply>,
     /// By what the broker may say that it is back: with nothing left of the link before (RST-4).
@@ -39,7 +39,7 @@ pub(super) struct Shaking {
 enum Probe {
     /// Not yet; or never, if the broker is not known.
     NotBefore(Option<Timestamp>),
-    Asking(Box<Initiator>, Schedule),
+    Asking(Box<Greeting>),
     /// The broker still has its key.
     Same,
 }
@@ -51,6 +51,58 @@ pub(super) struct Choosing {
     path: Path,
     /// A round trip takes no longer (RTT-1).
     rtt: Duration,
+}
+
+/// A HELLO that is repeated until it is answered (SEC-5).
+struct Greeting {
+    initiator: Initiator,
+    schedule: Schedule,
+    /// What is sent in its place where a cookie was asked for (ADR-4).
+    retried: BTreeMap<Path, Retried>,
+}
+
+/// A HELLO with a cookie.
+struct Retried {
+    hello: Bytes,
+    /// Whether a RETRY has been answered since the schedule sent a HELLO.
+    is_spent: bool,
+}
+
+impl Greeting {
+    fn new(initiator: Initiator, now: Timestamp) -> Self {
+        Self {
+            initiator,
+            schedule: Schedule::new(now),
+            retried: BTreeMap::new(),
+        }
+    }
+
+    /// The HELLO for this path, whose turn it is.
+    fn hello(&mut self, path: Path) -> Bytes {
+        match self.retried.get_mut(&path) {
+            Some(retried) => {
+                retried.is_spent = false;
+                retried.hello.clone()
+            }
+            None => self.initiator.hello().clone(),
+        }
+    }
+
+    /// The HELLO that a RETRY over this path asks for (ADR-4).
+    fn answer_retry(&mut self, path: Path, retry: &Retry) -> Result<Bytes, Dropped> {
+        let sent = match self.retried.get(&path) {
+            Some(Retried { is_spent: true, .. }) => return Err(Dropped::Unexpected),
+            Some(Retried { hello, .. }) => hello,
+            None => self.initiator.hello(),
+        };
+        let hello = self.initiator.answer_retry(sent, retry)?;
+        let retried = Retried {
+            hello: hello.clone(),
+            is_spent: true,
+        };
+        self.retried.insert(path, retried);
+        Ok(hello)
+    }
 }
 
 impl Shaking {
@@ -69,9 +121,8 @@ impl Shaking {
         };
         let probe = Probe::NotBefore(probe_at);
         Self {
-            initiator,
+            greeting: Greeting::new(initiator, now),
             since: now,
-            schedule: Schedule::new(now),
             probe,
             version: None,
             watch: None,
@@ -82,10 +133,22 @@ impl Shaking {
     pub(super) fn next(&self) -> Timestamp {
         let probe = match &self.probe {
             Probe::NotBefore(at) => *at,
-            Probe::Asking(_, schedule) => Some(schedule.next()),
+            Probe::Asking(greeting) => Some(greeting.schedule.next()),
             Probe::Same => None,
         };
-        probe.map_or(self.schedule.next(), |at| at.min(self.schedule.next()))
+        let next = self.greeting.schedule.next();
+        probe.map_or(next, |at| at.min(next))
+    }
+
+    /// Whose answers bear this connection id.
+    fn greeting_of(&mut self, cid: NodeCid) -> Option<&mut Greeting> {
+        if self.greeting.initiator.cid() == cid {
+            return Some(&mut self.greeting);
+        }
+        match &mut self.probe {
+            Probe::Asking(greeting) if greeting.initiator.cid() == cid => Some(greeting),
+            Probe::Asking(_) | Probe::NotBefore(_) | Probe::Same => None,
+        }
     }
 }
 
@@ -122,7 +185,7 @@ impl Client {
             return;
         };
         if let Some(version) = &shaking.version
-            && now.saturating_since(shaking.schedule.start()) >= VERSION_AFTER
+            && now.saturating_since(shaking.greeting.schedule.start()) >= VERSION_AFTER
         {
             let spoken = version.versions.clone();
             return self.end(EndReason::Version { spoken }, now);
@@ -131,27 +194,25 @@ impl Client {
             && at <= now
         {
             let initiator = Initiator::first_contact(fresh_cid(&mut self.rng), self.rng.fork());
-            shaking.probe = Probe::Asking(Box::new(initiator), Schedule::new(now));
+            shaking.probe = Probe::Asking(Box::new(Greeting::new(initiator, now)));
         }
-        let mut hellos = Vec::new();
-        if shaking.schedule.take_due(&mut self.rng, now) {
-            hellos.push(shaking.initiator.hello().clone());
-        }
-        if let Probe::Asking(initiator, schedule) = &mut shaking.probe
-            && schedule.take_due(&mut self.rng, now)
-        {
-            hellos.push(initiator.hello().clone());
-        }
-        for hello in hellos {
-            self.outgoing
-                .extend(self.paths.iter().map(|path| (*path, hello.clone())));
+        let probe = match &mut shaking.probe {
+            Probe::Asking(greeting) => Some(greeting.as_mut()),
+            Probe::NotBefore(_) | Probe::Same => None,
+        };
+        for greeting in [Some(&mut shaking.greeting), probe].into_iter().flatten() {
+            if greeting.schedule.take_due(&mut self.rng, now) {
+                for path in &self.paths {
+                    self.outgoing.push_back((*path, greeting.hello(*path)));
+                }
+            }
         }
     }
 
     /// Sends the HELLO from a new address without waiting for its turn.
     pub(super) fn restart_schedule(&mut self, now: Timestamp) {
         if let State::Shaking(shaking) = &mut self.state {
-            shaking.schedule = Schedule::new(now);
+            shaking.greeting.schedule = Schedule::new(now);
         }
         self.repeat_hello(now);
     }
@@ -195,11 +256,26 @@ impl Client {
         match Handshake::decode(datagram) {
             Ok(Handshake::Accept(accept)) => self.on_accept(path, &accept, now),
             Ok(Handshake::Version(reply)) => self.on_version(reply),
-            // HSD-6
-            Ok(Handshake::Retry(_)) => Err(Dropped::Unexpected),
+            Ok(Handshake::Retry(retry)) => self.on_retry(path, &retry),
             Ok(Handshake::Hello(_) | Handshake::Finish(_)) => Err(Dropped::Unexpected),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// ADR-4: the HELLO goes back at once with the cookie.
+    fn on_retry(&mut self, path: Path, retry: &Retry) -> Result<(), Dropped> {
+        let State::Shaking(shaking) = &mut self.state else {
+            return Err(Dropped::Unexpected);
+        };
+        // Only there was a HELLO sent.
+        if !self.paths.contains(&path) {
+            return Err(Dropped::Unexpected);
+        }
+        let greeting = shaking.greeting_of(retry.cid).ok_or(Dropped::Unexpected)?;
+        let hello = greeting.answer_retry(path, retry)?;
+        crate::sometimes!(CookieSent);
+        self.outgoing.push_back((path, hello));
+        Ok(())
     }
 
     /// HSD-7: noted, and believed only if nothing better comes.
@@ -207,7 +283,7 @@ impl Client {
         let State::Shaking(shaking) = &mut self.state else {
             return Err(Dropped::Unexpected);
         };
-        if reply.cid != shaking.initiator.cid() || reply.versions.contains(&VERSION) {
+        if reply.cid != shaking.greeting.initiator.cid() || reply.versions.contains(&VERSION) {
             return Err(Dropped::Unexpected);
         }
         shaking.version = Some(reply);
@@ -218,18 +294,19 @@ impl Client {
         let State::Shaking(shaking) = &mut self.state else {
             return Err(Dropped::Unexpected);
         };
-        if let Probe::Asking(probe, _) = &mut shaking.probe
-            && probe.cid() == accept.cid
+        if let Probe::Asking(probe) = &shaking.probe
+            && probe.initiator.cid() == accept.cid
         {
-            let accepted = probe.handle_accept(accept)?;
+            let accepted = probe.initiator.handle_accept(accept)?;
             return self.on_probe_answer(&accepted, now);
         }
-        if shaking.initiator.cid() != accept.cid {
+        let initiator = &shaking.greeting.initiator;
+        if initiator.cid() != accept.cid {
             return Err(Dropped::Unexpected);
         }
         let cid = accept.cid;
         let rtt = now.saturating_since(shaking.since);
-        match shaking.initiator.handle_accept(accept)? {
+        match initiator.handle_accept(accept)? {
             Accepted::Established(established) => {
                 self.go_up(path, cid, established, rtt, None, now);
             }

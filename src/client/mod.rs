@@ -457,4 +457,6 @@ mod journal_tests;
 #[cfg(test)]
 mod reset_tests;
 #[cfg(test)]
+mod retry_tests;
+#[cfg(test)]
 mod tests;

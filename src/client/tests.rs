@@ -357,29 +357,6 @@ fn a_version_reply_is_believed_only_if_nothing_better_comes() {
     assert_eq!(client.poll_event(), Some(ended));
 }
 
-/// HSD-6: nobody has asked for a cookie.
-#[test]
-fn a_retry_is_dropped_and_counted() {
-    let mut pump = Pump::new();
-    let node = pump.add("ada");
-    let retry = crate::wire::Retry {
-        version: crate::wire::VERSION,
-        cid: crate::wire::NodeCid::new(&[1]).unwrap(),
-        mac1: [0; 16],
-        cookie: Bytes::from_static(&[7; 32]),
-    };
-    let mut datagram = Vec::new();
-    Handshake::Retry(retry).encode(&mut datagram);
-    let (path, now) = (pump.nodes[node].path, pump.now);
-    pump.nodes[node]
-        .client
-        .handle_datagram(path, BytesMut::from(&datagram[..]), now);
-    assert_eq!(
-        pump.nodes[node].client.drops().count(Dropped::Unexpected),
-        1
-    );
-}
-
 /// RUM-10: the room hash tells a history that was rewritten, even under the same log id.
 #[test]
 fn a_history_that_was_rewritten_is_told_apart_by_its_hash() {

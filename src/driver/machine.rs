@@ -1,6 +1,7 @@
 //! What the two machines have in common for whoever drives them.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -14,6 +15,7 @@ use crate::drops::Drops;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
+use crate::wire::is_data;
 
 /// A state machine that can be driven. The methods do what those of the same name do in [`Broker`]
 /// and [`Client`].
@@ -32,6 +34,12 @@ pub trait Machine: Send + 'static {
 
     /// Takes a datagram.
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp);
+    /// Whether it wants to be told how long this datagram took it.
+    fn is_timed(_datagram: &[u8]) -> bool {
+        false
+    }
+    /// The datagram that was handled last took so long.
+    fn handle_time_taken(&mut self, _taken: Duration, _now: Timestamp) {}
     /// Does what has come due.
     fn handle_timeout(&mut self, now: Timestamp);
     /// This machine was suspended, and goes on.
@@ -79,6 +87,14 @@ impl Machine for Broker {
 
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
         Self::handle_datagram(self, path, datagram, now);
+    }
+
+    fn is_timed(datagram: &[u8]) -> bool {
+        datagram.first().is_some_and(|first| !is_data(*first))
+    }
+
+    fn handle_time_taken(&mut self, taken: Duration, now: Timestamp) {
+        Self::handle_time_taken(self, taken, now);
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {

@@ -221,14 +221,20 @@ where
 
     /// Takes what the sockets have, a bounded share of it.
     fn take_datagrams(&mut self, now: Timestamp) {
-        let machine = &mut self.machine;
+        let (machine, clock) = (&mut self.machine, &self.clock);
         let mut count = 0;
         let taken = self.ports.take(|path, datagram| {
             count += 1;
             if count % 2 == 0 && bug!(DropSecondDatagram) {
                 return;
             }
+            if !M::is_timed(&datagram) {
+                machine.handle_datagram(path, datagram, now);
+                return;
+            }
+            let begun = clock.now();
             machine.handle_datagram(path, datagram, now);
+            machine.handle_time_taken(clock.now().saturating_since(begun), now);
         });
         if taken.failures > 0 && taken.datagrams == 0 {
             self.reading = Reading::Paused;

@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::copies::COPIES_MAX;
 use super::loss::LossEstimate;
 use super::rtt::Rtt;
+use crate::bucket::Bucket;
 use crate::time::Timestamp;
 use crate::wire::DATAGRAM_MAX;
 
@@ -74,23 +75,6 @@ impl Care {
             true => Self::Normal,
             false => Self::Thrifty,
         }
-    }
-}
-
-/// A bucket of tokens that fills with time. It keeps one number: when it will be full again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    full_at: Timestamp,
-}
-
-impl Bucket {
-    /// Whether it holds `cost`, of at most `depth`: tokens are the time that they take to come.
-    fn holds(self, cost: Duration, depth: Duration, now: Timestamp) -> bool {
-        self.full_at.max(now) + cost <= now + depth
-    }
-
-    fn take(&mut self, cost: Duration, now: Timestamp) {
-        self.full_at = self.full_at.max(now) + cost;
     }
 }
 

@@ -21,20 +21,24 @@
 //! hundred bytes instead of several expanded keys. The price is about three more multiplications on
 //! the curve for each handshake.
 
+mod responder;
+
+pub use responder::{
+    NodeEstablished, PendingFinish, Response, Screened, knows_key, respond, screen,
+};
+
 use bytes::Bytes;
 use core::fmt;
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
-use super::keys::{
-    AccountKey, BrokerIdentity, CERTIFICATE_LEN, DeviceKey, KEY_LEN, LinkSecrets, NodeIdentity,
-    PublicKey,
-};
+use super::keys::{KEY_LEN, LinkSecrets, NodeIdentity, PublicKey};
 use super::mac1;
 use super::resolver::Primitives;
 use crate::rng::Seed;
 use crate::wire::{
-    Accept, BrokerCid, Finish, Handshake, Hello, MAC1_LEN, NodeCid, Reader, ResetToken, VERSION,
+    Accept, BrokerCid, Finish, Handshake, Hello, MAC1_LEN, NodeCid, Reader, ResetToken, Retry,
+    VERSION,
 };
 
 /// The suite byte of `25519_AESGCM_SHA256` with AES-256-GCM packets (SEC-1).
@@ -54,6 +58,9 @@ pub enum HandshakeError {
     /// The sender does not know this broker's key (SEC-4).
     #[error("wrong mac1")]
     Mac1,
+    /// A RETRY that answers another HELLO, or asks for nothing new (ADR-4).
+    #[error("a retry for nothing")]
+    Retry,
     /// For another connection id.
     #[error("wrong connection id")]
     WrongCid,
@@ -183,6 +190,23 @@ impl Initiator {
     #[must_use]
     pub const fn cid(&self) -> NodeCid {
         self.plan.cid
+    }
+
+    /// What to send after a RETRY in place of `sent`, the HELLO that was sent last where it came
+    /// from: the same with the cookie that it asks for. One that answers another HELLO, or has the
+    /// cookie of this one, is refused (ADR-4).
+    pub fn answer_retry(&self, sent: &Bytes, retry: &Retry) -> Result<Bytes, HandshakeError> {
+        if retry.cid != self.plan.cid {
+            return Err(HandshakeError::WrongCid);
+        }
+        let Ok(Handshake::Hello(mut hello)) = Handshake::decode(sent) else {
+            return Err(HandshakeError::Retry);
+        };
+        if retry.mark != hello.mark() || retry.cookie.is_empty() || retry.cookie == hello.cookie {
+            return Err(HandshakeError::Retry);
+        }
+        hello.cookie = retry.cookie.clone();
+        Ok(self.plan.complete(hello))
     }
 
     /// Takes the broker's answer. One that is refused has changed nothing, so the next may be
@@ -331,10 +355,16 @@ impl Plan {
         }
     }
 
-    /// The HELLO datagram, at least as long as any answer to it (HSD-3, HSD-8).
+    /// The HELLO datagram.
     fn hello(&self) -> Bytes {
         let mut hello = self.offer();
         (_, hello.noise) = self.begin(self.static_key());
+        self.complete(hello)
+    }
+
+    /// Adds padding, mac1 and CRC: at least as long as any answer to it (HSD-3, HSD-8).
+    fn complete(&self, mut hello: Hello) -> Bytes {
+        hello.mac1 = [0; MAC1_LEN];
         hello.pad();
         if let Contact::Known { broker, .. } = &self.contact {
             let without_mac1 = encode(&Handshake::Hello(hello.clone()));
@@ -368,134 +398,6 @@ impl fmt::Debug for Plan {
         f.debug_struct("Plan")
             .field("cid", &self.cid)
             .field("contact", &self.contact)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A broker's side of a completed handshake.
-#[derive(Clone, Debug)]
-pub struct NodeEstablished {
-    /// The secrets of the link.
-    pub secrets: LinkSecrets,
-    /// The account that the node speaks for.
-    pub account: AccountKey,
-    /// The device that the node is, certified by the account (SEC-3).
-    pub device: DeviceKey,
-}
-
-/// What a broker does about a HELLO.
-#[derive(Debug)]
-pub enum Response {
-    /// The handshake is complete once the node has this ACCEPT.
-    Ready {
-        /// The ACCEPT datagram.
-        accept: Bytes,
-        /// Who the node is.
-        established: NodeEstablished,
-    },
-    /// A first contact: the node finishes after this ACCEPT.
-    AwaitFinish {
-        /// The ACCEPT datagram.
-        accept: Bytes,
-        /// Takes the FINISH.
-        pending: Box<PendingFinish>,
-    },
-}
-
-/// Answers `hello`, which is what `datagram` holds, with what `payload` says of the broker.
-///
-/// `seed` must never be used twice. mac1 is checked before any Diffie-Hellman (SEC-4). Nothing is
-/// kept but what is returned (SEC-7); a repeated HELLO is to be answered with the same ACCEPT by
-/// the caller, who remembers it (SEC-6).
-pub fn respond(
-    hello: &Hello,
-    datagram: &[u8],
-    broker: &BrokerIdentity,
-    payload: BrokerPayload,
-    seed: Seed,
-) -> Result<Response, HandshakeError> {
-    let pattern = Pattern::of(hello)?;
-    let is_mac1_right = match pattern {
-        Pattern::Xx => hello.mac1 == [0; MAC1_LEN],
-        Pattern::Ik => mac1::verify(&broker.public(), datagram, &hello.mac1),
-    };
-    if !is_mac1_right {
-        return Err(HandshakeError::Mac1);
-    }
-    let answer = Answer {
-        broker: broker.clone(),
-        seed: Zeroizing::new(seed),
-        prologue: hello.prologue(),
-        hello: Bytes::copy_from_slice(&hello.noise),
-        payload,
-    };
-    let (noise, node_payload, message) = answer.run(pattern)?;
-    let accept = encode(&Handshake::Accept(Accept {
-        version: VERSION,
-        cid: hello.cid,
-        noise: message,
-    }));
-    match pattern {
-        Pattern::Ik => Ok(Response::Ready {
-            accept,
-            established: establish(noise, &node_payload)?,
-        }),
-        Pattern::Xx if node_payload.is_empty() => Ok(Response::AwaitFinish {
-            accept,
-            pending: Box::new(PendingFinish { answer }),
-        }),
-        Pattern::Xx => Err(HandshakeError::Payload),
-    }
-}
-
-/// A broker's side of a first contact, until the node's FINISH (XX).
-#[derive(Debug)]
-pub struct PendingFinish {
-    answer: Answer,
-}
-
-impl PendingFinish {
-    /// Takes the node's FINISH. One that is refused has changed nothing, so the next may be right
-    /// (SEC-11); a repeated one gives the same again.
-    pub fn handle_finish(&self, finish: &Finish) -> Result<NodeEstablished, HandshakeError> {
-        if finish.cid != self.answer.payload.cid {
-            return Err(HandshakeError::WrongCid);
-        }
-        let (mut noise, ..) = self.answer.run(Pattern::Xx)?;
-        let node_payload = read(&mut noise, &finish.noise)?;
-        establish(noise, &node_payload)
-    }
-}
-
-/// Everything that determines a broker's side of a handshake.
-struct Answer {
-    broker: BrokerIdentity,
-    seed: Zeroizing<Seed>,
-    prologue: Vec<u8>,
-    /// The Noise message of the HELLO.
-    hello: Bytes,
-    payload: BrokerPayload,
-}
-
-impl Answer {
-    /// Reads the HELLO and writes the ACCEPT: the Noise state after that, the node's payload, and
-    /// the message to the node. The same each time.
-    fn run(&self, pattern: Pattern) -> Result<(HandshakeState, Vec<u8>, Bytes), HandshakeError> {
-        let mut noise = noise_builder(pattern, &self.seed)
-            .prologue(&self.prologue)
-            .and_then(|builder| builder.local_private_key(self.broker.secret()))
-            .and_then(Builder::build_responder)
-            .expect(BUILDER_IS_COMPLETE);
-        let node_payload = read(&mut noise, &self.hello)?;
-        let message = write(&mut noise, &self.payload.encode());
-        Ok((noise, node_payload, message))
-    }
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
-            .field("payload", &self.payload)
             .finish_non_exhaustive()
     }
 }
@@ -555,27 +457,6 @@ fn split(mut noise: HandshakeState, role: Role) -> LinkSecrets {
 /// A node's payload: its account, which vouches for the device (SEC-3).
 fn node_payload(node: &NodeIdentity) -> Vec<u8> {
     [&node.account().as_bytes()[..], node.certificate()].concat()
-}
-
-/// Completes the broker's side, if the account vouches for the device (SEC-3).
-fn establish(noise: HandshakeState, payload: &[u8]) -> Result<NodeEstablished, HandshakeError> {
-    let (account, certificate) = payload
-        .split_first_chunk::<KEY_LEN>()
-        .ok_or(HandshakeError::Payload)?;
-    let account = AccountKey(*account);
-    let certificate: &[u8; CERTIFICATE_LEN] = certificate
-        .try_into()
-        .map_err(|_| HandshakeError::Payload)?;
-    let device = noise.get_remote_static().and_then(<[u8]>::first_chunk);
-    let device = DeviceKey(*device.ok_or(HandshakeError::Noise)?);
-    if !account.vouches_for(&device, certificate) {
-        return Err(HandshakeError::Certificate);
-    }
-    Ok(NodeEstablished {
-        secrets: split(noise, Role::Broker),
-        account,
-        device,
-    })
 }
 
 fn encode(datagram: &Handshake) -> Bytes {

@@ -22,6 +22,9 @@ pub const COOKIE_MAX: usize = 32;
 /// The bytes of mac1 (HSD-2).
 pub const MAC1_LEN: usize = 16;
 
+/// The bytes by which a RETRY says which HELLO it answers (HSD-6).
+pub const MARK_LEN: usize = MAC1_LEN;
+
 /// The bytes of the CRC that ends a handshake datagram (HSD-1).
 const CRC_LEN: usize = 4;
 
@@ -40,7 +43,7 @@ pub enum Handshake {
     Accept(Accept),
     /// A node's second message on first contact.
     Finish(Finish),
-    /// Reserved: a broker's demand for a cookie.
+    /// A broker's demand for a cookie.
     Retry(Retry),
     /// A broker's answer to a version that it does not speak.
     Version(VersionReply),
@@ -137,6 +140,27 @@ impl Hello {
     #[must_use]
     pub fn before_mac1(datagram: &[u8]) -> &[u8] {
         &datagram[..datagram.len().saturating_sub(MAC1_LEN + CRC_LEN)]
+    }
+
+    /// What an encoded HELLO, of whatever version, has as its mac1 (HSD-7). `None` if `datagram` is
+    /// too short to be one.
+    #[must_use]
+    pub fn mac1_of(datagram: &[u8]) -> Option<[u8; MAC1_LEN]> {
+        let (rest, _) = datagram.split_last_chunk::<CRC_LEN>()?;
+        rest.last_chunk().copied()
+    }
+
+    /// What tells this HELLO from any other to who has not seen it: mac1, or in a first contact,
+    /// which has none, the beginning of its Noise message, which is random (HSD-6).
+    #[must_use]
+    pub fn mark(&self) -> [u8; MARK_LEN] {
+        if self.mac1 != [0; MAC1_LEN] {
+            return self.mac1;
+        }
+        let mut mark = [0; MARK_LEN];
+        let len = self.noise.len().min(MARK_LEN);
+        mark[..len].copy_from_slice(&self.noise[..len]);
+        mark
     }
 
     /// Appends the whole datagram, CRC included.
@@ -320,15 +344,15 @@ impl Finish {
     }
 }
 
-/// A broker's demand for a cookie (HSD-6). Reserved: neither sent nor obeyed in this version.
+/// A broker's demand for a cookie (HSD-6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The version of this datagram.
     pub version: u8,
     /// The connection id that the node chose.
     pub cid: NodeCid,
-    /// The mac1 of the HELLO that this answers.
-    pub mac1: [u8; MAC1_LEN],
+    /// Which HELLO this answers: see [`Hello::mark`].
+    pub mark: [u8; MARK_LEN],
     /// What the node is to put into its next HELLO: at most [`COOKIE_MAX`] bytes.
     pub cookie: Bytes,
 }
@@ -342,20 +366,20 @@ impl Retry {
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_datagram(out, RETRY, self.version, |out| {
             put_cid(out, self.cid);
-            out.extend_from_slice(&self.mac1);
+            out.extend_from_slice(&self.mark);
             put_cookie(out, &self.cookie);
         });
     }
 
     fn decode(datagram: &Bytes, version: u8, mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let cid = node_cid(&mut reader)?;
-        let mac1 = reader.array()?;
+        let mark = reader.array()?;
         let cookie = cookie(datagram, &mut reader)?;
         reader.finish()?;
         Ok(Self {
             version,
             cid,
-            mac1,
+            mark,
             cookie,
         })
     }

@@ -54,7 +54,7 @@ pub use frame::{
     put_frag, put_msg,
 };
 pub use handshake::{
-    Accept, BROKER_CID_LEN, BrokerCid, COOKIE_MAX, Finish, Handshake, Hello, MAC1_LEN,
+    Accept, BROKER_CID_LEN, BrokerCid, COOKIE_MAX, Finish, Handshake, Hello, MAC1_LEN, MARK_LEN,
     NODE_CID_MAX, NodeCid, OFFERS_MAX, PROTOCOL_ID, Retry, UnknownHello, VersionReply,
 };
 

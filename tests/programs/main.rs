@@ -13,6 +13,8 @@ mod deaths;
 mod demonstration;
 mod durability;
 mod flood;
+#[cfg(target_os = "linux")]
+mod forged;
 mod history;
 mod hosting;
 mod input;

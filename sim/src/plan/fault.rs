@@ -163,10 +163,12 @@ pub enum Fault {
         /// For how long it was recorded.
         span_ms: u64,
     },
-    /// Strangers begin handshakes, all at one moment, and never answer (SEC-6).
+    /// Strangers begin handshakes, all at one moment, and finish none (SEC-6, ADR-3).
     Strangers {
         /// How many.
         hellos: u64,
+        /// Whether they get what is sent to them, and prove it; else their addresses are forged.
+        is_there: bool,
     },
 }
 

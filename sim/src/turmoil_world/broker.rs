@@ -177,6 +177,7 @@ impl Process {
             grace: Duration::from_millis(plan.grace_ms),
             // One for all lives of the broker (RST-1).
             reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
+            ..BrokerConfig::default()
         };
         let seed = seed_of(plan.seed, "broker", life);
         let broker = Watched {

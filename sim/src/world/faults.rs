@@ -1,7 +1,9 @@
 //! What goes wrong in a world.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tertulia::chat::Name;
 use tertulia::client::{Client, ClientConfig, JournalState};
 use tertulia::situation::{self, Situation};
@@ -137,9 +139,9 @@ impl World {
                     self.with_client(client, |client, now| client.handle_address_change(now));
                 }
             }
-            Fault::Strangers { hellos } => {
+            Fault::Strangers { hellos, is_there } => {
                 if begins {
-                    self.greet(hellos);
+                    self.greet(hellos, is_there);
                 }
             }
             Fault::RestoreNode { .. }
@@ -177,9 +179,9 @@ impl World {
         }
     }
 
-    /// So many strangers send a HELLO each, as a node does that has never met the broker. What the
-    /// broker answers goes nowhere.
-    fn greet(&mut self, hellos: u64) {
+    /// So many strangers send a HELLO each, as a node does that has never met the broker. Those who
+    /// are there are told what the broker answers.
+    fn greet(&mut self, hellos: u64, is_there: bool) {
         for number in 0..hellos {
             let config = ClientConfig {
                 paths: vec![Path::new(broker_address())],
@@ -190,16 +192,33 @@ impl World {
             let seed = seed_of(self.plan.seed, "stranger", number);
             let mut stranger = Client::new(config, seed, self.now);
             stranger.handle_timeout(self.now);
-            let mut bytes = Vec::new();
-            if stranger.poll_transmit(self.now, &mut bytes).is_some() {
-                let hello = Datagram {
-                    from: stranger_address(number),
-                    to: broker_address(),
-                    bytes,
-                    is_damaged: false,
-                };
-                self.schedule(self.now, Event::Arrive(hello));
+            let address = stranger_address(number);
+            self.let_stranger_speak(address, &mut stranger);
+            if is_there {
+                self.strangers.insert(address, stranger);
             }
+        }
+    }
+
+    /// What the broker sends to a stranger arrives at once; once is enough to prove an address.
+    pub(super) fn tell_stranger(&mut self, address: SocketAddr, datagram: &[u8]) {
+        if let Some(mut stranger) = self.strangers.remove(&address) {
+            let data = BytesMut::from(datagram);
+            stranger.handle_datagram(Path::new(broker_address()), data, self.now);
+            self.let_stranger_speak(address, &mut stranger);
+        }
+    }
+
+    fn let_stranger_speak(&mut self, from: SocketAddr, stranger: &mut Client) {
+        let mut bytes = Vec::new();
+        if stranger.poll_transmit(self.now, &mut bytes).is_some() {
+            let hello = Datagram {
+                from,
+                to: broker_address(),
+                bytes,
+                is_damaged: false,
+            };
+            self.schedule(self.now, Event::Arrive(hello));
         }
     }
 }

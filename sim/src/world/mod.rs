@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, MemoryStore, Tables};
 use tertulia::chat::{LogId, RoomName};
-use tertulia::client::JournalState;
+use tertulia::client::{Client, JournalState};
 use tertulia::rng::{Seed, SeededRng};
 use tertulia::secure::{BrokerIdentity, NodeIdentity, ResetSecret};
 use tertulia::time::Timestamp;
@@ -103,6 +103,8 @@ pub struct World {
     clocks: Vec<HostClock>,
     /// What has come for hosts that stand still: `None` is the broker's.
     held: BTreeMap<Option<usize>, VecDeque<Event>>,
+    /// Strangers who wait for the broker's answer.
+    strangers: BTreeMap<SocketAddr, Client>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -180,6 +182,7 @@ impl World {
             nodes,
             clocks,
             held: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -257,7 +260,7 @@ impl World {
     ///
     /// If it does not live.
     #[must_use]
-    pub fn client(&self, client: usize) -> &tertulia::client::Client {
+    pub fn client(&self, client: usize) -> &Client {
         let running = self.nodes[client].running.as_ref();
         &running.expect("the node lives").client
     }
@@ -534,6 +537,7 @@ fn new_broker(plan: &Plan, identity: &BrokerIdentity, log: LogId, life: u64) -> 
         grace: Duration::from_millis(plan.grace_ms),
         // One for all lives of the broker (RST-1).
         reset_secret: Some(ResetSecret::new(seed_of(plan.seed, "reset secret", 0))),
+        ..BrokerConfig::default()
     };
     let seed = seed_of(plan.seed, "broker", life);
     Broker::new(config, identity.clone(), log, seed)

@@ -139,6 +139,7 @@ impl World {
                         if is_strangers(to) {
                             let is_of_a_link = datagram.first().copied().is_some_and(is_data);
                             self.observe(Observation::ToStranger(to, datagram.len(), is_of_a_link));
+                            self.tell_stranger(to, datagram);
                         }
                         continue;
                     }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rng::SeededRng;
+use crate::secure::keys::BrokerIdentity;
 use crate::secure::vectors::vector;
 use crate::wire::{HELLO_MIN, PROTOCOL_ID, ResetToken};
 

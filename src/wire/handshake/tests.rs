@@ -62,7 +62,7 @@ fn examples() -> [Handshake; 5] {
         Handshake::Retry(Retry {
             version: VERSION,
             cid: cid(),
-            mac1: [0xac; 16],
+            mark: [0xac; 16],
             cookie: Bytes::from_static(&[0xcc; 32]),
         }),
         Handshake::Version(VersionReply {
@@ -392,11 +392,11 @@ fn any_handshake() -> impl Strategy<Value = Handshake> {
             })
         }),
         (any_cid(), any::<[u8; 16]>(), any_bytes(0..=COOKIE_MAX)).prop_map(
-            move |(cid, mac1, cookie)| {
+            move |(cid, mark, cookie)| {
                 Handshake::Retry(Retry {
                     version,
                     cid,
-                    mac1,
+                    mark,
                     cookie,
                 })
             }
