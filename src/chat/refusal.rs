@@ -27,6 +27,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The room's name breaks the rules (RUM-1).
     RoomInvalid,
+    /// The name looks like another that is in use (SGN-8).
+    NameAlike,
     /// A code of a later version.
     Other(u64),
 }
@@ -47,6 +49,7 @@ impl Refusal {
             Self::AlreadyJoined => 9,
             Self::TooManyRooms => 10,
             Self::RoomInvalid => 11,
+            Self::NameAlike => 12,
             Self::Other(code) => code,
         }
     }
@@ -66,6 +69,7 @@ impl Refusal {
             9 => Self::AlreadyJoined,
             10 => Self::TooManyRooms,
             11 => Self::RoomInvalid,
+            12 => Self::NameAlike,
             other => Self::Other(other),
         }
     }
@@ -85,6 +89,7 @@ impl fmt::Display for Refusal {
             Self::AlreadyJoined => "the room is joined already",
             Self::TooManyRooms => "the broker has too many rooms",
             Self::RoomInvalid => "this is no valid room name",
+            Self::NameAlike => "this name looks too much like another one that is in use",
             Self::Other(code) => return write!(f, "refused with code {code}"),
         })
     }

@@ -25,6 +25,7 @@ mod status;
 use std::future::Future;
 use std::process::ExitCode;
 
+use crate::chat::visible_lines;
 use args::NodeCommand;
 use exit::{Code, Failure};
 
@@ -78,7 +79,7 @@ fn run(program: &str, task: impl Future<Output = Result<Code, Failure>>) -> Exit
         }
     };
     let code = outcome.unwrap_or_else(|failure| {
-        eprintln!("{program}: {failure}");
+        eprintln!("{program}: {}", visible_lines(&failure.to_string()));
         failure.code
     });
     code.into()

@@ -2,7 +2,7 @@
 
 mod room;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::storage::{
     LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
@@ -21,6 +21,9 @@ pub struct MemoryStore {
     names: BTreeMap<Name, AccountKey>,
     accounts: BTreeMap<AccountKey, Name>,
     rooms: BTreeMap<RoomName, RoomLog>,
+    /// What the names of people look like, and those of rooms (SGN-8).
+    people_alike: BTreeSet<String>,
+    rooms_alike: BTreeSet<String>,
     links: BTreeMap<BrokerCid, Path>,
 }
 
@@ -33,6 +36,8 @@ impl MemoryStore {
             names: BTreeMap::new(),
             accounts: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            people_alike: BTreeSet::new(),
+            rooms_alike: BTreeSet::new(),
             links: BTreeMap::new(),
         }
     }
@@ -128,6 +133,9 @@ impl MemoryStore {
                 presence,
                 now_ms,
             } => {
+                if !self.rooms.contains_key(&room) && self.rooms_alike.contains(&room.skeleton()) {
+                    return StorageOutcome::NotEntered(Refusal::NameAlike);
+                }
                 let author = Whom {
                     account,
                     device,
@@ -239,15 +247,19 @@ impl MemoryStore {
         if self.names.contains_key(&name) {
             return StorageOutcome::NotRegistered(Refusal::NameTaken);
         }
+        if !self.people_alike.insert(name.skeleton()) {
+            return StorageOutcome::NotRegistered(Refusal::NameAlike);
+        }
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
         StorageOutcome::Registered(name)
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {
-        self.rooms
-            .entry(name.clone())
-            .or_insert_with(|| RoomLog::new(name.clone(), RoomId::of(name)))
+        self.rooms.entry(name.clone()).or_insert_with(|| {
+            self.rooms_alike.insert(name.skeleton());
+            RoomLog::new(name.clone(), RoomId::of(name))
+        })
     }
 }
 

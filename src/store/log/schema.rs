@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1, VERSION_2],
+    migrations: &[VERSION_1, VERSION_2, VERSION_3],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
@@ -134,4 +134,13 @@ const VERSION_2: &str = "
     INSERT INTO covered (room, account, after_seq, seq)
         SELECT room, account, 0, max(seq) FROM cursors GROUP BY room, account HAVING max(seq) > 0;
     DROP TABLE cursors;
+";
+
+/// What names look like (SGN-8). It is filled in when the log is opened, as whenever Unicode changes
+/// what looks like what.
+const VERSION_3: &str = "
+    ALTER TABLE accounts ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+    CREATE INDEX accounts_by_skeleton ON accounts (skeleton);
+    ALTER TABLE rooms ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+    CREATE INDEX rooms_by_skeleton ON rooms (skeleton);
 ";

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::ROOMS_CACHED_MAX;
+use super::alike;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
 use super::rows::{self, Span};
@@ -47,6 +48,7 @@ impl Tables {
                 fresh
             }
         };
+        alike::refresh(connection)?;
         Ok(Self {
             log,
             rooms: BTreeMap::new(),
@@ -144,6 +146,9 @@ impl Tables {
             presence,
             now_ms,
         };
+        if self.room(connection, &room)?.is_none() && alike::room(connection, &room)? {
+            return Ok(StorageOutcome::NotEntered(Refusal::NameAlike));
+        }
         let room = self.room_or_new(connection, &room)?;
         let entered = room.enter(connection, &whom, &entry)?;
         Ok(StorageOutcome::Entered(Box::new(entered)))
@@ -310,16 +315,19 @@ fn register(connection: &Connection, account: AccountKey, name: Name) -> Result<
             StorageOutcome::NotRegistered(Refusal::NameFixed)
         });
     }
+    let mut query = connection.prepare_cached("SELECT 1 FROM accounts WHERE folded = ?1")?;
+    if query.exists((name.folded(),))? {
+        return Ok(StorageOutcome::NotRegistered(Refusal::NameTaken));
+    }
+    if alike::person(connection, &name)? {
+        return Ok(StorageOutcome::NotRegistered(Refusal::NameAlike));
+    }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO accounts (account, name, folded) VALUES (?1, ?2, ?3)
-         ON CONFLICT (folded) DO NOTHING",
+        "INSERT INTO accounts (account, name, folded, skeleton) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    let inserted = insert.execute((account.as_bytes(), name.as_str(), name.folded()))?;
-    Ok(if inserted == 1 {
-        StorageOutcome::Registered(name)
-    } else {
-        StorageOutcome::NotRegistered(Refusal::NameTaken)
-    })
+    let (written, folded) = (name.as_str(), name.folded());
+    insert.execute((account.as_bytes(), written, folded, name.skeleton()))?;
+    Ok(StorageOutcome::Registered(name))
 }
 
 fn links(
