@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, panic};
 
 use bytes::Bytes;
-use targets::{handshake, link_pair};
+use targets::{handshake, link_pair, noise_payload};
 use tertulia::drops::Dropped;
 use tertulia::wire::{Frame, Handshake, UnknownHello, decode_frames, roundtrip};
 
@@ -71,6 +71,14 @@ fn whatever_happens_to_a_handshake_the_ends_find_each_other() {
     }
 }
 
+/// SEC-3, SEC-11, THR-10. A corpus in which no payload is taken, or each is, would prove little.
+#[test]
+fn whatever_a_payload_says_only_the_certified_get_a_link() {
+    let taken = replay("noise_payload", noise_payload::check).concat();
+    let right = taken.iter().filter(|is_taken| **is_taken).count();
+    assert!(right >= CORPUS_MIN && taken.len() - right >= CORPUS_MIN);
+}
+
 /// CHN-1, LIF-4, KEY-3, DLV-8. A corpus in which no rule is broken, or always one, would prove little.
 #[test]
 fn whatever_happens_to_two_links_messages_arrive_once_and_in_order() {
@@ -84,21 +92,39 @@ fn whatever_happens_to_two_links_messages_arrive_once_and_in_order() {
 #[cfg(feature = "mutants")]
 #[test]
 fn deliberate_faults_of_links_are_caught() {
-    use tertulia::mutant::{Mutant, activate};
+    use tertulia::mutant::Mutant;
 
-    let corpus = corpus("link_pair");
     for mutant in [
         Mutant::NoReorderBuffer,
         Mutant::NoAeadCheck,
         Mutant::GiveUpRetransmitting,
     ] {
-        activate(Some(mutant));
-        let is_caught = corpus
-            .iter()
-            .any(|(_, input)| panic::catch_unwind(|| link_pair::check(input)).is_err());
-        activate(None);
-        assert!(is_caught, "{mutant:?}");
+        assert!(
+            is_caught(mutant, "link_pair", link_pair::check),
+            "{mutant:?}"
+        );
     }
+}
+
+/// The same for who is let in.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_broker_that_asks_for_no_certificate_is_caught() {
+    let mutant = tertulia::mutant::Mutant::NoCertificateCheck;
+    assert!(is_caught(mutant, "noise_payload", noise_payload::check));
+}
+
+/// Whether an input of the target's corpus finds that fault.
+#[cfg(feature = "mutants")]
+fn is_caught<T>(mutant: tertulia::mutant::Mutant, target: &str, check: fn(&[u8]) -> T) -> bool {
+    use tertulia::mutant::activate;
+
+    corpus(target).iter().any(|(_, input)| {
+        activate(Some(mutant));
+        let is_caught = panic::catch_unwind(|| check(input)).is_err();
+        activate(None);
+        is_caught
+    })
 }
 
 /// A corpus in which nothing decodes would prove nothing.

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use tertulia::broker::{Broker, BrokerConfig, MemoryStore};
 use tertulia::chat::{LogId, Name, RoomName};
 use tertulia::client::{Client, ClientConfig, ClientEvent, JournalState};
+use tertulia::driver::Copies;
 use tertulia::rng::SeededRng;
 use tertulia::secure::{BrokerIdentity, NodeIdentity};
 use tertulia::time::Timestamp;
@@ -41,6 +42,8 @@ pub(crate) struct Crowd {
     /// What the broker sends; kept for its allocation.
     out: Vec<u8>,
     sent: Vec<(Path, usize, usize)>,
+    /// Where datagrams are copied to, as the driver does it.
+    copies: Copies,
     body: Vec<u8>,
 }
 
@@ -56,6 +59,7 @@ impl Crowd {
             members: Vec::new(),
             out: Vec::new(),
             sent: Vec::new(),
+            copies: Copies::default(),
             body: vec![b'x'; body],
         };
         let mut rng = SeededRng::new([3; 32]);
@@ -174,7 +178,7 @@ impl Crowd {
         for member in &mut self.members {
             while let Some(transmit) = member.client.poll_transmit(self.now, &mut out) {
                 let datagrams = transmit.datagrams(&out);
-                arrivals.extend(datagrams.map(|bytes| (member.path, BytesMut::from(bytes))));
+                arrivals.extend(datagrams.map(|bytes| (member.path, self.copies.copy(bytes))));
                 out.clear();
             }
         }

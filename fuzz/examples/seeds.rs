@@ -5,6 +5,10 @@
 use std::{env, fs, io, path::PathBuf};
 
 use bytes::Bytes;
+use tertulia::chat::{
+    Join, Joined, LastPublication, LineBase, LogId, ResumeOutcome, RoomFromBroker, RoomFromNode,
+    RoomId, RoomName, Start,
+};
 use tertulia::wire::{
     Accept, Ack, AckRanges, Cid, Finish, Frame, Handshake, Hello, NodeCid, ResetToken, Retry,
     VERSION, VersionReply,
@@ -53,7 +57,75 @@ fn main() -> io::Result<()> {
             &[&[1, 7], *steps].concat(),
         )?;
     }
+    for (name, attacks) in [("node", 0), ("broker", 1)] {
+        for (pattern, kind) in [("xx", attacks), ("ik", attacks | 2)] {
+            for (what, attempts, payloads) in PAYLOADS {
+                let plan = [
+                    &[kind | (attempts - 1) << 4, 7],
+                    *payloads,
+                    &first_words(attacks == 1),
+                ];
+                let name = format!("{name}-{pattern}-{what}");
+                seed("noise_payload", &name, &plan.concat())?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// Payloads as `tertulia_fuzz::noise_payload` reads them, and how many each are.
+const PAYLOADS: &[(&str, u8, &[u8])] = &[
+    ("right", 1, &[0]),
+    ("of-another", 1, &[1]),
+    // Somebody's account, and another's word for the device; then that and the right one.
+    ("mixed", 2, &[2, 0]),
+    // Too short and too long by one, and by more.
+    ("short", 4, &[8, 0xff, 8, 0x80, 3, 0, 0]),
+    ("long", 4, &[8, 1, 8, 0x7f, 3, 3, 1, 2, 3, 0]),
+    // One bit of the account, of the certificate, of both.
+    (
+        "flipped",
+        3,
+        &[0x40, 0, 1, 0x40, 90, 0x80, 0x80, 31, 1, 32, 1],
+    ),
+    // In the HELLO of XX, where nothing belongs.
+    ("early", 3, &[4, 7, 1, 9, 0x0c, 40]),
+];
+
+/// What is said under the new keys: what belongs there, then something else.
+fn first_words(by_node: bool) -> Vec<u8> {
+    let said = match by_node {
+        true => [
+            RoomFromNode::Join(Join {
+                room: "lobby".to_owned(),
+                quiet: false,
+                history: 3,
+                presence: 0,
+                start: Start::Tail,
+            })
+            .encode(),
+            RoomFromNode::Who.encode(),
+        ],
+        false => [
+            RoomFromBroker::Joined(Joined {
+                log: LogId([4; 16]),
+                room: RoomId::of(&RoomName::default()),
+                resume: ResumeOutcome::Fresh,
+                last: LastPublication::NONE,
+                base: LineBase::START,
+            })
+            .encode(),
+            RoomFromBroker::Stored { n: 1, seq: 1 }.encode(),
+        ],
+    };
+    // The first word of who keeps to the rules; those on channel 1; a while; a frame by itself.
+    let mut out = vec![0];
+    for message in said {
+        out.extend_from_slice(&[1 | 1 << 2, message.len() as u8]);
+        out.extend_from_slice(&message);
+    }
+    out.extend_from_slice(&[3, 2, 1, 1, 3]);
+    out
 }
 
 /// Steps as `tertulia_fuzz::handshake` reads them.

@@ -176,7 +176,7 @@ impl Repair {
 }
 
 /// SEC-4
-fn put_mac1_right(hello: &mut [u8]) {
+pub(crate) fn put_mac1_right(hello: &mut [u8]) {
     static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
         let mut key = digest::Context::new(&SHA256);
         key.update(b"tertulia mac1");

@@ -217,22 +217,20 @@ impl Broker {
         self.next_link += 1;
         self.routes.insert(cid, id);
         self.accounts.insert((peer.account, id));
-        self.sessions.insert(
-            id,
-            Session {
-                link,
-                cids: vec![cid],
-                remembered: None,
-                begun_at: entry.since,
-                account: peer.account,
-                device: peer.device,
-                stage: Stage::Unnamed,
-                control: Default::default(),
-                seats: Default::default(),
-                deadline: None,
-                has_turn: false,
-            },
-        );
+        let session = Session {
+            link,
+            cids: vec![cid],
+            remembered: None,
+            begun_at: entry.since,
+            account: peer.account,
+            device: peer.device,
+            stage: Stage::Unnamed,
+            control: Default::default(),
+            seats: Default::default(),
+            deadline: None,
+            has_turn: false,
+        };
+        self.sessions.insert(id, Box::new(session));
         for _ in 0..CIDS_SPARE_MAX {
             self.issue_cid(id);
         }

@@ -76,7 +76,7 @@ impl Broker {
     ) -> Result<(), Broken> {
         let session = self.sessions.get_mut(&id);
         let seat = session.and_then(|session| session.seats.get_mut(&channel));
-        let Some(seat) = in_room(seat, "a question before joining")? else {
+        let Some(seat) = in_room(seat.map(Box::as_mut), "a question before joining")? else {
             return Ok(());
         };
         if seat.pages.len() >= PAGES_WAITING_MAX {

@@ -32,30 +32,31 @@ impl Resets {
         }
     }
 
-    /// Whether one more may go now; if so, it counts (RST-3).
-    fn take(&mut self, now: Timestamp) -> bool {
-        if !self.left.holds(INTERVAL, INTERVAL * RESETS_BURST, now) {
-            return false;
-        }
+    /// Whether one more may go now (RST-3).
+    fn may_go(&self, now: Timestamp) -> bool {
+        self.left.holds(INTERVAL, INTERVAL * RESETS_BURST, now)
+    }
+
+    /// One goes.
+    fn on_sent(&mut self, now: Timestamp) {
         self.left.take(INTERVAL, now);
-        true
     }
 }
 
 impl Broker {
     /// Answers a data packet of `cause` bytes whose connection id leads nowhere (RST-2).
     pub(super) fn reset(&mut self, path: Path, cid: &BrokerCid, cause: usize, now: Timestamp) {
-        if self.replies.len() >= super::REPLIES_WAITING_MAX {
+        // A token costs more than all that came before.
+        if self.replies.len() >= super::REPLIES_WAITING_MAX || !self.resets.may_go(now) {
             return;
         }
         let token = self.resets.secret.token(cid);
         let Some(reset) = encode_reset(&token, cause, &mut self.rng) else {
             return;
         };
-        if self.resets.take(now) {
-            tracing::debug!(?path, "reset a link that is gone");
-            self.replies.push_back((path, reset));
-        }
+        tracing::debug!(?path, "reset a link that is gone");
+        self.resets.on_sent(now);
+        self.replies.push_back((path, reset));
     }
 }
 
@@ -67,11 +68,18 @@ mod tests {
     #[test]
     fn resets_are_a_thousand_a_second_after_a_burst() {
         let mut resets = Resets::new(ResetSecret::new([1; 32]));
+        let mut take = |now| {
+            let may_go = resets.may_go(now);
+            if may_go {
+                resets.on_sent(now);
+            }
+            may_go
+        };
         let start = Timestamp::from_millis(50);
-        let burst = (0..5_000).filter(|_| resets.take(start)).count();
+        let burst = (0..5_000).filter(|_| take(start)).count();
         assert_eq!(burst as u32, RESETS_BURST);
         let steps = (1..=10_000).map(|step| start + Duration::from_micros(step * 100));
-        let later = steps.filter(|now| resets.take(*now)).count();
+        let later = steps.filter(|now| take(*now)).count();
         assert_eq!(later as u32, RESETS_PER_SECOND);
     }
 }

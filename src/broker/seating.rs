@@ -144,10 +144,10 @@ impl Broker {
         let mut seat = Seat::new(room.clone(), stage, join.quiet);
         if let Some(refusal) = refusal {
             refuse_join(&mut seat, refusal);
-            session.seats.insert(channel, seat);
+            session.seats.insert(channel, Box::new(seat));
             return Ok(());
         }
-        session.seats.insert(channel, seat);
+        session.seats.insert(channel, Box::new(seat));
         let op = StorageOp::Enter {
             room: room.clone(),
             account: session.account,
@@ -510,7 +510,7 @@ impl Broker {
         let Some(Seat {
             stage: SeatStage::In(cursor),
             ..
-        }) = seat
+        }) = seat.map(Box::as_mut)
         else {
             return;
         };

@@ -68,7 +68,7 @@ impl Broker {
     fn hand_over(&mut self, id: LinkId, channel: u8, now: Timestamp) -> Option<Wanted> {
         let session = self.sessions.get_mut(&id)?;
         let account = session.account;
-        let Session { link, seats, .. } = session;
+        let Session { link, seats, .. } = &mut **session;
         let seat = seats.get_mut(&channel)?;
         while let Some(message) = seat.replies.front() {
             if !link.can_send(channel, message.len()) {
@@ -168,10 +168,8 @@ impl Broker {
             .sessions
             .get_mut(&id)
             .and_then(|s| s.seats.get_mut(&channel));
-        if let Some(Seat {
-            stage: SeatStage::In(cursor),
-            ..
-        }) = seat
+        if let Some(seat) = seat
+            && let SeatStage::In(cursor) = &mut seat.stage
             && let Place::Replay { reading, .. } = &mut cursor.place
         {
             *reading = true;

@@ -1,13 +1,13 @@
 //! One node's link as the chat sees it: who is there, and in which rooms it sits.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::history::Page;
 use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
-use crate::chat::{Name, RoomFromBroker, RoomName, Stretch};
+use crate::chat::{InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
@@ -31,7 +31,7 @@ pub(super) struct Session {
     pub(super) stage: Stage,
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
-    pub(super) seats: BTreeMap<u8, Seat>,
+    pub(super) seats: BTreeMap<u8, Box<Seat>>,
     /// The deadline under which the broker has the link in its timer table: the link's own, or an
     /// earlier one.
     pub(super) deadline: Option<Timestamp>,
@@ -44,7 +44,7 @@ pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
     /// The store is to be asked whether the name is free, once it has opened.
-    Early(Name),
+    Early(Name, Option<InviteMark>),
     /// The store is asked whether the name is free.
     Registering,
     /// Signed in.
@@ -75,7 +75,7 @@ pub(super) struct Seat {
     pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.
     pub(super) publishing: usize,
-    introduced: BTreeSet<u64>,
+    introduced: BTreeMap<u64, u64>,
 }
 
 /// How far a seat has come.
@@ -132,7 +132,7 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Early(_) | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed | Stage::Early(..) | Stage::Registering | Stage::Ended => None,
         }
     }
 
@@ -243,7 +243,7 @@ impl Seat {
             unreported: None,
             pages: VecDeque::new(),
             publishing: 0,
-            introduced: BTreeSet::new(),
+            introduced: BTreeMap::new(),
         }
     }
 
@@ -268,7 +268,9 @@ impl Seat {
 
     /// The introduction of `author`, if it is still due on this channel (RUM-6).
     pub(super) fn introduction(&self, author: &Author) -> Option<Bytes> {
-        (!self.introduced.contains(&author.number)).then(|| {
+        let (word, bit) = word_and_bit(author.number);
+        let is_known = |bits: &u64| bits & bit != 0;
+        (!self.introduced.get(&word).is_some_and(is_known)).then(|| {
             RoomFromBroker::Introduce {
                 author: author.number,
                 account: author.account,
@@ -280,6 +282,12 @@ impl Seat {
     }
 
     pub(super) fn note_introduced(&mut self, author: u64) {
-        self.introduced.insert(author);
+        let (word, bit) = word_and_bit(author);
+        *self.introduced.entry(word).or_default() |= bit;
     }
+}
+
+/// Where a number is in a set of bits.
+const fn word_and_bit(number: u64) -> (u64, u64) {
+    (number / 64, 1 << (number % 64))
 }

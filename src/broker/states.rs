@@ -49,7 +49,7 @@ impl Broker {
         };
         let account = session.account;
         let seat = session.seats.get_mut(&channel);
-        let Some(seat) = in_room(seat, "a report before joining")? else {
+        let Some(seat) = in_room(seat.map(Box::as_mut), "a report before joining")? else {
             return Ok(());
         };
         let name = seat.room.clone();
@@ -106,7 +106,7 @@ impl Broker {
         };
         let account = session.account;
         let seat = session.seats.get_mut(&channel);
-        let Some(seat) = in_room(seat, "a watch before joining")? else {
+        let Some(seat) = in_room(seat.map(Box::as_mut), "a watch before joining")? else {
             return Ok(());
         };
         let name = seat.room.clone();

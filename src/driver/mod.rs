@@ -29,6 +29,7 @@
 
 mod batch;
 mod clock;
+mod copies;
 mod machine;
 #[cfg(target_os = "linux")]
 mod offload;
@@ -42,6 +43,7 @@ mod ways;
 
 pub use batch::{Inbox, RECEIPTS_MAX, Receipt, Train};
 pub use clock::Clock;
+pub use copies::Copies;
 pub use machine::{BrokerCommand, Machine, NodeCommand};
 pub use ports::{BYTES_PER_TURN, DATAGRAMS_PER_TURN, TRAINS_PER_TURN};
 pub use seed::system_seed;
@@ -57,3 +59,5 @@ mod batch_tests;
 mod suspension_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing_tests;

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 
-use super::{DatagramSocket, Inbox, Train};
+use super::{Copies, DatagramSocket, Inbox, Train};
 use crate::transmit::{Path, Transmit};
 use crate::wire::DATAGRAM_MAX;
 
@@ -23,6 +23,8 @@ pub const BYTES_PER_TURN: usize = 128 << 10;
 /// A path's `local` is an index into these.
 pub(super) struct Ports<S> {
     ports: Vec<Port<S>>,
+    /// Where datagrams are copied to that have come in.
+    copies: Copies,
     /// The bytes of all trains, kept for their allocation.
     out: Vec<u8>,
 }
@@ -63,6 +65,7 @@ impl<S: DatagramSocket> Ports<S> {
         });
         Self {
             ports: ports.collect(),
+            copies: Copies::default(),
             out: Vec::new(),
         }
     }
@@ -100,10 +103,10 @@ impl<S: DatagramSocket> Ports<S> {
                     left -= 1;
                     taken.datagrams += 1;
                     // One byte more than a datagram may have, so that one that is too long is not
-                    // taken for another that is not. A copy, because what is kept of a datagram
-                    // keeps all of it: that must not be all that came along with it.
+                    // taken for another that is not.
                     let len = datagram.len().min(DATAGRAM_MAX + 1);
-                    handle(Path { remote, local }, BytesMut::from(&datagram[..len]));
+                    let datagram = self.copies.copy(&datagram[..len]);
+                    handle(Path { remote, local }, datagram);
                     continue;
                 }
                 match port.socket.try_recv_batch(&mut port.inbox) {

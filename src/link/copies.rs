@@ -99,8 +99,11 @@ impl Copies {
     /// A piece is settled: what is left of its copies is not sent (LAD-1).
     pub(super) fn on_settled(&mut self, piece: Piece) {
         self.watched.retain(|watched| watched.piece != piece);
-        if self.watched.is_empty() {
-            // An idle link keeps no memory for what it once copied.
+    }
+
+    /// Keeps no memory for what was once copied, if nothing is: the link rests.
+    pub(super) fn release(&mut self) {
+        if self.watched.is_empty() && self.watched.capacity() > 0 {
             self.watched = VecDeque::new();
         }
     }
@@ -218,6 +221,7 @@ mod tests {
         assert_eq!(copies.due(SRTT), Some(at(50)));
         copies.on_settled(piece(1));
         assert_eq!(copies.due(SRTT), None);
+        copies.release();
         assert_eq!(copies.watched.capacity(), 0);
     }
 

@@ -34,6 +34,10 @@ use crate::wire::{Frame, decode_frames};
 /// With fewer events than this waiting, a message may stay in the datagram that it came in.
 const EVENTS_FEW: usize = 16;
 
+/// A link that had nothing to say for so long, and hears something, keeps no memory for more: the
+/// next acknowledgement of a PING finds it so.
+const RESTS_AFTER: Duration = Duration::from_secs(5);
+
 /// How many T of hearing nothing an owner bears who waits for an answer (LIF-5).
 const EXPECT_TIMEOUTS: u32 = 3;
 /// And at least so long: a store may take a moment (LIF-5).
@@ -107,6 +111,8 @@ pub(super) struct Open {
     /// When the last packet went that elicits an acknowledgement, or the link was made.
     pub(super) last_eliciting: Timestamp,
     last_heard: Timestamp,
+    /// When the owner last sent anything, or the link was made.
+    spoke_at: Timestamp,
     unacked_since: Option<Timestamp>,
     /// Whether the present silence was reported (LIF-2).
     silence_told: bool,
@@ -146,6 +152,7 @@ impl Open {
             paced_until: None,
             last_eliciting: now,
             last_heard: now,
+            spoke_at: now,
             unacked_since: None,
             silence_told: false,
             timers: Timers::default(),
@@ -211,7 +218,9 @@ impl Open {
     ) -> Result<(), SendError> {
         self.check_send(channel, data.len())?;
         self.senders.push(channel, data);
-        self.rearm(now);
+        self.spoke_at = now;
+        // No timer depends on what was not sent yet, but for the one of silence.
+        self.unacked_since.get_or_insert(now);
         Ok(())
     }
 
@@ -291,6 +300,14 @@ impl Open {
             .on_packet(opened.number, is_eliciting, has_news, &self.rtt, now);
         if moved_to.is_some() {
             self.on_moved(envelope, stats, now);
+        }
+        if self.spoke_at + RESTS_AFTER <= now {
+            self.sent.release();
+            self.senders.release();
+            self.copies.release();
+            if events.is_empty() && events.capacity() > 0 {
+                *events = VecDeque::new();
+            }
         }
         self.rearm(now);
         Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))

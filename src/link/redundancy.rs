@@ -36,6 +36,12 @@ const HOLD_ROUND_TRIPS: u32 = 10;
 /// least this (LAD-6).
 const QUEUE_MIN: Duration = Duration::from_millis(10);
 const QUEUE_PART: u32 = 4;
+/// And so many times as much as two round trips in a row differ (LAD-6). Where delays are drawn anew
+/// for each packet, evenly up to some most, the average is 1.5 to 2.2 such differences above the least;
+/// a queue that a download fills and drains changes slowly, and is 3 and more.
+const QUEUE_JITTERS: (u32, u32) = (5, 2);
+/// Each difference weighs so much (LAD-6): RFC 3550 section 6.4.1.
+const JITTER_WEIGHT: u32 = 16;
 /// A minimum is forgotten after this long, or twice that: paths change (LAD-6).
 const FLOOR_KEPT: Duration = Duration::from_secs(30);
 
@@ -95,6 +101,28 @@ struct Floor {
     current: Duration,
 }
 
+/// By how much two round trips in a row differ, on average. What each packet meets by itself counts
+/// in it, and what stays for longer than that, such as a queue, hardly does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jitter {
+    average: Option<Duration>,
+    last: Option<Duration>,
+}
+
+impl Jitter {
+    fn on_sample(&mut self, sample: Duration) {
+        if let Some(last) = self.last.replace(sample) {
+            let difference = last.abs_diff(sample);
+            let average = self.average.unwrap_or(difference);
+            self.average = Some((average * (JITTER_WEIGHT - 1) + difference) / JITTER_WEIGHT);
+        }
+    }
+
+    fn average(self) -> Duration {
+        self.average.unwrap_or_default()
+    }
+}
+
 /// What a link knows about the path that it sends on, as far as it concerns copies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Redundancy {
@@ -104,6 +132,7 @@ pub(super) struct Redundancy {
     /// Until when nothing is copied (LAD-6).
     held_until: Timestamp,
     floor: Floor,
+    jitter: Jitter,
     /// How many copies the loss made necessary when it was last looked at.
     level: u8,
     /// For how many packets that has not changed, up to a trial's worth.
@@ -129,6 +158,7 @@ impl Redundancy {
                 earlier: Duration::MAX,
                 current: Duration::MAX,
             },
+            jitter: Jitter::default(),
             level: copies_for(loss, MISSED_MAX),
             steady: 0,
             trial: None,
@@ -256,7 +286,12 @@ impl Redundancy {
         }
         floor.current = floor.current.min(rtt.latest());
         let least = floor.earlier.min(floor.current);
-        if srtt > least + (least / QUEUE_PART).max(QUEUE_MIN) {
+        self.jitter.on_sample(rtt.latest());
+        let (times, part) = QUEUE_JITTERS;
+        let tolerated = (least / QUEUE_PART)
+            .max(QUEUE_MIN)
+            .max(self.jitter.average() * times / part);
+        if srtt > least + tolerated {
             self.hold(srtt, now);
         }
     }

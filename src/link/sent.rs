@@ -8,6 +8,8 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::channel::Piece;
 use super::congestion::Stamp;
 use super::rtt::Rtt;
@@ -29,6 +31,9 @@ const SETTLED_KEPT: Duration = Duration::from_secs(10);
 /// For how many probe time-outs a lost packet is remembered, lest it was only late (LOSS-2).
 const LOST_KEPT: u32 = 3;
 
+/// So many runs of pieces take no memory of their own.
+const RUNS_FEW: usize = 2;
+
 /// A packet that elicits an acknowledgement.
 #[derive(Clone, Debug)]
 pub(super) struct SentPacket {
@@ -42,8 +47,8 @@ pub(super) struct SentPacket {
     pub(super) settled_run: u32,
     /// What the congestion controller wants to know again.
     pub(super) stamp: Stamp,
-    /// Whether it holds nothing but copies of what was in flight already.
-    pub(super) is_copy: bool,
+    /// How many of its bytes are copies of what was in flight already: all, if it holds nothing else.
+    pub(super) copies: u16,
     /// Whether the estimate of loss has counted it (LAD-3).
     pub(super) is_counted: bool,
     /// The largest number that its ACK frame reported, if it had one.
@@ -51,13 +56,6 @@ pub(super) struct SentPacket {
     pub(super) pieces: Pieces,
     /// What else it held that is to arrive.
     pub(super) controls: Vec<Control>,
-}
-
-impl SentPacket {
-    /// The length, if it is only a copy.
-    fn copy_len(&self) -> u64 {
-        u64::from(self.len) * u64::from(self.is_copy)
-    }
 }
 
 /// A frame about the link itself that is sent again if it is lost; not the same bytes, but what is
@@ -83,31 +81,65 @@ pub(super) enum Fate {
     Acked,
 }
 
-/// The pieces of messages in one packet. A chat packet holds one: that one takes no allocation.
+/// The pieces of messages in one packet, as runs: the messages of a channel that go out for the
+/// first time are one, however many. Two runs, by far the most common case, take no memory beside
+/// this.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pieces {
-    first: Option<Piece>,
-    others: Vec<Piece>,
+pub(super) struct Pieces(SmallVec<[Run; RUNS_FEW]>);
+
+/// The same piece of messages that follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: Piece,
+    /// How many; at least one.
+    count: u16,
+}
+
+impl Run {
+    /// Whether `piece` is the one after its last.
+    fn goes_on_with(self, piece: Piece) -> bool {
+        let Piece { channel, index, .. } = self.first;
+        (channel, index) == (piece.channel, piece.index)
+            && self.first.number.checked_add(self.count.into()) == Some(piece.number)
+            && self.count < u16::MAX
+    }
+
+    fn contains(self, piece: Piece) -> bool {
+        let Piece { channel, index, .. } = self.first;
+        let place = piece.number.checked_sub(self.first.number);
+        (channel, index) == (piece.channel, piece.index)
+            && place.is_some_and(|place| place < u64::from(self.count))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Piece> {
+        (0..u64::from(self.count)).map(move |place| Piece {
+            number: self.first.number + place,
+            ..self.first
+        })
+    }
 }
 
 impl Pieces {
     pub(super) fn push(&mut self, piece: Piece) {
-        match self.first {
-            None => self.first = Some(piece),
-            Some(_) => self.others.push(piece),
+        match self.0.last_mut() {
+            Some(run) if run.goes_on_with(piece) => run.count += 1,
+            _ => self.0.push(Run {
+                first: piece,
+                count: 1,
+            }),
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Piece> {
-        self.first.iter().chain(&self.others).copied()
+        self.0.iter().flat_map(|run| run.iter())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.0.is_empty()
     }
 
     pub(super) fn contains(&self, piece: Piece) -> bool {
-        self.iter().any(|other| other == piece)
+        self.0.iter().any(|run| run.contains(piece))
     }
 }
 
@@ -135,7 +167,7 @@ pub(super) struct SentPackets {
     /// The place of a packet before which the estimate of loss has judged all (LAD-3).
     judged_from: usize,
     in_flight: u64,
-    /// So many bytes of these are packets with nothing but copies.
+    /// So many bytes of these are copies.
     copies_in_flight: u64,
     largest_acked: Option<u64>,
     loss_due: Option<Timestamp>,
@@ -147,7 +179,7 @@ impl SentPackets {
         self.in_flight
     }
 
-    /// The bytes in flight of packets that were needed, as far as anybody can tell (LAD-6).
+    /// The bytes in flight that are no copies (LAD-6).
     pub(super) const fn needed_in_flight(&self) -> u64 {
         self.in_flight - self.copies_in_flight
     }
@@ -190,7 +222,7 @@ impl SentPackets {
 
     pub(super) fn push(&mut self, packet: SentPacket) {
         self.in_flight += u64::from(packet.len);
-        self.copies_in_flight += packet.copy_len();
+        self.copies_in_flight += u64::from(packet.copies);
         while self.ring.len() >= IN_FLIGHT_MAX && !self.is_full() {
             self.pop_front();
         }
@@ -225,7 +257,7 @@ impl SentPackets {
             }
             if packet.fate == Fate::InFlight {
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
             }
             each(packet);
             packet.fate = Fate::Acked;
@@ -286,7 +318,7 @@ impl SentPackets {
                     }
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
-                    self.copies_in_flight -= packet.copy_len();
+                    self.copies_in_flight -= u64::from(packet.copies);
                     losses.count += 1;
                     losses.bytes += u64::from(packet.len);
                     losses.newest = losses.newest.max(Some(packet.sent_at));
@@ -316,7 +348,7 @@ impl SentPackets {
             if packet.fate == Fate::InFlight {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
                 losses.count += 1;
                 losses.bytes += u64::from(packet.len);
                 losses.newest = Some(packet.sent_at);
@@ -371,7 +403,7 @@ impl SentPackets {
                 packet.fate = Fate::Settled;
                 packet.pieces = Pieces::default();
                 self.in_flight -= u64::from(packet.len);
-                self.copies_in_flight -= packet.copy_len();
+                self.copies_in_flight -= u64::from(packet.copies);
                 did = true;
             }
         }
@@ -386,7 +418,11 @@ impl SentPackets {
         while self.ring.front().is_some_and(is_old) {
             self.pop_front();
         }
-        if self.ring.is_empty() {
+    }
+
+    /// Keeps no memory for what was once in flight, if nothing is: the link rests.
+    pub(super) fn release(&mut self) {
+        if self.ring.is_empty() && self.ring.capacity() > 0 {
             self.ring = VecDeque::new();
         }
     }
@@ -406,10 +442,6 @@ impl SentPackets {
                 break;
             }
             self.pop_front();
-        }
-        if self.ring.is_empty() {
-            // An idle link keeps no memory for what it once had in flight.
-            self.ring = VecDeque::new();
         }
     }
 
@@ -462,7 +494,7 @@ mod tests {
                 fate: Fate::InFlight,
                 settled_run: 0,
                 stamp: Stamp::default(),
-                is_copy: false,
+                copies: 0,
                 is_counted: false,
                 reported: None,
                 pieces: Pieces::default(),
@@ -635,6 +667,8 @@ mod tests {
         sent.forget_settled(at(9_999));
         assert_eq!(sent.ring.len(), 1);
         sent.forget_settled(at(10_000));
+        assert_eq!(sent.ring.len(), 0);
+        sent.release();
         assert_eq!(sent.ring.capacity(), 0);
     }
 

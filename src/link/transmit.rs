@@ -445,6 +445,11 @@ impl Open {
                 self.redundancy.hold(srtt, now);
             }
             copied = self.charge(&content, len, now);
+            let copies = if content.is_needed {
+                content.copied
+            } else {
+                len
+            };
             self.watch(&content, now);
             self.ladder.on_sent(now);
             self.sent.push(SentPacket {
@@ -454,7 +459,7 @@ impl Open {
                 fate: Fate::InFlight,
                 settled_run: 0,
                 stamp,
-                is_copy: !content.is_needed,
+                copies: copies as u16,
                 is_counted: false,
                 reported: content.reported,
                 pieces: content.pieces,

@@ -2,10 +2,15 @@
 
 use core::ops::RangeInclusive;
 
+use smallvec::SmallVec;
+
 use super::{DecodeError, Reader, VARINT_MAX, put_varint};
 
 /// The most ranges of packet numbers in one ACK (LIM-4, FRM-3).
 pub const ACK_RANGES_MAX: usize = 64;
+
+/// So many ranges below the highest take no memory of their own.
+const RANGES_FEW: usize = 3;
 
 /// The content of an ACK frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ impl Ack {
         }
         let mut smallest = largest.checked_sub(reader.varint()?).ok_or(BELOW_ZERO)?;
         let highest = smallest..=largest;
-        let mut further = Vec::new();
+        let mut further = SmallVec::new();
         for _ in 0..count {
             // The gap is stored less one. The sum cannot overflow: a varint is below 2^62.
             let gap = reader.varint()? + 1;
@@ -63,11 +68,11 @@ impl Ack {
 }
 
 /// Ranges of packet numbers from high to low: 1 to [`ACK_RANGES_MAX`], with a hole between any two
-/// (FRM-3). A single range, by far the most common case, takes no memory beside this.
+/// (FRM-3). A few of them, by far the most common case, take no memory beside this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckRanges {
     highest: RangeInclusive<u64>,
-    further: Vec<RangeInclusive<u64>>,
+    further: SmallVec<[RangeInclusive<u64>; RANGES_FEW]>,
 }
 
 impl AckRanges {
@@ -78,7 +83,7 @@ impl AckRanges {
         let fits = !highest.is_empty() && *highest.end() <= VARINT_MAX;
         fits.then_some(Self {
             highest,
-            further: Vec::new(),
+            further: SmallVec::new(),
         })
     }
 

@@ -19,6 +19,7 @@ mod history;
 mod hostile;
 mod hosting;
 mod input;
+mod invites;
 mod keys;
 mod leaving;
 mod outbox;

@@ -80,8 +80,11 @@ impl RawMember {
 
     /// Asks for a name, any sequence of characters; `None` if it was given.
     pub(crate) fn sign_in(&mut self, name: &str) -> Option<Refusal> {
-        let name = name.to_owned();
-        self.say(0, ControlFromNode::SignIn { name }.encode());
+        let sign_in = ControlFromNode::SignIn {
+            name: name.to_owned(),
+            invite: None,
+        };
+        self.say(0, sign_in.encode());
         self.hear(
             |channel, message| match ControlFromBroker::decode(message) {
                 Ok(ControlFromBroker::Welcome { .. }) if channel == 0 => Some(None),

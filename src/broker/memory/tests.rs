@@ -127,6 +127,8 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
                 account,
                 device,
                 name,
+                entrance: Entrance::Open,
+                now_ms: 0,
             },
         )
     };
@@ -158,6 +160,8 @@ fn a_name_that_looks_like_another_is_refused() {
             account,
             device,
             name,
+            entrance: Entrance::Open,
+            now_ms: 0,
         };
         run(&mut store, op)
     };

@@ -99,7 +99,10 @@ where
         Failure::new(Code::Unavailable, message)
     })?;
     let config = ClientConfig { paths, ..config };
-    let client = Client::new(config, SeededRng::new(seed).fork(), clock.now());
+    let mut client = Client::new(config, SeededRng::new(seed).fork(), clock.now());
+    if let Some(invite) = &script.invite {
+        client.set_invite(invite.clone());
+    }
     let (driver, ends) = Driver::new(client, sockets, store, clock);
     tokio::spawn(driver.run());
     Ok(ends)
@@ -176,6 +179,10 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
         )),
         EndReason::NameRefused { reason, .. } => refused(format!(
             "the broker does not accept the name: {}",
+            visible(&reason)
+        )),
+        EndReason::NotAdmitted { reason, .. } => refused(format!(
+            "the broker does not let this account in: {}",
             visible(&reason)
         )),
         EndReason::Replaced => refused("the device has signed in from somewhere else".to_owned()),

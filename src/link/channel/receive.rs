@@ -149,6 +149,8 @@ impl ReceiveChannels {
         match self.find(channel) {
             Ok(at) => at,
             Err(at) => {
+                // Few links use many.
+                self.channels.reserve_exact(1);
                 self.channels.insert(at, ReceiveChannel::new(channel));
                 at
             }

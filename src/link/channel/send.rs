@@ -79,6 +79,8 @@ impl SendChannels {
         let at = match self.find(channel) {
             Ok(at) => at,
             Err(at) => {
+                // Few links use many.
+                self.channels.reserve_exact(1);
                 self.channels.insert(at, SendChannel::new(channel));
                 at
             }
@@ -194,6 +196,15 @@ impl SendChannels {
         if let Some(channel) = self.get_mut(piece.channel) {
             crate::sometimes!(PieceLost);
             channel.on_lost(piece);
+        }
+    }
+
+    /// Keeps no memory for what channels once had to send that have nothing now: the link rests.
+    pub(in crate::link) fn release(&mut self) {
+        for channel in &mut self.channels {
+            if channel.messages.is_empty() && channel.messages.capacity() > 0 {
+                channel.messages = VecDeque::new();
+            }
         }
     }
 
@@ -427,10 +438,6 @@ impl SendChannel {
             self.bytes -= oldest.data.len();
             self.messages.pop_front();
             self.first += 1;
-        }
-        if self.messages.is_empty() {
-            // An idle channel keeps no memory for what it once had to send.
-            self.messages = VecDeque::new();
         }
     }
 }

@@ -178,6 +178,29 @@ fn copies_give_way_on_a_path_that_they_would_fill() {
     assert!(took[300] < MS * 200, "{:?}", took[300]);
 }
 
+/// LAD-6: where each packet takes another time, no queue stands.
+#[test]
+fn a_path_that_jitters_is_not_taken_for_one_with_a_queue() {
+    for (one_way, jitter, seed) in [(50, 40, 12), (0, 40, 13), (10, 20, 14)] {
+        let network = Network {
+            one_way: MS * one_way,
+            jitter: MS * jitter,
+            ..lossy(30)
+        };
+        let mut pair = Pair::new(network, seed);
+        let mut held = 0;
+        for _ in 0..600 {
+            pair.send(Side::Node, 1, &[1; 100]);
+            pair.run_for(MS * 100);
+            let now = pair.now;
+            let open = pair.node.link.open().unwrap();
+            held += u32::from(open.redundancy.is_held(now));
+        }
+        println!("{one_way} + {jitter} ms: held {held} of 600");
+        assert!(held < 150, "{one_way} + {jitter} ms: held {held} of 600");
+    }
+}
+
 /// LOSS-4, PROBE-3: the last copy of a settled message is lost, and nobody probes for it.
 #[test]
 fn nothing_is_probed_for_that_has_arrived() {

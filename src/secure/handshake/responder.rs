@@ -195,7 +195,7 @@ fn establish(noise: HandshakeState, payload: &[u8]) -> Result<NodeEstablished, H
         .map_err(|_| HandshakeError::Payload)?;
     let device = noise.get_remote_static().and_then(<[u8]>::first_chunk);
     let device = DeviceKey(*device.ok_or(HandshakeError::Noise)?);
-    if !account.vouches_for(&device, certificate) {
+    if !account.vouches_for(&device, certificate) && !crate::bug!(NoCertificateCheck) {
         return Err(HandshakeError::Certificate);
     }
     Ok(NodeEstablished {

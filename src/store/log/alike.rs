@@ -1,6 +1,6 @@
 //! Which names look like others (SGN-8).
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use super::rows;
 use crate::chat::{Name, RoomName, UNICODE_VERSION};
@@ -18,7 +18,7 @@ pub(super) fn refresh(connection: &Connection) -> Result<()> {
     if made_by.as_ref() == Some(&version) {
         return Ok(());
     }
-    let all = connection.unchecked_transaction()?;
+    let all = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     rename(connection, "accounts", |name| {
         Ok(rows::person(name)?.skeleton())
     })?;

@@ -22,6 +22,7 @@
 
 mod alike;
 mod check;
+mod invites;
 mod lanes;
 mod membership;
 mod reader;
@@ -42,6 +43,7 @@ use crate::broker::{StorageCompletion, StorageRequest};
 use crate::chat::LogId;
 use crate::driver::Store;
 pub use check::{Report, thoroughly as check};
+pub use invites::{InviteDesk, InviteSummary};
 use lanes::{Lanes, Ticket, Way};
 use tables::Tables;
 pub use view::{LogView, RoomSummary};

@@ -59,6 +59,11 @@ impl Session<'_> {
             EndReason::NameRefused { reason, .. } => {
                 Ok(Outcome::NameRefused(visible(&reason).into_owned()))
             }
+            EndReason::NotAdmitted { reason, .. } => refused(format!(
+                "the broker does not let {} in: {}",
+                self.name,
+                visible(&reason)
+            )),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
             }

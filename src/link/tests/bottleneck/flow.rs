@@ -161,6 +161,13 @@ impl LinkFlow {
         }
     }
 
+    /// Whether the links may copy anything (LAD-8).
+    pub(in crate::link) fn allow_copies(&mut self, is_allowed: bool) {
+        for link in &mut self.links {
+            link.allow_copies(is_allowed);
+        }
+    }
+
     pub(in crate::link) fn link(&self, side: Side) -> &Link {
         &self.links[side as usize]
     }

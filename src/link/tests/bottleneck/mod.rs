@@ -17,7 +17,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 pub(in crate::link) use cubic::Cubic;
-pub(in crate::link) use flow::{LinkFlow, Source};
+pub(in crate::link) use flow::{Heard, LinkFlow, Source};
 
 use super::{MS, Side, other};
 use crate::rng::SeededRng;

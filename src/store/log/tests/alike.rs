@@ -1,6 +1,7 @@
 //! Names that look like others (SGN-8).
 
 use super::*;
+use crate::broker::Entrance;
 use crate::chat::Refusal;
 use crate::store::log::schema::SCHEMA;
 use crate::store::sqlite::{self, Schema};
@@ -10,6 +11,8 @@ fn register(byte: u8, name: &str) -> StorageOp {
         account: AccountKey([byte; 32]),
         device: DeviceKey([byte; 32]),
         name: Name::new(name).unwrap(),
+        entrance: Entrance::Open,
+        now_ms: 0,
     }
 }
 
@@ -71,6 +74,8 @@ fn the_names_of_an_older_log_are_kept_and_compared() {
             account: AccountKey([byte; 32]),
             device: DeviceKey([byte; 32]),
             name: name.clone(),
+            entrance: Entrance::Open,
+            now_ms: 0,
         };
         assert_eq!(disk.ask_one(store, op), StorageOutcome::Registered(name));
     };
