@@ -16,6 +16,7 @@ mod files;
 mod input;
 mod inspect;
 mod invite;
+mod keys;
 mod lines;
 mod logging;
 mod node;
@@ -55,6 +56,7 @@ pub fn chat_node() -> ExitCode {
             None => run("chat-node", node::run(args)),
             Some(NodeCommand::Send(send)) => run("chat-node", node::send(args, send)),
             Some(NodeCommand::Tail(tail)) => run("chat-node", node::tail(args, tail)),
+            Some(NodeCommand::Keys) => run("chat-node", node::keys(args)),
             Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
             Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),
         },

@@ -62,7 +62,7 @@ impl Secret {
             aead: LessSafeKey::new(
                 UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"),
             ),
-            iv: expand(&prk, &info("iv")),
+            iv: Zeroizing::new(expand(&prk, &info("iv"))),
         }
     }
 
@@ -77,13 +77,13 @@ impl Secret {
 /// What seals and opens the frames of an epoch (KEY-1).
 struct EpochKeys {
     aead: LessSafeKey,
-    iv: [u8; NONCE_LEN],
+    iv: Zeroizing<[u8; NONCE_LEN]>,
 }
 
 impl EpochKeys {
     /// The IV xor the packet number (PKT-5).
     fn nonce(&self, number: u64) -> Nonce {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= number;
         }
