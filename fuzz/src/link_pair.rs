@@ -295,7 +295,8 @@ impl World {
                 self.drain(by);
             }
             Step::RotateKeys { by } => {
-                self.party(by).link.rotate_keys();
+                let now = self.now;
+                self.party(by).link.rotate_keys(now);
                 self.drain(by);
             }
             Step::Forge(forgery) => {

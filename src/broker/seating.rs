@@ -178,19 +178,26 @@ impl Broker {
             )
             .is_none()
         {
-            self.refuse_entry(id, channel, &room, now);
+            self.refuse_entry(id, channel, &room, Refusal::RetryLater, now);
         }
         Ok(())
     }
 
-    /// The store cannot answer now: the seat is given up, so that the node may try again on
-    /// another channel.
-    fn refuse_entry(&mut self, id: LinkId, channel: u8, name: &RoomName, now: Timestamp) {
+    /// The store says no, or cannot answer now: the seat is given up, so that the node may try again
+    /// on another channel.
+    fn refuse_entry(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        name: &RoomName,
+        code: Refusal,
+        now: Timestamp,
+    ) {
         if let Some(session) = self.sessions.get_mut(&id)
             && let Some(seat) = session.seats.get_mut(&channel)
         {
             seat.stage = SeatStage::Closed;
-            refuse_join(seat, Refusal::RetryLater);
+            refuse_join(seat, code);
             let (account, is_quiet) = (session.account, seat.is_quiet);
             let last_heard = session.link.last_heard();
             if !is_quiet {
@@ -410,7 +417,10 @@ impl Broker {
                         self.on_entered(link, channel, &room, *entered, now);
                         self.done_asking(&room);
                     }
-                    _ => self.refuse_entry(link, channel, &room, now),
+                    StorageOutcome::NotEntered(code) => {
+                        self.refuse_entry(link, channel, &room, code, now);
+                    }
+                    _ => self.refuse_entry(link, channel, &room, Refusal::RetryLater, now),
                 }
                 self.after_input(link, now);
             }

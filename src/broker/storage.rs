@@ -238,6 +238,8 @@ pub enum StorageOutcome {
     Revoked(bool),
     /// [`StorageOp::Enter`].
     Entered(Box<Entered>),
+    /// [`StorageOp::Enter`]: no, there is no such room, and none can be made (SGN-8).
+    NotEntered(Refusal),
     /// [`StorageOp::Leave`]: what says so, if the account was a member.
     Departed(Option<Box<Departed>>),
     /// [`StorageOp::Absent`]: the notice, if the account was present.

@@ -17,6 +17,7 @@ mod message;
 mod name;
 mod past;
 mod policy;
+mod precis;
 mod publication;
 mod refusal;
 mod text;
@@ -29,7 +30,9 @@ pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
     Delivered, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
 };
-pub use name::{NAME_BYTES_MAX, NAME_CHARS_MAX, Name, NameError, RoomName};
+pub use name::{
+    NAME_BYTES_MAX, NAME_CHARS_MAX, NAME_MARKS_MAX, Name, NameError, RoomName, UNICODE_VERSION,
+};
 pub use past::PastLine;
 pub use policy::HistoryPolicy;
 pub use publication::{
@@ -37,4 +40,4 @@ pub use publication::{
     judge,
 };
 pub use refusal::Refusal;
-pub use text::visible;
+pub use text::{is_unprintable, visible, visible_lines};

@@ -27,6 +27,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The room's name breaks the rules (RUM-1).
     RoomInvalid,
+    /// The name looks like another that is in use (SGN-8).
+    NameAlike,
     /// The broker lets in only who was invited, and no invite was shown (ADM-4).
     InviteNeeded,
     /// The broker has made no such invite (ADM-4).
@@ -57,6 +59,7 @@ impl Refusal {
             Self::AlreadyJoined => 9,
             Self::TooManyRooms => 10,
             Self::RoomInvalid => 11,
+            Self::NameAlike => 12,
             Self::InviteNeeded => 16,
             Self::InviteUnknown => 17,
             Self::InviteUsedUp => 18,
@@ -95,6 +98,7 @@ impl Refusal {
             9 => Self::AlreadyJoined,
             10 => Self::TooManyRooms,
             11 => Self::RoomInvalid,
+            12 => Self::NameAlike,
             16 => Self::InviteNeeded,
             17 => Self::InviteUnknown,
             18 => Self::InviteUsedUp,
@@ -119,6 +123,7 @@ impl fmt::Display for Refusal {
             Self::AlreadyJoined => "the room is joined already",
             Self::TooManyRooms => "the broker has too many rooms",
             Self::RoomInvalid => "this is no valid room name",
+            Self::NameAlike => "this name looks too much like another one that is in use",
             Self::InviteNeeded => "only who was invited may come in: ask for an invite",
             Self::InviteUnknown => "the broker has made no such invite",
             Self::InviteUsedUp => "the invite has been used as often as it may be",

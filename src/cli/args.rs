@@ -108,6 +108,8 @@ pub(super) enum BrokerTask {
     #[command(flatten)]
     Look(LookTask),
     Invite(InviteArgs),
+    /// Say the fingerprint of the broker's key
+    Keys,
 }
 
 /// Looking at what is stored.
@@ -246,6 +248,8 @@ pub(super) enum NodeCommand {
     Demo(DemoArgs),
     Send(SendArgs),
     Tail(TailArgs),
+    /// Say the fingerprints of the keys that are here
+    Keys,
     /// `chat-broker`, for a demonstration that has this program only
     #[command(name = BROKER_COMMAND, hide = true)]
     Broker(Box<BrokerArgs>),

@@ -16,7 +16,7 @@ use super::args::{Access, BrokerArgs, BrokerTask};
 use super::exit::{Code, Failure};
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, invite, logging};
+use super::{VERSION, files, inspect, invite, keys, logging};
 use crate::broker::{
     self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
     StorageRequest,
@@ -43,6 +43,7 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     logging::start("warn", args.log_format, io::stderr);
     match task {
         BrokerTask::Invite(task) => invite::run(&task, &files::data_dir(args.data_dir, "broker")?),
+        BrokerTask::Keys => keys::of_broker(&files::find_data_dir(args.data_dir, "broker")?),
         BrokerTask::Look(task) => {
             inspect::run(&task, &files::find_data_dir(args.data_dir, "broker")?)
         }
@@ -296,7 +297,7 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, Failure> {
 
 /// The key that outlives the broker (BRK-7, KEY-5).
 pub(super) fn identity(data_dir: &Path) -> Result<BrokerIdentity, Failure> {
-    let secret = keyfile::read_or_make(&data_dir.join("key"))?;
+    let secret = keyfile::read_or_make(&data_dir.join(keys::BROKER_KEY))?;
     Ok(BrokerIdentity::from_secret(*secret))
 }
 

@@ -79,7 +79,7 @@ fn export(path: &Path, only: Option<&RoomName>, out: &mut impl Write) -> Result<
         if only.is_none_or(|only| room.name == *only) {
             log.each_line(&room.name, |stored| {
                 let object = lines::object(&room.name, log.log_id(), &stored.line);
-                Ok::<_, Stop>(writeln!(out, "{object}")?)
+                Ok::<_, Stop>(writeln!(out, "{}", lines::written(&object))?)
             })?;
         }
     }

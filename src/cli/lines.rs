@@ -1,8 +1,31 @@
 //! A line as a JSON object: the same one in everything that the programs write (JSN-2).
 
+use core::fmt::Write as _;
+
 use serde_json::{Value, json};
 
-use crate::chat::{Kind, Line, LogId, RoomName};
+use crate::chat::{Kind, Line, LogId, RoomName, is_unprintable};
+
+/// An object as it is written: in one line, and safe to print (JSN-5). In what JSON leaves as it is,
+/// invisible characters stand in strings only, where an escape means the same.
+pub(super) fn written(object: &Value) -> String {
+    let plain = object.to_string();
+    if !plain.contains(is_unprintable) {
+        return plain;
+    }
+    let mut out = String::with_capacity(plain.len() + 16);
+    for c in plain.chars() {
+        if is_unprintable(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
 
 /// The object of a line of `room`, in the history `log`.
 pub(super) fn object(room: &RoomName, log: LogId, line: &Line) -> Value {
@@ -30,5 +53,21 @@ const fn kind(kind: Kind) -> &'static str {
         Kind::Removed => "member_removed",
         Kind::Policy => "policy",
         Kind::Other(_) => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// JSN-5: what is written reads back exactly, and no terminal acts on it.
+        #[test]
+        fn any_text_is_written_safely_and_reads_back(text in ".*|[\\\\\"\u{1b}\u{7f}\u{9b}\u{202e}\u{e0067}a]*") {
+            let object = json!({ "text": text, (text.as_str()): 1 });
+            let written = written(&object);
+            proptest::prop_assert!(!written.contains(is_unprintable), "{}", written);
+            proptest::prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), object);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod files;
 mod input;
 mod inspect;
 mod invite;
+mod keys;
 mod lines;
 mod logging;
 mod node;
@@ -26,6 +27,7 @@ mod status;
 use std::future::Future;
 use std::process::ExitCode;
 
+use crate::chat::visible_lines;
 use args::NodeCommand;
 use exit::{Code, Failure};
 
@@ -54,6 +56,7 @@ pub fn chat_node() -> ExitCode {
             None => run("chat-node", node::run(args)),
             Some(NodeCommand::Send(send)) => run("chat-node", node::send(args, send)),
             Some(NodeCommand::Tail(tail)) => run("chat-node", node::tail(args, tail)),
+            Some(NodeCommand::Keys) => run("chat-node", node::keys(args)),
             Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
             Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),
         },
@@ -79,7 +82,7 @@ fn run(program: &str, task: impl Future<Output = Result<Code, Failure>>) -> Exit
         }
     };
     let code = outcome.unwrap_or_else(|failure| {
-        eprintln!("{program}: {failure}");
+        eprintln!("{program}: {}", visible_lines(&failure.to_string()));
         failure.code
     });
     code.into()

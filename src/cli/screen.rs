@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::logging::escapes_are_welcome;
+use crate::chat::visible_lines;
 
 /// How much waits to be shown; when it is full, nothing more is taken from the broker.
 const WAITING_MAX: usize = 256;
@@ -193,7 +194,7 @@ impl<O: Write, E: Write> Painter<O, E> {
                     self.out.flush()?;
                 }
                 // Notes that nobody wants are no reason to end.
-                let _ = writeln!(self.err, "{text}");
+                let _ = writeln!(self.err, "{}", visible_lines(&text));
                 if self.shares_terminal {
                     self.show_prompt()?;
                 }

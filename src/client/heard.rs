@@ -65,7 +65,7 @@ impl Client {
             ControlFromBroker::Rooms { total, rooms } => {
                 // A name that is none must not reach a screen.
                 let known =
-                    |(people, name): (u64, String)| Some((RoomName::new(&name).ok()?, people));
+                    |(people, name): (u64, String)| Some((RoomName::recorded(&name).ok()?, people));
                 let rooms = rooms.into_iter().filter_map(known).collect();
                 self.events.push_back(ClientEvent::Rooms { total, rooms });
             }
@@ -145,7 +145,7 @@ impl Client {
             RoomFromBroker::Left => self.forget(name),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
-                let known = names.iter().filter_map(|name| Name::new(name).ok());
+                let known = names.iter().filter_map(|name| Name::recorded(name).ok());
                 self.events.push_back(ClientEvent::Roster {
                     room: name,
                     total,

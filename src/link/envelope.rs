@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::rng::SeededRng;
-use crate::secure::Sealer;
+use crate::secure::{KEY_LIFETIME, KEY_PACKETS, Sealer};
+use crate::time::Timestamp;
 use crate::wire::{Cid, DataHeader, TAG_LEN, pad_for_sample};
 
 /// One packet number in so many, drawn afresh each time, is left out (ACK-3).
@@ -15,6 +16,8 @@ const SKIPPED_MAX: usize = 128;
 /// What every packet of this side has in common, whatever it holds.
 pub(super) struct Envelope {
     sealer: Sealer,
+    /// When its epoch began.
+    epoch_began: Timestamp,
     remote_cid: Cid,
     /// The next packet's number (PKT-2).
     next: u64,
@@ -36,10 +39,11 @@ pub(super) struct OpenPacket {
 }
 
 impl Envelope {
-    pub(super) fn new(sealer: Sealer, remote_cid: Cid, mut rng: SeededRng) -> Self {
+    pub(super) fn new(sealer: Sealer, remote_cid: Cid, mut rng: SeededRng, now: Timestamp) -> Self {
         let skip_at = rng.range(0, SKIP_EVERY.1);
         Self {
             sealer,
+            epoch_began: now,
             remote_cid,
             next: 0,
             skip_at,
@@ -58,12 +62,20 @@ impl Envelope {
         self.sealer.exhausted(self.next)
     }
 
+    /// Whether the present epoch has lasted as long, or sealed as much, as one is to (KEY-8).
+    pub(super) fn is_epoch_over(&self, now: Timestamp) -> bool {
+        let sealed = self.next.saturating_sub(self.sealer.epoch_since());
+        sealed >= KEY_PACKETS
+            || (sealed > 0 && now.saturating_since(self.epoch_began) >= KEY_LIFETIME)
+    }
+
     /// Begins the next epoch with the next packet, if the peer has acknowledged one of the present
     /// one: so it is never more than an epoch behind (KEY-7).
-    pub(super) fn rotate(&mut self, largest_acked: Option<u64>) -> bool {
+    pub(super) fn rotate(&mut self, largest_acked: Option<u64>, now: Timestamp) -> bool {
         let is_followed = largest_acked.is_some_and(|acked| acked >= self.sealer.epoch_since());
         if is_followed {
             self.sealer.advance(self.next);
+            self.epoch_began = now;
         }
         is_followed
     }
@@ -171,7 +183,12 @@ mod tests {
 
     fn envelope(seed: u8) -> Envelope {
         let sealer = Sealer::new(&[1; 32]);
-        Envelope::new(sealer, Cid::from([7; 8]), SeededRng::new([seed; 32]))
+        Envelope::new(
+            sealer,
+            Cid::from([7; 8]),
+            SeededRng::new([seed; 32]),
+            Timestamp::ZERO,
+        )
     }
 
     /// ACK-3, PKT-2: numbers rise, and each 64 to 256 of them hold one that is never sent.

@@ -191,7 +191,12 @@ impl Link {
             path: config.path,
             local_cid_len: config.local_cid.as_bytes().len(),
             opener: Opener::new(&config.secrets.receive),
-            envelope: Envelope::new(Sealer::new(&config.secrets.send), config.remote_cid, rng),
+            envelope: Envelope::new(
+                Sealer::new(&config.secrets.send),
+                config.remote_cid,
+                rng,
+                now,
+            ),
             last_heard: now,
             has_heard: false,
             events: VecDeque::new(),
@@ -388,11 +393,11 @@ impl Link {
         }
     }
 
-    /// Seals with new keys from the next packet on (KEY-7). Says whether it does: not before the peer
-    /// has acknowledged a packet under the present ones.
-    pub fn rotate_keys(&mut self) -> bool {
+    /// Seals with new keys from the next packet on (KEY-7), before a link does so by itself (KEY-8).
+    /// Says whether it does: not before the peer has acknowledged a packet under the present ones.
+    pub fn rotate_keys(&mut self, now: Timestamp) -> bool {
         match &self.state {
-            State::Open(open) => self.envelope.rotate(open.largest_acked()),
+            State::Open(open) => self.envelope.rotate(open.largest_acked(), now),
             State::Closing(_) | State::Closed => false,
         }
     }
@@ -479,6 +484,7 @@ impl Link {
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         let start = out.len();
         let mut path = self.path;
+        self.renew_keys(now);
         let segment_size = match &mut self.state {
             State::Open(open) => {
                 if let Some(candidate) = open.transmit_challenge(&mut self.envelope, now, out) {
@@ -531,6 +537,16 @@ impl Link {
             State::Open(open) => open.deadline(),
             State::Closing(closing) => Some(closing.deadline()),
             State::Closed => None,
+        }
+    }
+
+    /// Goes on to the next epoch when the present one is over (KEY-8).
+    fn renew_keys(&mut self, now: Timestamp) {
+        if let State::Open(open) = &mut self.state
+            && self.envelope.is_epoch_over(now)
+            && !self.envelope.rotate(open.largest_acked(), now)
+        {
+            open.ask_for_acknowledgement();
         }
     }
 

@@ -519,6 +519,13 @@ impl Open {
         self.rearm(now);
     }
 
+    /// Something is to be sent that the peer acknowledges, unless it is on its way already (KEY-8).
+    pub(super) fn ask_for_acknowledgement(&mut self) {
+        if self.sent.in_flight() == 0 {
+            self.ping_due = true;
+        }
+    }
+
     /// This machine has slept (LIF-6).
     pub(super) fn handle_resume(&mut self, now: Timestamp) {
         self.rtt.forget_variance();

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::{ProfileError, Trouble};
+use crate::store::sqlite::mode_for_others;
 
 /// Makes a directory that only its owner can enter, and those above it.
 pub(crate) fn make_private_dir(dir: &Path) -> Result<(), ProfileError> {
@@ -57,26 +58,17 @@ pub(crate) fn read_private(path: &Path) -> Result<Option<Vec<u8>>, ProfileError>
     }
 }
 
-#[cfg(unix)]
 fn check_private(path: &Path) -> Result<(), ProfileError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = fs::metadata(path).map_err(|error| ProfileError::file(path, &error))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    let mode = mode_for_others(path).map_err(|error| ProfileError::file(path, &error))?;
+    let Some(mode) = mode else {
         return Ok(());
-    }
+    };
     let path = path.display();
     let message = format!(
         "others on this machine have access to the private key {path} (mode {mode:04o}): \
          if nobody has read it, run  chmod 600 '{path}'  and start again"
     );
     Err(ProfileError::new(Trouble::Directory, message))
-}
-
-/// Elsewhere a file has the rights of the user's own directory.
-#[cfg(not(unix))]
-fn check_private(_path: &Path) -> Result<(), ProfileError> {
-    Ok(())
 }
 
 /// Takes the lock that `path` stands for, until the file returned is dropped or the process ends,

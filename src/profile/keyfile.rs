@@ -16,15 +16,20 @@ pub(crate) type Secret = Zeroizing<[u8; KEY_LEN]>;
 ///
 /// Whoever calls this holds a lock on the directory.
 pub(crate) fn read_or_make(path: &Path) -> Result<Secret, ProfileError> {
-    if let Some(content) = files::read_private(path)?.map(Zeroizing::new) {
-        let key = content.as_slice().try_into().map_err(|_| {
-            let (len, path) = (content.len(), path.display());
-            let message = format!("{path} holds no key: it has {len} bytes instead of {KEY_LEN}");
-            ProfileError::new(Trouble::Directory, message)
-        })?;
-        return Ok(Zeroizing::new(key));
-    }
-    make(path)
+    read(path)?.map_or_else(|| make(path), Ok)
+}
+
+/// The key in the file at `path`, if there is one.
+pub(crate) fn read(path: &Path) -> Result<Option<Secret>, ProfileError> {
+    let Some(content) = files::read_private(path)?.map(Zeroizing::new) else {
+        return Ok(None);
+    };
+    let key = content.as_slice().try_into().map_err(|_| {
+        let (len, path) = (content.len(), path.display());
+        let message = format!("{path} holds no key: it has {len} bytes instead of {KEY_LEN}");
+        ProfileError::new(Trouble::Directory, message)
+    })?;
+    Ok(Some(Zeroizing::new(key)))
 }
 
 /// A new key, which is in the file before anybody can use it, whatever was there (KEY-5).

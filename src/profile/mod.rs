@@ -173,6 +173,31 @@ impl Profile {
             .collect()
     }
 
+    /// All profiles that there are, and their keys: of those that have been used. Nothing is made.
+    pub(crate) fn all(
+        data_dir: &Path,
+    ) -> Result<Vec<(PublicKey, String, NodeIdentity)>, ProfileError> {
+        let mut all = Vec::new();
+        let brokers = std::fs::read_dir(data_dir.join("profiles"));
+        for entry in brokers.into_iter().flatten().flatten() {
+            let Some(broker) = entry.file_name().to_str().and_then(|key| key.parse().ok()) else {
+                continue;
+            };
+            for name in Self::names(data_dir, &broker) {
+                let dir = entry
+                    .path()
+                    .join(utf8_percent_encode(&name, ESCAPED).to_string());
+                let account = keyfile::read(&dir.join("account.key"))?;
+                let device = keyfile::read(&dir.join("device.key"))?;
+                if let (Some(account), Some(device)) = (account, device) {
+                    all.push((broker, name, NodeIdentity::from_secrets(*account, *device)));
+                }
+            }
+        }
+        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        Ok(all)
+    }
+
     // ---- the link
 
     /// Takes the link, if nobody has it and nobody looks at the profile (JRN-6). It is had until

@@ -42,6 +42,16 @@ macro_rules! public_key {
             pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
                 &self.0
             }
+
+            /// The fingerprint by which people compare keys (KEY-6).
+            #[must_use]
+            pub fn fingerprint(&self) -> String {
+                let digest = digest::digest(&digest::SHA256, &self.0);
+                let mut text = String::from("SHA256:");
+                write_hex(&mut text, digest.as_ref())
+                    .expect("a String takes whatever is written to it");
+                text
+            }
         }
 
         impl fmt::Display for $name {
@@ -81,17 +91,6 @@ public_key! {
 public_key! {
     /// A device's public key (X25519), its Noise static key.
     DeviceKey
-}
-
-impl PublicKey {
-    /// The fingerprint by which people compare keys (KEY-6).
-    #[must_use]
-    pub fn fingerprint(&self) -> String {
-        let digest = digest::digest(&digest::SHA256, &self.0);
-        let mut text = String::from("SHA256:");
-        write_hex(&mut text, digest.as_ref()).expect("a String takes whatever is written to it");
-        text
-    }
 }
 
 impl AccountKey {

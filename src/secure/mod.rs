@@ -39,7 +39,10 @@ pub use keys::{
     AccountKey, BrokerIdentity, CERTIFICATE_LEN, DeviceKey, KEY_LEN, LinkSecrets, NodeIdentity,
     ParseKeyError, PublicKey,
 };
-pub use packet::{FORGED_MAX, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE, Sealer};
+pub use packet::{
+    FORGED_MAX, KEY_LIFETIME, KEY_PACKETS, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE,
+    Sealer,
+};
 pub use replay::{REPLAY_WINDOW, ReplayWindow};
 pub use reset::{RESET_LEN_MAX, RESET_LEN_MIN, ResetSecret, encode_reset, is_token};
 

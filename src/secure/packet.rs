@@ -11,6 +11,8 @@
 //! soon as a packet of the next one has decrypted, and still takes those of the one before, which
 //! the network may have held back (KEY-7). Packet numbers and header protection know no epochs.
 
+use core::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use ring::aead::quic::{AES_256, HeaderProtectionKey};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -25,6 +27,10 @@ use crate::wire::{Flags, SAMPLE_OFFSET, TAG_LEN, pad_for_sample, restore_number}
 /// How many packets may be sealed with one key: the confidentiality limit of AES-GCM (RFC 9001
 /// section 6.6). Our short packets would allow 2^28 (its appendix B) (KEY-4).
 pub const SEALED_MAX: u64 = 1 << 23;
+/// After how many packets a sender goes on to the next epoch (KEY-8): long before [`SEALED_MAX`].
+pub const KEY_PACKETS: u64 = 1 << 20;
+/// After how long a sender goes on to the next epoch (KEY-8).
+pub const KEY_LIFETIME: Duration = Duration::from_secs(3_600);
 /// How many packet numbers before [`SEALED_MAX`] a link stops, so that its CLOSE and whatever is
 /// on its way with it still fit (KEY-4).
 pub const SEALED_RESERVE: u64 = 1 << 10;
@@ -56,7 +62,7 @@ impl Secret {
             aead: LessSafeKey::new(
                 UnboundKey::new(&AES_256_GCM, &*key).expect("an AES-256 key has 32 bytes"),
             ),
-            iv: expand(&prk, &info("iv")),
+            iv: Zeroizing::new(expand(&prk, &info("iv"))),
         }
     }
 
@@ -71,13 +77,13 @@ impl Secret {
 /// What seals and opens the frames of an epoch (KEY-1).
 struct EpochKeys {
     aead: LessSafeKey,
-    iv: [u8; NONCE_LEN],
+    iv: Zeroizing<[u8; NONCE_LEN]>,
 }
 
 impl EpochKeys {
     /// The IV xor the packet number (PKT-5).
     fn nonce(&self, number: u64) -> Nonce {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         for (byte, number) in nonce[NONCE_LEN - 8..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= number;
         }

@@ -228,10 +228,38 @@ fn make_private(path: &Path) -> Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
         Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return check_private(path),
         Err(error) => return Err(error.into()),
     }
     sync_dir(path)
+}
+
+/// STO-1: whoever opened it to others by mistake is to know.
+fn check_private(path: &Path) -> Result<()> {
+    let Some(mode) = mode_for_others(path)? else {
+        return Ok(());
+    };
+    let path = path.display();
+    let why = format!(
+        "others on this machine have access to it (mode {mode:04o}): if that does no harm, run  \
+         chmod 600 '{path}'  and start again"
+    );
+    Err(StoreError::new(Blame::ReadOnly, why))
+}
+
+/// The mode of a file to which others than its owner have access.
+#[cfg(unix)]
+pub(crate) fn mode_for_others(path: &Path) -> io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+/// Elsewhere a file has the rights of the user's own directory.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps)]
+pub(crate) fn mode_for_others(_path: &Path) -> io::Result<Option<u32>> {
+    Ok(None)
 }
 
 /// Elsewhere directories cannot be opened as files; the system sees to their names.
@@ -362,6 +390,25 @@ mod tests {
             files += 1;
         }
         assert_eq!(files, 3, "the file, its log and the log's index");
+    }
+
+    /// STO-1.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_what_to_do() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        drop(open(&path, &NEW).unwrap());
+        for mode in [0o644, 0o604, 0o660] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = open(&path, &NEW).unwrap_err();
+            assert_eq!(refused.blame, Blame::ReadOnly);
+            let words = refused.to_string();
+            assert!(words.contains("chmod 600") && words.contains(&format!("{mode:04o}")));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        open(&path, &NEW).unwrap();
     }
 
     /// STO-2.

@@ -85,3 +85,85 @@ fn a_changed_key_of_the_broker_is_a_hard_stop() {
     assert!(!stopped.stdout.contains("Joined"), "{stopped:#?}");
     assert_eq!(second.counted(), "People in chat: 0\n");
 }
+
+/// CLI-23, KEY-6.
+#[test]
+fn the_fingerprints_of_keys_can_be_looked_at() {
+    let scene = Scene::new();
+    let nothing = scene.broker().arg("keys").run(b"").exited_with(73);
+    assert!(nothing.stderr.contains("no broker"), "{nothing:#?}");
+    assert!(!scene.path("broker").join("key").exists());
+    let broker = scene.broker().start_broker();
+    let (ada, bob) = (
+        scene.join(broker.address, "ada"),
+        scene.join(broker.address, "Bob"),
+    );
+    let of_broker = scene.broker().arg("keys").run(b"").exited_with(0);
+    assert_eq!(of_broker.stdout, format!("broker {}\n", broker.fingerprint));
+    let node = || scene.node(broker.address).arg("keys").run(b"");
+    let shown = node().exited_with(0).stdout;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[0], format!("broker {}", broker.fingerprint));
+    assert_eq!((lines[1], lines[4]), ("  ada", "  bob"));
+    let of = |line: usize, what: &str| {
+        let key = lines[line].trim().strip_prefix(what).expect("what it is");
+        assert_eq!(key.trim().len(), 7 + 64, "{shown}");
+        key.trim().to_owned()
+    };
+    let keys = [
+        of(2, "account"),
+        of(3, "device"),
+        of(5, "account"),
+        of(6, "device"),
+    ];
+    assert!((0..4).all(|at| !keys[..at].contains(&keys[at])), "{shown}");
+    drop((ada, bob));
+    assert_eq!(node().exited_with(0).stdout, shown);
+}
+
+/// STO-1, KEY-5, CLI-6: what others can read is not used.
+#[test]
+fn nothing_starts_on_private_files_that_others_can_read() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let mut ada = scene.join(broker.address, "ada");
+    ada.type_line("q!");
+    ada.finish().exited_with(0);
+    let address = broker.address;
+    broker.stop().exited_with(0);
+    let open_to = |path: &Path, mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path, permissions).expect("it is ours");
+    };
+    let mut private = files_below(&scene.path("broker"));
+    private.retain(|path| {
+        ["key", "reset-secret", "log.db"]
+            .iter()
+            .any(|name| path.ends_with(name))
+    });
+    assert_eq!(private.len(), 3, "{private:?}");
+    for path in private {
+        open_to(&path, 0o640);
+        let refused = scene.broker().run(b"").exited_with(73);
+        assert!(refused.stderr.contains("chmod 600"), "{refused:#?}");
+        open_to(&path, 0o600);
+    }
+    let broker = scene.broker_on(address).start_broker();
+    let mut private = files_below(&scene.path("data"));
+    private.retain(|path| {
+        ["account.key", "device.key", "journal.db"]
+            .iter()
+            .any(|name| path.ends_with(name))
+    });
+    assert_eq!(private.len(), 3, "{private:?}");
+    for path in private {
+        open_to(&path, 0o604);
+        let refused = scene
+            .node(broker.address)
+            .run(b"ada\nhello\n")
+            .exited_with(73);
+        assert!(refused.stderr.contains("chmod 600"), "{refused:#?}");
+        assert_eq!(refused.stdout, "");
+        open_to(&path, 0o600);
+    }
+}

@@ -16,6 +16,7 @@ mod flood;
 #[cfg(target_os = "linux")]
 mod forged;
 mod history;
+mod hostile;
 mod hosting;
 mod input;
 mod invites;

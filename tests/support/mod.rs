@@ -8,6 +8,7 @@
 pub(crate) mod crowd;
 pub(crate) mod process;
 pub(crate) mod pty;
+pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod transcript;
 pub(crate) mod typist;

@@ -3,7 +3,7 @@
 mod invites;
 mod room;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::storage::{
     Entrance, LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
@@ -24,6 +24,9 @@ pub struct MemoryStore {
     accounts: BTreeMap<AccountKey, Name>,
     invites: Invites,
     rooms: BTreeMap<RoomName, RoomLog>,
+    /// What the names of people look like, and those of rooms (SGN-8).
+    people_alike: BTreeSet<String>,
+    rooms_alike: BTreeSet<String>,
     links: BTreeMap<BrokerCid, Path>,
 }
 
@@ -37,6 +40,8 @@ impl MemoryStore {
             accounts: BTreeMap::new(),
             invites: Invites::new(),
             rooms: BTreeMap::new(),
+            people_alike: BTreeSet::new(),
+            rooms_alike: BTreeSet::new(),
             links: BTreeMap::new(),
         }
     }
@@ -145,6 +150,9 @@ impl MemoryStore {
                 presence,
                 now_ms,
             } => {
+                if !self.rooms.contains_key(&room) && self.rooms_alike.contains(&room.skeleton()) {
+                    return StorageOutcome::NotEntered(Refusal::NameAlike);
+                }
                 let author = Whom {
                     account,
                     device,
@@ -267,6 +275,9 @@ impl MemoryStore {
         if self.names.contains_key(&name) {
             return StorageOutcome::NotRegistered(Refusal::NameTaken);
         }
+        if !self.people_alike.insert(name.skeleton()) {
+            return StorageOutcome::NotRegistered(Refusal::NameAlike);
+        }
         self.invites.on_used(invite);
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
@@ -274,9 +285,10 @@ impl MemoryStore {
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {
-        self.rooms
-            .entry(name.clone())
-            .or_insert_with(|| RoomLog::new(name.clone(), RoomId::of(name)))
+        self.rooms.entry(name.clone()).or_insert_with(|| {
+            self.rooms_alike.insert(name.skeleton());
+            RoomLog::new(name.clone(), RoomId::of(name))
+        })
     }
 }
 

@@ -149,6 +149,32 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
     );
 }
 
+/// SGN-8.
+#[test]
+fn a_name_that_looks_like_another_is_refused() {
+    let mut store = MemoryStore::new(LOG);
+    let mut register = |byte: u8, name: &str| {
+        let (account, device, _) = who(byte);
+        let name = Name::new(name).unwrap();
+        let op = StorageOp::Register {
+            account,
+            device,
+            name,
+            entrance: Entrance::Open,
+            now_ms: 0,
+        };
+        run(&mut store, op)
+    };
+    let alike = StorageOutcome::NotRegistered(Refusal::NameAlike);
+    let registered = |name: &str| StorageOutcome::Registered(Name::new(name).unwrap());
+    assert_eq!(register(1, "Ace"), registered("Ace"));
+    for cyrillic in ["асе", "АСЕ"] {
+        assert_eq!(register(2, cyrillic), alike);
+    }
+    assert_eq!(register(2, "ace2"), registered("ace2"));
+    assert_eq!(register(1, "ace"), registered("Ace"));
+}
+
 /// RUM-7, RUM-6.
 #[test]
 fn only_the_first_entry_makes_a_line_and_an_author() {

@@ -12,6 +12,7 @@ use tokio::time::{interval, timeout};
 use super::Scripted;
 use super::record::Record;
 use super::words;
+use crate::chat::visible;
 use crate::cli::exit::{Code, Failure};
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason};
 use crate::driver::{Clock, Driver, Ends, NodeCommand, Ways, find_ways, system_seed};
@@ -176,19 +177,21 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
             key.fingerprint(),
             shown.fingerprint()
         )),
-        EndReason::NameRefused { reason, .. } => {
-            refused(format!("the broker does not accept the name: {reason}"))
-        }
-        EndReason::NotAdmitted { reason, .. } => {
-            refused(format!("the broker does not let this account in: {reason}"))
-        }
+        EndReason::NameRefused { reason, .. } => refused(format!(
+            "the broker does not accept the name: {}",
+            visible(&reason)
+        )),
+        EndReason::NotAdmitted { reason, .. } => refused(format!(
+            "the broker does not let this account in: {}",
+            visible(&reason)
+        )),
         EndReason::Replaced => refused("the device has signed in from somewhere else".to_owned()),
         EndReason::Version { spoken } => {
             Err(Failure::new(Code::Unavailable, words::versions(&spoken)))
         }
-        EndReason::Protocol { reason } => {
-            let message = format!("the broker and this node misunderstand each other: {reason}");
-            Err(Failure::new(Code::Unavailable, message))
-        }
+        EndReason::Protocol { reason } => Err(Failure::new(
+            Code::Unavailable,
+            words::misunderstanding(&reason),
+        )),
     }
 }

@@ -10,7 +10,7 @@ use crate::client::{Asker, ClientEvent};
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
-    lines::object(room, log, line).to_string()
+    lines::written(&lines::object(room, log, line))
 }
 
 /// Somebody came or went (JSN-2).
@@ -20,14 +20,13 @@ pub(super) fn notice(room: &RoomName, number: u64, event: NoticeEvent, name: &Na
         NoticeEvent::Left => "left",
         NoticeEvent::TimedOut => "timed_out",
     };
-    json!({
+    lines::written(&json!({
         "type": "notice",
         "room": room.as_str(),
         "number": number,
         "event": event,
         "name": name.as_str(),
-    })
-    .to_string()
+    }))
 }
 
 /// What else a program is told (JSN-2); `None` for what is no news to it.
@@ -108,7 +107,7 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
         }),
         _ => return None,
     };
-    Some(object.to_string())
+    Some(lines::written(&object))
 }
 
 /// What an object on stdin asks for (JSN-3).

@@ -25,7 +25,7 @@ use super::exit::{Code, Failure};
 use super::input::{self, Input};
 use super::screen::Screen;
 use super::signals::Signals;
-use super::{files, logging};
+use super::{files, keys, logging};
 use crate::chat::{Name, RoomName};
 use crate::profile::known_hosts::KnownHosts;
 use command::Command;
@@ -67,6 +67,11 @@ enum Typed {
     Command(Command),
     /// A command that is wrong, and how.
     Mistake(String),
+}
+
+/// `chat-node keys`: the fingerprints of the keys that are here (CLI-23).
+pub(super) async fn keys(args: NodeArgs) -> Result<Code, Failure> {
+    keys::of_nodes(&files::find_data_dir(args.data_dir, "node")?)
 }
 
 /// `chat-node send`.

@@ -220,6 +220,12 @@ pub(super) fn versions(spoken: &[u8]) -> String {
     )
 }
 
+/// A peer that breaks the rules, and says or is told how.
+pub(super) fn misunderstanding(reason: &str) -> String {
+    let reason = visible(reason);
+    format!("the broker and this node misunderstand each other: {reason}")
+}
+
 /// JRN-4.
 pub(super) fn retired(name: &Name, waiting: usize) -> String {
     let left = match waiting {

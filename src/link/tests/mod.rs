@@ -475,7 +475,12 @@ impl Forger {
         };
         let rng = SeededRng::new([9; 32]);
         Self {
-            envelope: Envelope::new(Sealer::new(&key), Cid::new(cid).unwrap(), rng),
+            envelope: Envelope::new(
+                Sealer::new(&key),
+                Cid::new(cid).unwrap(),
+                rng,
+                Timestamp::ZERO,
+            ),
             cid,
         }
     }

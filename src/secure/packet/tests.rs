@@ -72,7 +72,7 @@ fn the_mask_agrees_with_the_example_of_fips_197() {
 #[test]
 fn the_nonce_is_the_iv_xor_the_number() {
     let mut keys = Secret::new(&SECRET).epoch(0);
-    keys.iv = [0xf0; NONCE_LEN];
+    *keys.iv = [0xf0; NONCE_LEN];
     let nonce = keys.nonce(0x0102_0304_0506_0708);
     assert_eq!(nonce.as_ref()[..], hex("f0f0f0f0f1f2f3f4f5f6f7f8"));
 }
@@ -131,7 +131,7 @@ fn seal_in_epoch(epoch: u64, number: u64) -> Vec<u8> {
 fn the_keys_of_an_epoch_come_from_its_number() {
     let secret = Prk::new_less_safe(HKDF_SHA256, &SECRET);
     let expected = expand::<NONCE_LEN>(&secret, b"tertulia iv 12");
-    assert_eq!(Secret::new(&SECRET).epoch(12).iv, expected);
+    assert_eq!(*Secret::new(&SECRET).epoch(12).iv, expected);
     let mut relabelled = seal_in_epoch(0, 0);
     relabelled[0] |= 1 << 5;
     let mut opener = Opener::new(&SECRET);

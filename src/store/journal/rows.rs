@@ -17,7 +17,8 @@ pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u64> {
 
 pub(super) fn room_name(row: &Row<'_>, column: &str) -> Result<RoomName> {
     let name: String = row.get(column)?;
-    RoomName::new(&name).map_err(|error| StoreError::damaged(format!("a room's name: {error}")))
+    RoomName::recorded(&name)
+        .map_err(|error| StoreError::damaged(format!("a room's name: {error}")))
 }
 
 pub(super) fn room_state(row: &Row<'_>) -> Result<RoomState> {
@@ -58,7 +59,7 @@ pub(super) fn publication(row: &Row<'_>) -> Result<Publication> {
 
 fn name(row: &Row<'_>) -> Result<Name> {
     let name: String = row.get("name")?;
-    Name::new(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))
+    Name::recorded(&name).map_err(|error| StoreError::damaged(format!("a name: {error}")))
 }
 
 pub(super) fn item(row: &Row<'_>) -> Result<Item> {

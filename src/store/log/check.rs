@@ -211,7 +211,7 @@ fn contradictions(connection: &Connection, faults: &mut Faults) -> Result<()> {
     let mut accounts = query.query(())?;
     while let Some(row) = accounts.next()? {
         let (name, folded): (String, String) = (row.get(0)?, row.get(1)?);
-        if Name::new(&name)
+        if Name::recorded(&name)
             .ok()
             .is_none_or(|name| name.folded() != folded)
         {

@@ -20,6 +20,7 @@
 //! and answered [`Failed`](crate::broker::StorageOutcome::Failed). Anything else ends the store
 //! without an answer (STO-8), and [`Running::ended`] tells why.
 
+mod alike;
 mod check;
 mod invites;
 mod lanes;

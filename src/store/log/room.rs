@@ -58,9 +58,9 @@ impl CachedRoom {
 
     /// Makes a room; its first line follows.
     pub(super) fn create(connection: &Connection, name: &RoomName) -> Result<Self> {
-        let mut insert =
-            connection.prepare_cached("INSERT INTO rooms (name, folded) VALUES (?1, ?2)")?;
-        insert.execute((name.as_str(), name.folded()))?;
+        let mut insert = connection
+            .prepare_cached("INSERT INTO rooms (name, folded, skeleton) VALUES (?1, ?2, ?3)")?;
+        insert.execute((name.as_str(), name.folded(), name.skeleton()))?;
         let missing = || StoreError::damaged(format!("the room {name} is not where it was put"));
         let row = rows::find_room(connection, name)?.ok_or_else(missing)?;
         Self::load(connection, row)

@@ -67,13 +67,14 @@ fn room_row(row: &Row<'_>) -> Result<RoomRow> {
     })
 }
 
-fn room_name(text: &str) -> Result<RoomName> {
-    RoomName::new(text)
+pub(super) fn room_name(text: &str) -> Result<RoomName> {
+    RoomName::recorded(text)
         .map_err(|error| StoreError::damaged(format!("{text:?} names no room: {error}")))
 }
 
 pub(super) fn person(text: &str) -> Result<Name> {
-    Name::new(text).map_err(|error| StoreError::damaged(format!("{text:?} is no name: {error}")))
+    Name::recorded(text)
+        .map_err(|error| StoreError::damaged(format!("{text:?} is no name: {error}")))
 }
 
 /// The number of the room's last line; 0 if it has none.

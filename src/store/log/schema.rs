@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1, VERSION_2, VERSION_3],
+    migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
@@ -155,4 +155,13 @@ const VERSION_3: &str = "
     -- are, so that it cannot be counted twice (ADM-3).
     ALTER TABLE accounts ADD COLUMN invite INTEGER REFERENCES invites (id);
     CREATE INDEX accounts_by_invite ON accounts (invite) WHERE invite IS NOT NULL;
+";
+
+/// What names look like (SGN-8). It is filled in when the log is opened, as whenever Unicode changes
+/// what looks like what.
+const VERSION_4: &str = "
+    ALTER TABLE accounts ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+    CREATE INDEX accounts_by_skeleton ON accounts (skeleton);
+    ALTER TABLE rooms ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+    CREATE INDEX rooms_by_skeleton ON rooms (skeleton);
 ";

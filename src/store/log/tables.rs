@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::ROOMS_CACHED_MAX;
+use super::alike;
 use super::invites;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
@@ -51,8 +52,10 @@ pub(super) fn log_id_or(connection: &Connection, fresh: LogId) -> Result<LogId> 
 impl Tables {
     /// The tables of a file, which is given the log id `fresh` if it has none.
     pub(super) fn open(connection: &Connection, fresh: LogId) -> Result<Self> {
+        let log = log_id_or(connection, fresh)?;
+        alike::refresh(connection)?;
         Ok(Self {
-            log: log_id_or(connection, fresh)?,
+            log,
             rooms: BTreeMap::new(),
             verified: BTreeSet::new(),
         })
@@ -168,6 +171,9 @@ impl Tables {
             presence,
             now_ms,
         };
+        if self.room(connection, &room)?.is_none() && alike::room(connection, &room)? {
+            return Ok(StorageOutcome::NotEntered(Refusal::NameAlike));
+        }
         let room = self.room_or_new(connection, &room)?;
         let entered = room.enter(connection, &whom, &entry)?;
         Ok(StorageOutcome::Entered(Box::new(entered)))
@@ -345,16 +351,21 @@ fn register(
         Ok(invite) => invite,
         Err(refusal) => return Ok(StorageOutcome::NotRegistered(refusal)),
     };
+    let mut query = connection.prepare_cached("SELECT 1 FROM accounts WHERE folded = ?1")?;
+    if query.exists((name.folded(),))? {
+        return Ok(StorageOutcome::NotRegistered(Refusal::NameTaken));
+    }
+    if alike::person(connection, &name)? {
+        return Ok(StorageOutcome::NotRegistered(Refusal::NameAlike));
+    }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO accounts (account, name, folded, invite) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (folded) DO NOTHING",
+        "INSERT INTO accounts (account, name, folded, skeleton, invite)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
-    let inserted = insert.execute((account.as_bytes(), name.as_str(), name.folded(), invite))?;
-    Ok(if inserted == 1 {
-        StorageOutcome::Registered(name)
-    } else {
-        StorageOutcome::NotRegistered(Refusal::NameTaken)
-    })
+    let (written, folded) = (name.as_str(), name.folded());
+    let skeleton = name.skeleton();
+    insert.execute((account.as_bytes(), written, folded, skeleton, invite))?;
+    Ok(StorageOutcome::Registered(name))
 }
 
 fn links(

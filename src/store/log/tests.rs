@@ -1,5 +1,6 @@
 //! The log beside its reference, `MemoryStore`, and beside what crashes leave of it.
 
+mod alike;
 mod covered;
 mod damage;
 mod order;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{Contact, Leaving, Session};
+use crate::chat::visible;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::node::{FAREWELL, Outcome, words};
 use crate::client::EndReason;
@@ -55,10 +56,13 @@ impl Session<'_> {
             EndReason::KeyChanged { known, shown } => {
                 Err(self.changed_key((known, shown), self.remembered))
             }
-            EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
+            EndReason::NameRefused { reason, .. } => {
+                Ok(Outcome::NameRefused(visible(&reason).into_owned()))
+            }
             EndReason::NotAdmitted { reason, .. } => refused(format!(
-                "the broker does not let {} in: {reason}",
-                self.name
+                "the broker does not let {} in: {}",
+                self.name,
+                visible(&reason)
             )),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
@@ -71,11 +75,10 @@ impl Session<'_> {
                 );
                 Err(Failure::new(Code::Unavailable, message))
             }
-            EndReason::Protocol { reason } => {
-                let message =
-                    format!("the broker and this node misunderstand each other: {reason}");
-                Err(Failure::new(Code::Unavailable, message))
-            }
+            EndReason::Protocol { reason } => Err(Failure::new(
+                Code::Unavailable,
+                words::misunderstanding(&reason),
+            )),
         }
     }
 

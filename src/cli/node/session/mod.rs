@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
-use crate::chat::{Name, RoomName};
+use crate::chat::{Name, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
@@ -409,6 +409,7 @@ impl<'a> Session<'a> {
             ClientEvent::Joined { room } if self.types_to(&room) => self.on_seated().await,
             ClientEvent::Joined { .. } => self.publish_spooled().await,
             ClientEvent::JoinRefused { room, reason, .. } => {
+                let reason = visible(&reason);
                 if !self.is_seated && self.types_to(&room) {
                     let message = format!("the broker does not let you into {room}: {reason}");
                     return Err(Failure::new(Code::Refused, message));
@@ -455,6 +456,7 @@ impl<'a> Session<'a> {
                     true => "does not change who may read earlier lines",
                     false => "refused a line",
                 };
+                let reason = visible(&reason);
                 self.note(format!("-- the broker {what}: {reason} --"))
                     .await;
             }

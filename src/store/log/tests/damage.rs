@@ -100,7 +100,7 @@ fn a_byte_that_changed_is_noticed_or_does_no_harm() {
     }
     // Space that is not used, and what else does no harm, is a part of every file.
     assert!(
-        refused > 20 && told > 0 && harmless > 20,
+        refused > 15 && told > 0 && harmless > 20,
         "{refused} {told} {harmless}"
     );
 }
