@@ -19,6 +19,7 @@ mod past;
 mod policy;
 mod publication;
 mod refusal;
+mod standing;
 mod text;
 
 pub use control::{ControlFromBroker, ControlFromNode};
@@ -37,4 +38,5 @@ pub use publication::{
     judge,
 };
 pub use refusal::Refusal;
+pub use standing::{Decision, Judge, MUTED_FOR_EVER, OPERATOR, Role, Standing, Standings, Verb};
 pub use text::visible;

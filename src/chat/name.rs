@@ -4,7 +4,9 @@ use core::cmp::Ordering;
 use core::fmt;
 use std::sync::Arc;
 
+use super::standing::OPERATOR;
 use super::text::is_unprintable;
+use crate::secure::AccountKey;
 
 /// The most bytes of UTF-8 in a name (LIM-2).
 pub const NAME_BYTES_MAX: usize = 64;
@@ -139,6 +141,32 @@ impl Name {
             Err(NameError::Reserved)
         } else {
             Ok(name)
+        }
+    }
+}
+
+impl Name {
+    /// Under which the decisions of the broker's operator stand (ROL-6); no account has it.
+    #[must_use]
+    pub fn operator() -> Self {
+        let server: Arc<str> = "SERVER".into();
+        Self(Folded {
+            written: server,
+            folded: RESERVED[0].into(),
+        })
+    }
+
+    /// The name of the author who has this account: as [`new`](Self::new), or the operator's (ROL-6).
+    ///
+    /// # Errors
+    ///
+    /// The first rule that `text` breaks.
+    pub fn of_author(text: &str, account: &AccountKey) -> Result<Self, NameError> {
+        let operator = Self::operator();
+        if *account == OPERATOR.0 && text == operator.as_str() {
+            Ok(operator)
+        } else {
+            Self::new(text)
         }
     }
 }

@@ -19,6 +19,7 @@ mod invite;
 mod lines;
 mod logging;
 mod node;
+mod order;
 mod screen;
 mod signals;
 mod status;

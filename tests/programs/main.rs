@@ -21,6 +21,7 @@ mod input;
 mod invites;
 mod keys;
 mod leaving;
+mod moderation;
 mod outbox;
 mod pauses;
 mod presence;
