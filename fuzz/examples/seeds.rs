@@ -70,8 +70,52 @@ fn main() -> io::Result<()> {
             }
         }
     }
+    for (name, damages) in DAMAGES {
+        seed(
+            "store_file",
+            &format!("log-{name}"),
+            &[&[0], *damages].concat(),
+        )?;
+        seed(
+            "store_file",
+            &format!("journal-{name}"),
+            &[&[1], *damages].concat(),
+        )?;
+    }
     Ok(())
 }
+
+/// What happens to a file, as `tertulia_fuzz::store_file` reads it.
+const DAMAGES: &[(&str, &[u8])] = &[
+    ("none", &[]),
+    // In the file: its header, a page's, a cell, a text at the end of a page.
+    ("header", &[0, 0, 3, 0, 1]),
+    ("version", &[0, 0, 63, 0, 4]),
+    ("page", &[0, 3, 0, 0, 8, 0, 4, 5, 0, 1]),
+    ("text", &[0, 5, 0xfc, 0x0f, 1]),
+    (
+        "texts",
+        &[
+            0, 7, 0xf0, 0x0f, 0x20, 1, 9, 0x80, 0x0f, 1, 2, 11, 0, 0x0f, 0x41,
+        ],
+    ),
+    ("filled", &[3, 4, 100, 0, 50, 0, 0]),
+    ("cut", &[4, 6, 0, 0]),
+    ("short", &[4, 0, 50, 0]),
+    ("torn", &[5, 8, 0, 2]),
+    ("swapped", &[6, 4, 5]),
+    ("stale", &[7, 6, 8]),
+    // In the log beside it: likewise.
+    ("wal-header", &[0x80, 0, 9, 0, 1]),
+    ("wal-frame", &[0x80, 3, 4, 0, 1]),
+    ("wal-page", &[0x80, 9, 0, 8, 1]),
+    ("wal-cut", &[0x84, 12, 0, 3]),
+    ("wal-gone", &[0x84, 0, 0, 0]),
+    ("wal-torn", &[0x85, 20, 0, 1]),
+    ("wal-swapped", &[0x86, 2, 3]),
+    ("wal-stale", &[0x87, 9, 1]),
+    ("both", &[0x85, 20, 0, 1, 0, 6, 9, 9, 1]),
+];
 
 /// Payloads as `tertulia_fuzz::noise_payload` reads them, and how many each are.
 const PAYLOADS: &[(&str, u8, &[u8])] = &[
