@@ -12,8 +12,8 @@
 //! - One whose write-ahead log alone is damaged opens, and works.
 //! - What is appended to what is left comes behind it, and once.
 //! - Of a journal whose write-ahead log alone is damaged a prefix of its commits is left (JRN-8).
-//!   (In the file itself, bytes of a text may change unnoticed: a journal's lines are a copy, and
-//!   its hashes are for the resume.)
+//!   (In the file itself a text or an index may change unnoticed: a journal's lines are a copy, its
+//!   hashes are for the resume, and its structure is not looked at when it is opened.)
 //! - An error says who has to do something (STO-3): with files like these it is never the disk.
 
 mod journal;
