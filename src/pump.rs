@@ -568,7 +568,10 @@ impl Pump {
 
     /// Signs a raw link in, and says goodbye without having joined anything.
     pub(crate) fn bye_raw(&mut self, raw: &mut RawLink, name: &str) {
-        let sign_in = ControlFromNode::SignIn { name: name.into() };
+        let sign_in = ControlFromNode::SignIn {
+            name: name.into(),
+            invite: None,
+        };
         raw.link.send(0, sign_in.encode(), self.now).expect("open");
         self.run_raw(raw, 100);
         raw.link
@@ -579,7 +582,10 @@ impl Pump {
 
     /// Signs a raw link in, and joins the lobby on channel 1.
     pub(crate) fn enter_raw(&mut self, raw: &mut RawLink, name: &str) {
-        let sign_in = ControlFromNode::SignIn { name: name.into() };
+        let sign_in = ControlFromNode::SignIn {
+            name: name.into(),
+            invite: None,
+        };
         raw.link
             .send(0, sign_in.encode(), self.now)
             .expect("an open link");

@@ -340,7 +340,7 @@ fn datagrams_agree_step_by_step() {
 
     let name = "ada".to_owned();
     let sign_in = ControlFromNode::decode(&message_in(vector("to_broker_frames")));
-    assert_eq!(sign_in, Ok(ControlFromNode::SignIn { name }));
+    assert_eq!(sign_in, Ok(ControlFromNode::SignIn { name, invite: None }));
     let welcome = ControlFromBroker::decode(&message_in(vector("to_node_frames")));
     assert_eq!(welcome, Ok(ControlFromBroker::Welcome { people: 1 }));
 

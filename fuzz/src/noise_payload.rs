@@ -674,6 +674,7 @@ fn polite(to: End) -> Bytes {
     match to {
         End::Broker => ControlFromNode::SignIn {
             name: "mallory".to_owned(),
+            invite: None,
         }
         .encode(),
         End::Node => ControlFromBroker::Welcome { people: 1 }.encode(),

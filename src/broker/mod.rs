@@ -56,8 +56,9 @@ pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
-    Author, Departed, Entered, LinkRow, MISSED_MAX, MemberRow, Opened, PresenceRow, RequestId,
-    StorageCompletion, StorageOp, StorageOutcome, StorageRequest, StoredLine,
+    Author, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow, Opened,
+    PresenceRow, RequestId, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+    StoredLine,
 };
 pub use tables::Tables;
 
@@ -102,6 +103,18 @@ pub struct BrokerConfig {
     pub reset_secret: Option<ResetSecret>,
     /// Whether nodes may come that do not know the broker's key yet (ADR-8).
     pub first_contacts: FirstContacts,
+    /// Who may come in (ADM-1).
+    pub access: Access,
+}
+
+/// Who may come in, of those whom the broker does not know (ADM-1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Who has an invite.
+    Invite,
 }
 
 /// What is done about a node that does not know the broker's key (ADR-8).
@@ -120,6 +133,7 @@ impl Default for BrokerConfig {
             grace: Duration::from_secs(600),
             reset_secret: None,
             first_contacts: FirstContacts::Open,
+            access: Access::Open,
         }
     }
 }
@@ -427,8 +441,8 @@ impl Broker {
         }
     }
 
-    /// The datagram that was handled last took so long, by a clock of the driver's: how the broker
-    /// learns what handshakes cost where it runs (ADR-3, ADR-6).
+    /// The datagram that was handled last took so much of the processor's time, as the driver has
+    /// measured: how the broker learns what handshakes cost where it runs (ADR-3, ADR-6).
     pub fn handle_time_taken(&mut self, taken: Duration, now: Timestamp) {
         self.gate.on_time_taken(taken, now);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::history::Page;
 use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
-use crate::chat::{Name, RoomFromBroker, RoomName, Stretch};
+use crate::chat::{InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
@@ -44,7 +44,7 @@ pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
     /// The store is to be asked whether the name is free, once it has opened.
-    Early(Name),
+    Early(Name, Option<InviteMark>),
     /// The store is asked whether the name is free.
     Registering,
     /// Signed in.
@@ -132,7 +132,7 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Early(_) | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed | Stage::Early(..) | Stage::Registering | Stage::Ended => None,
         }
     }
 

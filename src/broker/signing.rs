@@ -2,8 +2,8 @@
 
 use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::Stage;
-use super::storage::{StorageOp, StorageOutcome};
-use super::{Broker, LinkId, Opening, Pending};
+use super::storage::{Entrance, StorageOp, StorageOutcome};
+use super::{Access, Broker, LinkId, Opening, Pending};
 use crate::bug;
 use crate::chat::{ControlFromBroker, ControlFromNode, Name, NoticeEvent, Refusal, RoomName};
 use crate::link::CloseCode;
@@ -20,7 +20,7 @@ impl Broker {
             return Ok(());
         };
         match (message, &session.stage) {
-            (ControlFromNode::SignIn { name }, Stage::Unnamed) => {
+            (ControlFromNode::SignIn { name, invite }, Stage::Unnamed) => {
                 let name = match Name::new(&name) {
                     Ok(name) => name,
                     Err(error) => {
@@ -28,8 +28,9 @@ impl Broker {
                         return Ok(());
                     }
                 };
-                self.set_stage(id, Stage::Early(name));
-                self.register(id);
+                let invite = invite.map(|secret| secret.mark());
+                self.set_stage(id, Stage::Early(name, invite));
+                self.register(id, now);
                 Ok(())
             }
             (ControlFromNode::Bye, Stage::Named(_)) => {
@@ -56,11 +57,12 @@ impl Broker {
     }
 
     /// Asks the store whether the session may have its name, as soon as the store has opened.
-    fn register(&mut self, id: LinkId) {
+    fn register(&mut self, id: LinkId, now: Timestamp) {
+        let now_ms = self.wall_ms(now);
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Stage::Early(name) = &session.stage else {
+        let Stage::Early(name, invite) = &session.stage else {
             return;
         };
         if self.opening != Opening::Done {
@@ -70,6 +72,11 @@ impl Broker {
             account: session.account,
             device: session.device,
             name: name.clone(),
+            entrance: match self.config.access {
+                Access::Open => Entrance::Open,
+                Access::Invite => Entrance::Invited(*invite),
+            },
+            now_ms,
         };
         match self.ask(op, Pending::Register { link: id }) {
             Some(_) => self.set_stage(id, Stage::Registering),
@@ -87,7 +94,7 @@ impl Broker {
         self.on_opened(*opened, now);
         let early: Vec<LinkId> = self.sessions.keys().copied().collect();
         for id in early {
-            self.register(id);
+            self.register(id, now);
             self.mark_ready(id);
         }
     }

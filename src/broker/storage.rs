@@ -6,8 +6,8 @@
 //! (BRK-5). A store decides by [`judge`](crate::chat::judge), inside the transaction that appends.
 
 use crate::chat::{
-    Coverage, LastPublication, Line, LineBase, LogId, Name, NoticeEvent, Publication, Recorded,
-    Refusal, ResumeOutcome, RoomName, Start, Stretch,
+    Coverage, InviteMark, InviteTerms, LastPublication, Line, LineBase, LogId, Name, NoticeEvent,
+    Publication, Recorded, Refusal, ResumeOutcome, RoomName, Start, Stretch,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::transmit::Path;
@@ -30,7 +30,8 @@ pub struct StorageRequest {
 pub enum StorageOp {
     /// Tell what was so when the broker ended: asked first, and once.
     Open,
-    /// Give `account` the name, if it is free or the account's own (SGN-2).
+    /// Give `account` the name, if it is free or the account's own (SGN-2), and if the account may
+    /// come in (ADM-1).
     Register {
         /// Who asks.
         account: AccountKey,
@@ -38,6 +39,26 @@ pub enum StorageOp {
         device: DeviceKey,
         /// For which name.
         name: Name,
+        /// What lets it in, if it is not known yet.
+        entrance: Entrance,
+        /// The broker's wall clock.
+        now_ms: u64,
+    },
+    /// Make an invite (ADM-2).
+    Invite {
+        /// By what its secret is known.
+        mark: InviteMark,
+        /// How often and how long it lets in.
+        terms: InviteTerms,
+        /// The room that it leads to.
+        room: RoomName,
+        /// The broker's wall clock.
+        now_ms: u64,
+    },
+    /// Call an invite back (ADM-4).
+    Revoke {
+        /// Its number.
+        invite: u64,
     },
     /// Let an account into a room: make it a member if it is none (RUM-7), and present if it is to
     /// be and is not (PRS-1), and say where it and its device stand.
@@ -162,7 +183,11 @@ impl StorageOp {
     #[must_use]
     pub const fn room(&self) -> Option<&RoomName> {
         match self {
-            Self::Open | Self::Register { .. } | Self::Links { .. } => None,
+            Self::Open
+            | Self::Register { .. }
+            | Self::Invite { .. }
+            | Self::Revoke { .. }
+            | Self::Links { .. } => None,
             Self::Enter { room, .. }
             | Self::Leave { room, .. }
             | Self::Absent { room, .. }
@@ -174,6 +199,18 @@ impl StorageOp {
         }
     }
 }
+
+/// What lets in an account that the store does not know (ADM-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// Nothing is needed.
+    Open,
+    /// An invite is: the one that was shown, if one was.
+    Invited(Option<InviteMark>),
+}
+
+/// The most invites of a broker that are neither revoked nor expired (LIM-14).
+pub const INVITES_MAX: u64 = 16_384;
 
 /// The store's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +230,12 @@ pub enum StorageOutcome {
     Registered(Name),
     /// [`StorageOp::Register`]: no.
     NotRegistered(Refusal),
+    /// [`StorageOp::Invite`]: its number.
+    Invited(u64),
+    /// [`StorageOp::Invite`]: no, there are too many (LIM-14), or the mark is taken.
+    NotInvited(Refusal),
+    /// [`StorageOp::Revoke`]: whether there was such an invite to call back.
+    Revoked(bool),
     /// [`StorageOp::Enter`].
     Entered(Box<Entered>),
     /// [`StorageOp::Leave`]: what says so, if the account was a member.

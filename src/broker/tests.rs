@@ -11,6 +11,7 @@ use crate::drops::Dropped;
 use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
+mod admission;
 mod gate;
 mod history;
 mod presence;
@@ -78,7 +79,10 @@ fn a_node_that_speaks_before_signing_in_loses_its_link() {
         kind: Kind::Message,
         body: Bytes::from_static(b"x"),
     });
-    let sign_in = ControlFromNode::SignIn { name: "ada".into() };
+    let sign_in = ControlFromNode::SignIn {
+        name: "ada".into(),
+        invite: None,
+    };
     for (channel, first, second) in [
         (1, publish.encode(), None),
         (0, Bytes::from_static(b"\xff"), None),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Refusal;
+use super::invite::InviteSecret;
 use super::message::{check_listed, put_refusal, refusal};
 use crate::wire::{DecodeError, Reader, put_sized, put_varint};
 
@@ -13,6 +14,7 @@ const BYE: u8 = 0x04;
 const BYE_OK: u8 = 0x05;
 const LIST_ROOMS: u8 = 0x06;
 const ROOMS: u8 = 0x07;
+const SIGN_IN_INVITED: u8 = 0x08;
 
 /// What a node says on the control channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum ControlFromNode {
     SignIn {
         /// As typed; the broker checks it.
         name: String,
+        /// What lets it in, if it is not known yet (ADM-1).
+        invite: Option<InviteSecret>,
     },
     /// "I leave the chat" (SGN-5).
     Bye,
@@ -60,8 +64,14 @@ impl ControlFromNode {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
-            Self::SignIn { name } => {
-                out.push(SIGN_IN);
+            Self::SignIn { name, invite } => {
+                match invite {
+                    None => out.push(SIGN_IN),
+                    Some(invite) => {
+                        out.push(SIGN_IN_INVITED);
+                        out.extend_from_slice(invite.as_bytes());
+                    }
+                }
                 out.extend_from_slice(name.as_bytes());
             }
             Self::Bye => out.push(BYE),
@@ -80,7 +90,15 @@ impl ControlFromNode {
         let decoded = match r.u8()? {
             SIGN_IN => Self::SignIn {
                 name: r.rest_text()?.to_owned(),
+                invite: None,
             },
+            SIGN_IN_INVITED => {
+                let invite = InviteSecret::new(r.array()?);
+                Self::SignIn {
+                    name: r.rest_text()?.to_owned(),
+                    invite: Some(invite),
+                }
+            }
             BYE => Self::Bye,
             LIST_ROOMS => Self::ListRooms,
             other => return Err(DecodeError::UnknownType(other)),

@@ -144,7 +144,10 @@ fn messages_survive_the_wire() {
         assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
     for message in [
-        ControlFromNode::SignIn { name: "ada".into() },
+        ControlFromNode::SignIn {
+            name: "ada".into(),
+            invite: None,
+        },
         ControlFromNode::Bye,
     ] {
         assert_eq!(ControlFromNode::decode(&message.encode()), Ok(message));

@@ -10,6 +10,7 @@
 
 mod control;
 mod coverage;
+mod invite;
 mod join;
 mod line;
 mod message;
@@ -22,6 +23,7 @@ mod text;
 
 pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
+pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteError};
 pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{

@@ -27,6 +27,16 @@ pub enum Refusal {
     TooManyRooms,
     /// The room's name breaks the rules (RUM-1).
     RoomInvalid,
+    /// The broker lets in only who was invited, and no invite was shown (ADM-4).
+    InviteNeeded,
+    /// The broker has made no such invite (ADM-4).
+    InviteUnknown,
+    /// As many have come in by the invite as may (ADM-4).
+    InviteUsedUp,
+    /// The invite's time is over (ADM-4).
+    InviteExpired,
+    /// The invite was called back (ADM-4).
+    InviteRevoked,
     /// A code of a later version.
     Other(u64),
 }
@@ -47,8 +57,27 @@ impl Refusal {
             Self::AlreadyJoined => 9,
             Self::TooManyRooms => 10,
             Self::RoomInvalid => 11,
+            Self::InviteNeeded => 16,
+            Self::InviteUnknown => 17,
+            Self::InviteUsedUp => 18,
+            Self::InviteExpired => 19,
+            Self::InviteRevoked => 20,
             Self::Other(code) => code,
         }
+    }
+
+    /// Whether it is the account that is refused, whatever name it comes under (ADM-4).
+    #[must_use]
+    pub const fn is_of_the_account(self) -> bool {
+        matches!(
+            self,
+            Self::NotAdmitted
+                | Self::InviteNeeded
+                | Self::InviteUnknown
+                | Self::InviteUsedUp
+                | Self::InviteExpired
+                | Self::InviteRevoked
+        )
     }
 
     /// The refusal with this code.
@@ -66,6 +95,11 @@ impl Refusal {
             9 => Self::AlreadyJoined,
             10 => Self::TooManyRooms,
             11 => Self::RoomInvalid,
+            16 => Self::InviteNeeded,
+            17 => Self::InviteUnknown,
+            18 => Self::InviteUsedUp,
+            19 => Self::InviteExpired,
+            20 => Self::InviteRevoked,
             other => Self::Other(other),
         }
     }
@@ -85,6 +119,11 @@ impl fmt::Display for Refusal {
             Self::AlreadyJoined => "the room is joined already",
             Self::TooManyRooms => "the broker has too many rooms",
             Self::RoomInvalid => "this is no valid room name",
+            Self::InviteNeeded => "only who was invited may come in: ask for an invite",
+            Self::InviteUnknown => "the broker has made no such invite",
+            Self::InviteUsedUp => "the invite has been used as often as it may be",
+            Self::InviteExpired => "the invite has expired",
+            Self::InviteRevoked => "the invite was revoked",
             Self::Other(code) => return write!(f, "refused with code {code}"),
         })
     }

@@ -4,13 +4,16 @@ use core::fmt;
 use core::str::FromStr;
 use std::net::Ipv6Addr;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::chat::RoomName;
+use crate::chat::{InviteSecret, ParseInviteError, RoomName};
 use crate::secure::PublicKey;
 
 /// The port of a broker, unless another is named.
 pub(super) const PORT: u16 = 20001;
+
+/// What a room's name becomes in a URL: letters, digits and these.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +23,15 @@ pub(super) struct HostPort {
     pub(super) port: u16,
 }
 
-/// A broker, and what to do there: `chat://host:port/room#k=BROKERKEY`.
+/// A broker, and what to do there: `chat://host:port/room#k=BROKERKEY&i=INVITE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChatUrl {
     pub(super) broker: HostPort,
     pub(super) room: Option<RoomName>,
     /// The broker's key, so that even the first contact is certain.
     pub(super) key: Option<PublicKey>,
+    /// What lets in who is not known there yet; only together with a key (ADM-2).
+    pub(super) invite: Option<InviteSecret>,
 }
 
 /// Why a text is no address.
@@ -44,8 +49,10 @@ pub(super) enum AddressError {
     Room(String),
     #[error("the key in it (k=): {0}")]
     Key(#[from] crate::secure::ParseKeyError),
-    #[error("it holds an invite, and invites do not exist yet in this version")]
-    Invite,
+    #[error("the invite in it (i=): {0}")]
+    Invite(#[from] ParseInviteError),
+    #[error("it holds an invite (i=), but not the key of the broker that made it (k=)")]
+    InviteWithoutKey,
     #[error("{0:?} in it means nothing here")]
     Parameter(String),
 }
@@ -125,19 +132,40 @@ impl FromStr for ChatUrl {
         let room = (!room.is_empty())
             .then(|| RoomName::new(&room).map_err(|error| AddressError::Room(error.to_string())))
             .transpose()?;
-        let mut key = None;
+        let (mut key, mut invite) = (None, None);
         for parameter in fragment.split('&').filter(|p| !p.is_empty()) {
             match parameter.split_once('=') {
                 Some(("k", value)) => key = Some(value.parse()?),
-                Some(("i", _)) => return Err(AddressError::Invite),
+                Some(("i", value)) => invite = Some(value.parse()?),
                 _ => return Err(AddressError::Parameter(parameter.to_owned())),
             }
+        }
+        if invite.is_some() && key.is_none() {
+            return Err(AddressError::InviteWithoutKey);
         }
         Ok(Self {
             broker: host.parse()?,
             room,
             key,
+            invite,
         })
+    }
+}
+
+/// The whole URL, the invite's secret included: for whoever made it.
+impl fmt::Display for ChatUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chat://{}", self.broker)?;
+        if let Some(room) = &self.room {
+            write!(f, "/{}", utf8_percent_encode(room.as_str(), ESCAPED))?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "#k={key}")?;
+        }
+        if let Some(invite) = &self.invite {
+            write!(f, "&i={}", invite.reveal())?;
+        }
+        Ok(())
     }
 }
 
@@ -187,17 +215,27 @@ mod tests {
         assert_eq!(url.room.unwrap().as_str(), "café noir");
         assert_eq!(url.key, Some(PublicKey([0xab; 32])));
 
+        let text = format!(
+            "chat://[::1]:7/caf%C3%A9%20noir#k={key}&i={}",
+            "0d".repeat(16)
+        );
+        let url: ChatUrl = text.parse().unwrap();
+        assert_eq!(url.invite, Some(InviteSecret::new([0x0d; 16])));
+        assert_eq!(url.to_string(), text);
+
         let url: ChatUrl = "chat://[::1]".parse().unwrap();
         assert_eq!(url.broker.to_string(), "[::1]:20001");
         assert_eq!((url.room, url.key), (None, None));
     }
 
     #[test]
-    fn a_url_with_an_invite_is_refused_with_a_reason() {
+    fn a_url_that_means_nothing_is_refused_with_a_reason() {
         let parse = |text: &str| text.parse::<ChatUrl>().map_err(|error| error.to_string());
-        let invite = parse("chat://host/room#i=abc").unwrap_err();
-        assert!(invite.contains("invites do not exist yet"), "{invite}");
+        let keyless = format!("chat://host/room#i={}", "0".repeat(32));
+        let keyless = parse(&keyless).unwrap_err();
+        assert!(keyless.contains("not the key"), "{keyless}");
         for bad in [
+            "chat://host#i=abc",
             "http://host",
             "host:20001",
             "chat://host#k=12",

@@ -1,5 +1,6 @@
 //! What the programs can be told, on the command line or by `CHAT_*` in the environment.
 
+use core::num::NonZeroU64;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::VERSION;
 use super::address::{ChatUrl, HostPort};
 use super::demo::{BROKER_COMMAND, DemoArgs};
 use super::exit::Code;
-use crate::chat::{Name, RoomName};
+use crate::chat::{InviteSecret, Name, RoomName};
 use crate::client::ROOMS_PER_LINK_MAX;
 
 /// Who may enter.
@@ -22,7 +23,7 @@ use crate::client::ROOMS_PER_LINK_MAX;
 pub(super) enum Access {
     /// Everybody who reaches the broker.
     Open,
-    /// Those who were invited (not in this version).
+    /// Those who were invited (chat-broker invite), or have come in before.
     Invite,
 }
 
@@ -71,7 +72,7 @@ pub(super) struct BrokerArgs {
     #[arg(long, env = "CHAT_EPHEMERAL_KEY", value_parser = FalseyValueParser::new())]
     pub(super) ephemeral_key: bool,
 
-    /// Who may enter [default: open on loopback; must be given to listen elsewhere]
+    /// Who may enter [default: open on loopback, invite elsewhere]
     #[arg(long, value_enum, env = "CHAT_ACCESS")]
     pub(super) access: Option<Access>,
 
@@ -104,6 +105,14 @@ pub(super) struct BrokerArgs {
 /// the directory.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum BrokerTask {
+    #[command(flatten)]
+    Look(LookTask),
+    Invite(InviteArgs),
+}
+
+/// Looking at what is stored.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum LookTask {
     /// Check everything that is stored
     Doctor,
     /// Write what is stored to stdout: a JSON object for each line
@@ -114,6 +123,51 @@ pub(super) enum BrokerTask {
     },
     /// Say how much is stored
     Status,
+}
+
+/// Make an invite, and print its URL.
+///
+/// Who has the URL can come in: chat-node URL. It holds the broker's address and key, and a secret of
+/// which the broker keeps the hash only. A broker that runs knows it at once.
+#[derive(Clone, Debug, Args)]
+pub(super) struct InviteArgs {
+    #[command(subcommand)]
+    pub(super) task: Option<InviteTask>,
+
+    /// How many people it lets in: a number, or `any`
+    #[arg(long, value_name = "N", default_value = "1", value_parser = uses)]
+    pub(super) uses: Limit<NonZeroU64>,
+
+    /// For how long: 30m, 7d, or `never`
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = expiry)]
+    pub(super) expires: Limit<Duration>,
+
+    /// The room that it leads to [default: lobby]
+    #[arg(long, value_parser = room)]
+    pub(super) room: Option<RoomName>,
+
+    /// Where others reach the broker [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", env = "CHAT_PUBLIC_ADDRESS")]
+    pub(super) at: Option<HostPort>,
+}
+
+/// What can be done with invites that are there.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum InviteTask {
+    /// Say which invites there are, and who has come in by them
+    List,
+    /// Call an invite back; who has come in by it stays
+    Revoke {
+        /// The number that `list` says
+        id: u64,
+    },
+}
+
+/// Something that may be without a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit<T> {
+    At(T),
+    None,
 }
 
 /// Chat, line by line.
@@ -129,7 +183,7 @@ pub(super) struct NodeArgs {
     #[command(subcommand)]
     pub(super) command: Option<NodeCommand>,
 
-    /// The broker and a room there: chat://host:port/room, with #k=KEY if the broker's key is known
+    /// The broker and a room there: chat://host:port/room, or the URL of an invite
     #[arg(value_name = "URL")]
     pub(super) url: Option<ChatUrl>,
 
@@ -258,6 +312,11 @@ impl NodeArgs {
         url.or(self.broker.as_ref()).cloned().unwrap_or_default()
     }
 
+    /// What lets it in there, if it was invited.
+    pub(super) fn invite(&self) -> Option<InviteSecret> {
+        self.url.as_ref().and_then(|url| url.invite.clone())
+    }
+
     /// Which rooms, the one for what is typed first; none of them twice.
     pub(super) fn rooms(&self) -> Vec<RoomName> {
         let of_url = self.url.iter().filter_map(|url| url.room.as_ref());
@@ -280,6 +339,23 @@ fn name(text: &str) -> Result<Name, String> {
 
 fn room(text: &str) -> Result<RoomName, String> {
     RoomName::new(text).map_err(|error| error.to_string())
+}
+
+fn uses(text: &str) -> Result<Limit<NonZeroU64>, String> {
+    match text {
+        "any" => Ok(Limit::None),
+        _ => text
+            .parse()
+            .map(Limit::At)
+            .map_err(|_| "a number from 1 on, or any".to_owned()),
+    }
+}
+
+fn expiry(text: &str) -> Result<Limit<Duration>, String> {
+    match text {
+        "never" => Ok(Limit::None),
+        _ => positive_duration(text).map(Limit::At),
+    }
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {
@@ -334,16 +410,29 @@ fn check_broker(args: &BrokerArgs, _matches: &ArgMatches) -> Result<(), String> 
              nodes must know the broker again that keeps their lines"
             .to_owned());
     }
-    let public = args.listen.iter().find(|addr| !addr.ip().is_loopback());
-    match (args.access, public) {
-        (Some(Access::Invite), _) => Err("invites do not exist yet in this version: \
-             use --access open, or listen on loopback only"
-            .to_owned()),
-        (None, Some(address)) => Err(format!(
-            "{address} can be reached from outside, and everybody who reaches it could enter: \
-             say --access open if that is wanted"
-        )),
-        (Some(Access::Open), _) | (None, None) => Ok(()),
+    if args.memory && args.access() == Access::Invite {
+        return Err(
+            "who was invited is kept with the lines, which --memory does not keep: \
+             say --access open if everybody who reaches the broker may enter"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+impl BrokerArgs {
+    /// Who may enter (BRK-6).
+    pub(super) fn access(&self) -> Access {
+        let default = match self.public() {
+            Some(_) => Access::Invite,
+            None => Access::Open,
+        };
+        self.access.unwrap_or(default)
+    }
+
+    /// An address that can be reached from other machines, if it listens on one.
+    pub(super) fn public(&self) -> Option<&SocketAddr> {
+        self.listen.iter().find(|addr| !addr.ip().is_loopback())
     }
 }
 
@@ -402,15 +491,46 @@ mod tests {
 
     /// BRK-6.
     #[test]
-    fn a_public_address_needs_an_explicit_access() {
-        broker(&[]).unwrap();
-        broker(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]).unwrap();
+    fn who_reaches_a_public_address_has_to_be_invited_unless_told_otherwise() {
+        let access = |args: &[&str]| broker(args).map(|args| args.access());
+        assert_eq!(access(&[]), Ok(Access::Open));
+        let loopback = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
+        assert_eq!(access(&loopback), Ok(Access::Open));
+        assert_eq!(access(&["--access", "invite"]), Ok(Access::Invite));
         for public in ["0.0.0.0:20001", "[::]:20001", "192.0.2.1:20001"] {
-            let refused = broker(&["--listen", public]).unwrap_err();
-            assert_eq!(refused, Code::Usage, "{public}");
-            broker(&["--listen", public, "--access", "open"]).unwrap();
+            assert_eq!(
+                access(&["--listen", public]),
+                Ok(Access::Invite),
+                "{public}"
+            );
+            let open = ["--listen", public, "--access", "open", "--memory"];
+            assert_eq!(access(&open), Ok(Access::Open));
+            // There would be nowhere to keep who was invited.
+            let forgetful = ["--listen", public, "--memory"];
+            assert_eq!(access(&forgetful), Err(Code::Usage));
         }
-        assert_eq!(broker(&["--access", "invite"]).unwrap_err(), Code::Usage);
+    }
+
+    /// CLI-19.
+    #[test]
+    fn an_invite_has_limits_unless_told_otherwise() {
+        let invite = |args: &[&str]| {
+            let all = ["invite"].iter().chain(args).copied().collect::<Vec<_>>();
+            broker(&all).map(|args| match args.task {
+                Some(BrokerTask::Invite(invite)) => invite,
+                other => panic!("{other:?}"),
+            })
+        };
+        let default = invite(&[]).unwrap();
+        assert_eq!(default.uses, Limit::At(NonZeroU64::MIN));
+        assert_eq!(default.expires, Limit::At(Duration::from_secs(7 * 86_400)));
+        let endless = invite(&["--uses", "any", "--expires", "never"]).unwrap();
+        assert_eq!((endless.uses, endless.expires), (Limit::None, Limit::None));
+        for bad in [["--uses", "0"], ["--expires", "0s"], ["--at", ":1"]] {
+            assert_eq!(invite(&bad).unwrap_err(), Code::Usage, "{bad:?}");
+        }
+        let revoke = invite(&["revoke", "3"]).unwrap();
+        assert!(matches!(revoke.task, Some(InviteTask::Revoke { id: 3 })));
     }
 
     /// CLI-16.
@@ -422,7 +542,7 @@ mod tests {
         ] {
             let args = broker(&args).unwrap();
             assert_eq!(args.data_dir, Some("x".into()));
-            let Some(BrokerTask::Export { room: Some(room) }) = args.task else {
+            let Some(BrokerTask::Look(LookTask::Export { room: Some(room) })) = args.task else {
                 panic!("{args:?}");
             };
             assert_eq!(room.as_str(), "den");

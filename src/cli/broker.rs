@@ -12,13 +12,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::args::BrokerArgs;
+use super::args::{Access, BrokerArgs, BrokerTask};
 use super::exit::{Code, Failure};
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, logging};
+use super::{VERSION, files, inspect, invite, logging};
 use crate::broker::{
-    Broker, BrokerConfig, BrokerEvent, MemoryStore, StorageCompletion, StorageRequest,
+    self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
+    StorageRequest,
 };
 use crate::chat::{LogId, visible};
 use crate::driver::{
@@ -29,7 +30,7 @@ use crate::profile::keyfile;
 use crate::rng::SeededRng;
 use crate::secure::{BrokerIdentity, ResetSecret};
 use crate::store;
-use crate::store::log::{Running, SqliteStore};
+use crate::store::log::{InviteDesk, Running, SqliteStore};
 
 /// How often the counters of dropped datagrams are logged, if they changed (BRK-4).
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(60);
@@ -40,7 +41,12 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
         return serve(args).await;
     };
     logging::start("warn", args.log_format, io::stderr);
-    inspect::run(&task, &files::find_data_dir(args.data_dir, "broker")?)
+    match task {
+        BrokerTask::Invite(task) => invite::run(&task, &files::data_dir(args.data_dir, "broker")?),
+        BrokerTask::Look(task) => {
+            inspect::run(&task, &files::find_data_dir(args.data_dir, "broker")?)
+        }
+    }
 }
 
 async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
@@ -57,6 +63,9 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         .map(|socket| Ok(socket.local_addr()?.to_string()))
         .collect::<io::Result<_>>()
         .map_err(system_failure)?;
+    if let Some(dir) = &data.dir {
+        invite::note_listening(dir, &listening)?;
+    }
     status.line(&format!(
         "chat-broker {VERSION}  listening on {}  key {}  store {}",
         listening.join(", "),
@@ -69,12 +78,13 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         identity,
         reset_secret,
         kept,
+        dir: _,
         _lock,
     } = data;
     let config = BrokerConfig {
         grace: args.grace,
         reset_secret,
-        ..BrokerConfig::default()
+        ..admission(args.access())
     };
     let log = kept.log_id();
     let broker = Broker::new(config, identity, log, rng.fork());
@@ -112,6 +122,8 @@ struct Data {
     identity: BrokerIdentity,
     reset_secret: Option<ResetSecret>,
     kept: Kept,
+    /// Where all that is.
+    dir: Option<PathBuf>,
     /// On the directory; dies with the process.
     _lock: Option<File>,
 }
@@ -136,11 +148,17 @@ impl Data {
                 identity: BrokerIdentity::generate(rng),
                 reset_secret: None,
                 kept: Kept::InMemory(fresh),
+                dir: None,
                 _lock: None,
             });
         }
         let dir = files::data_dir(args.data_dir.clone(), "broker")?;
         let lock = lock(&dir)?;
+        if args.access.is_none()
+            && let Some(public) = args.public()
+        {
+            check_that_somebody_may_enter(&dir, *public, fresh)?;
+        }
         let identity = identity(&dir)?;
         let reset_secret = Some(reset_secret(&dir)?);
         let kept = if args.memory {
@@ -153,6 +171,7 @@ impl Data {
             identity,
             reset_secret,
             kept,
+            dir: Some(dir),
             _lock: Some(lock),
         })
     }
@@ -231,6 +250,40 @@ impl Driving {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// What follows from who may enter: where one must be invited, nobody is told the key (ADM-5).
+fn admission(access: Access) -> BrokerConfig {
+    match access {
+        Access::Open => BrokerConfig::default(),
+        Access::Invite => BrokerConfig {
+            access: broker::Access::Invite,
+            first_contacts: FirstContacts::Closed,
+            ..BrokerConfig::default()
+        },
+    }
+}
+
+/// BRK-6: nobody means to run a broker that nobody can enter.
+fn check_that_somebody_may_enter(
+    dir: &Path,
+    public: SocketAddr,
+    fresh: LogId,
+) -> Result<(), Failure> {
+    let path = log_path(dir);
+    let desk = InviteDesk::open(&path, fresh).map_err(|error| Failure::log(&path, &error))?;
+    let now_ms = Clock::system().unix_ms();
+    let somebody = desk.lets_anybody_in(now_ms);
+    if somebody.map_err(|error| Failure::log(&path, &error))? {
+        return Ok(());
+    }
+    let message = format!(
+        "{public} can be reached from outside, where one has to be invited, and nobody is yet:\n  \
+         chat-broker invite --data-dir '{}'  lets somebody in;\n  \
+         --access open lets everybody in who reaches it",
+        dir.display()
+    );
+    Err(Failure::new(Code::Usage, message))
 }
 
 /// One broker at a time uses a data directory.

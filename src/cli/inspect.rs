@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::args::BrokerTask;
+use super::args::LookTask;
 use super::broker::log_path;
 use super::exit::{Code, Failure};
 use super::lines;
@@ -33,7 +33,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Does `task` with the log in `dir`, which a broker may be using.
-pub(super) fn run(task: &BrokerTask, dir: &Path) -> Result<Code, Failure> {
+pub(super) fn run(task: &LookTask, dir: &Path) -> Result<Code, Failure> {
     let path = log_path(dir);
     if !path.exists() {
         let message = format!("no broker has stored anything in {}", dir.display());
@@ -41,9 +41,9 @@ pub(super) fn run(task: &BrokerTask, dir: &Path) -> Result<Code, Failure> {
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match task {
-        BrokerTask::Doctor => doctor(&path, &mut out),
-        BrokerTask::Export { room } => export(&path, room.as_ref(), &mut out),
-        BrokerTask::Status => status(&path, &mut out),
+        LookTask::Doctor => doctor(&path, &mut out),
+        LookTask::Export { room } => export(&path, room.as_ref(), &mut out),
+        LookTask::Status => status(&path, &mut out),
     };
     match done.and_then(|code| Ok(out.flush().map(|()| code)?)) {
         Ok(code) => Ok(code),

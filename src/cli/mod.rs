@@ -15,6 +15,7 @@ mod exit;
 mod files;
 mod input;
 mod inspect;
+mod invite;
 mod lines;
 mod logging;
 mod node;

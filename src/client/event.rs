@@ -168,6 +168,13 @@ pub enum EndReason {
         /// Why, in words.
         reason: String,
     },
+    /// The broker does not let the account in, under whatever name (ADM-4).
+    NotAdmitted {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
     /// The broker speaks other versions of the protocol only (HSD-7).
     Version {
         /// Those that it speaks.

@@ -55,6 +55,9 @@ impl Client {
                 code: Refusal::RetryLater,
                 ..
             } => up.sign_in_again_at(now + RETRY_AFTER),
+            ControlFromBroker::SignInRefused { code, reason } if code.is_of_the_account() => {
+                self.end(EndReason::NotAdmitted { code, reason }, now);
+            }
             ControlFromBroker::SignInRefused { code, reason } => {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }

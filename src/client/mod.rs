@@ -34,7 +34,7 @@ pub use outbox::{OUTBOX_MAX, PUBLISH_WINDOW};
 pub use room::JoinOptions;
 pub use states::{Asker, CURSOR_INTERVAL};
 
-use crate::chat::{Name, RoomName, TextError};
+use crate::chat::{InviteSecret, Name, RoomName, TextError};
 use crate::drops::{Dropped, Drops};
 use crate::link;
 use crate::rng::{Seed, SeededRng};
@@ -147,6 +147,9 @@ pub struct Client {
     paths: Vec<Path>,
     name: Name,
     known: Option<(PublicKey, NodeIdentity)>,
+    /// Whether the broker's key was known from the beginning.
+    knew_key: bool,
+    invite: Option<InviteSecret>,
     rng: SeededRng,
     state: State,
     rooms: BTreeMap<RoomName, Room>,
@@ -184,7 +187,9 @@ impl Client {
         let mut client = Self {
             paths,
             name: config.name,
+            knew_key: config.known.is_some(),
             known: config.known,
+            invite: None,
             rng,
             state: State::Shaking(Box::new(shaking)),
             rooms: BTreeMap::new(),
@@ -220,6 +225,12 @@ impl Client {
             };
             self.rooms.insert(name, Room::new(options, state));
         }
+    }
+
+    /// Has the client show this invite whenever it signs in, if it knows the broker's key (ADM-2). To
+    /// be called before the first datagram.
+    pub fn set_invite(&mut self, invite: InviteSecret) {
+        self.invite = Some(invite);
     }
 
     // ---- getters

@@ -185,8 +185,12 @@ impl Client {
 
     /// SGN-1
     pub(super) fn sign_in(&mut self, now: Timestamp) {
-        let name = self.name.as_str().to_owned();
-        self.send_control(&ControlFromNode::SignIn { name }, now);
+        let sign_in = ControlFromNode::SignIn {
+            name: self.name.as_str().to_owned(),
+            // ADM-2: not to a broker that has only just shown its key.
+            invite: self.invite.clone().filter(|_| self.knew_key),
+        };
+        self.send_control(&sign_in, now);
     }
 
     /// Signs in again if that is due (BRK-5).

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
 use crate::time::Timestamp;
@@ -15,6 +17,7 @@ pub struct Clock {
     origin: Instant,
     unix_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     suspended: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
+    worked: Option<fn() -> Duration>,
 }
 
 impl Clock {
@@ -23,7 +26,10 @@ impl Clock {
     pub fn system() -> Self {
         let clock = Self::with_wall(system_unix_ms);
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let clock = clock.with_suspensions(system_suspended);
+        let clock = Self {
+            worked: Some(system_worked),
+            ..clock.with_suspensions(system_suspended)
+        };
         clock
     }
 
@@ -35,6 +41,7 @@ impl Clock {
             origin: Instant::now(),
             unix_ms: Arc::new(unix_ms),
             suspended: None,
+            worked: None,
         }
     }
 
@@ -65,6 +72,13 @@ impl Clock {
         (self.unix_ms)()
     }
 
+    /// For how long this thread has had the processor in all, or where nobody can tell, how late it
+    /// is: the difference of two is what lay between them cost.
+    pub(super) fn worked(&self) -> Duration {
+        let by_clock = || self.now().saturating_since(Timestamp::ZERO);
+        self.worked.map_or_else(by_clock, |worked| worked())
+    }
+
     /// For how long the machine has been suspended in all, if this clock can tell.
     pub(super) fn suspended(&self) -> Option<Duration> {
         self.suspended.as_ref().map(|suspended| suspended())
@@ -86,13 +100,20 @@ impl Clock {
 /// What the clock that goes on in suspension is ahead of the one that does not.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn system_suspended() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    let since_boot = |clock| {
-        let time = clock_gettime(clock);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
-    };
-    since_boot(ClockId::Boottime).saturating_sub(since_boot(ClockId::Monotonic))
+    system_time(ClockId::Boottime).saturating_sub(system_time(ClockId::Monotonic))
+}
+
+/// How long this thread has had the processor.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn system_worked() -> Duration {
+    system_time(ClockId::ThreadCPUTime)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn system_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Zero before 1970, which is the sign of a clock that was never set.

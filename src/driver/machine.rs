@@ -38,7 +38,7 @@ pub trait Machine: Send + 'static {
     fn is_timed(_datagram: &[u8]) -> bool {
         false
     }
-    /// The datagram that was handled last took so long.
+    /// The datagram that was handled last took so much of the processor's time.
     fn handle_time_taken(&mut self, _taken: Duration, _now: Timestamp) {}
     /// Does what has come due.
     fn handle_timeout(&mut self, now: Timestamp);

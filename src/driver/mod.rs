@@ -59,3 +59,5 @@ mod batch_tests;
 mod suspension_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing_tests;

@@ -232,9 +232,9 @@ where
                 machine.handle_datagram(path, datagram, now);
                 return;
             }
-            let begun = clock.now();
+            let before = clock.worked();
             machine.handle_datagram(path, datagram, now);
-            machine.handle_time_taken(clock.now().saturating_since(begun), now);
+            machine.handle_time_taken(clock.worked().saturating_sub(before), now);
         });
         if taken.failures > 0 && taken.datagrams == 0 {
             self.reading = Reading::Paused;

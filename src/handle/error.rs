@@ -134,6 +134,9 @@ impl core::fmt::Display for Ended {
                 f,
                 "the device is used elsewhere too, and is given up with {waiting} lines unsent"
             ),
+            EndReason::NotAdmitted { reason, .. } => {
+                write!(f, "the broker does not let the account in: {reason}")
+            }
             EndReason::Replaced => f.write_str("the device has signed in somewhere else"),
             EndReason::Protocol { reason } => write!(f, "the protocol was broken: {reason}"),
         }

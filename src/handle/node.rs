@@ -11,7 +11,7 @@ use super::error::{ConnectError, End, Ended, JoinError, LeaveError, ended};
 #[cfg(feature = "sqlite")]
 use super::keeper::Keeper;
 use super::room::Room;
-use crate::chat::{Name, RoomName};
+use crate::chat::{InviteSecret, Name, RoomName};
 use crate::client::{Client, ClientConfig, EndReason, JournalRequest, JournalState};
 use crate::driver::{Clock, Driver, Store, Ways, find_ways, memory_journal, system_seed};
 use crate::rng::SeededRng;
@@ -26,6 +26,7 @@ pub struct NodeBuilder {
     name: Name,
     broker: String,
     key: Option<PublicKey>,
+    invite: Option<InviteSecret>,
     identity: Option<NodeIdentity>,
     #[cfg(feature = "sqlite")]
     data_dir: Option<PathBuf>,
@@ -37,6 +38,14 @@ impl NodeBuilder {
     #[must_use]
     pub const fn broker_key(mut self, key: PublicKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// The secret of an invite, for a broker that lets in only who was invited; it is shown to a
+    /// broker whose key is given, and to no other.
+    #[must_use]
+    pub fn invite(mut self, invite: InviteSecret) -> Self {
+        self.invite = Some(invite);
         self
     }
 
@@ -123,7 +132,10 @@ impl NodeBuilder {
             known,
             restored,
         };
-        let machine = Client::new(config, rng.fork(), clock.now());
+        let mut machine = Client::new(config, rng.fork(), clock.now());
+        if let Some(invite) = self.invite {
+            machine.set_invite(invite);
+        }
         let (driver, ends) = Driver::new(machine, sockets, store, clock);
         tokio::spawn(driver.run());
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -175,6 +187,7 @@ impl Node {
             name,
             broker: broker.to_owned(),
             key: None,
+            invite: None,
             identity: None,
             #[cfg(feature = "sqlite")]
             data_dir: None,

@@ -330,7 +330,7 @@ mod durable {
         let mut node = ada(dir, broker.addresses()[0]).await;
         let mut room = node.join("lobby").await.unwrap();
         let other = rusqlite::Connection::open(journal(dir)).unwrap();
-        other.execute("DROP TABLE outbox", ()).unwrap();
+        other.execute("DROP TABLE sending", ()).unwrap();
         let failed = room.publish("into nothing").await.unwrap_err();
         let is_journal = |ended: &Ended| matches!(ended, Ended::Journal(_));
         assert!(

@@ -21,7 +21,7 @@ fn a_flag_that_does_not_exist_is_a_usage_error() {
 
 /// BRK-6.
 #[test]
-fn a_public_address_is_refused_without_open_access() {
+fn a_public_address_is_refused_as_long_as_nobody_could_enter() {
     let scene = Scene::new();
     for listen in ["0.0.0.0:0", "[::]:0"] {
         scene
@@ -30,6 +30,7 @@ fn a_public_address_is_refused_without_open_access() {
             .run(b"")
             .exited_with(64)
             .said("--access open")
+            .said("chat-broker invite")
             .showed("");
     }
     let broker = scene
@@ -39,16 +40,16 @@ fn a_public_address_is_refused_without_open_access() {
     broker.stop().exited_with(0);
 }
 
-/// BRK-6: there are no invites yet, and nobody is told otherwise.
+/// BRK-6, ADM-1: who was invited is remembered, or there is no point in it.
 #[test]
-fn access_by_invite_is_refused_until_there_are_invites() {
+fn access_by_invite_needs_a_memory_that_lasts() {
     let scene = Scene::new();
     scene
         .broker()
-        .args(&["--access", "invite"])
+        .args(&["--access", "invite", "--memory"])
         .run(b"")
         .exited_with(64)
-        .said("invite")
+        .said("--memory")
         .showed("");
 }
 

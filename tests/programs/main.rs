@@ -18,6 +18,7 @@ mod forged;
 mod history;
 mod hosting;
 mod input;
+mod invites;
 mod keys;
 mod leaving;
 mod outbox;

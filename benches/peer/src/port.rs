@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tertulia::driver::{DatagramSocket, Inbox, SystemSocket, Train, bind};
+use tertulia::driver::{Copies, DatagramSocket, Inbox, SystemSocket, Train, bind};
 use tertulia::time::Timestamp;
 use tertulia::transmit::{Path, Transmit};
 use tertulia::wire::DATAGRAM_MAX;
@@ -27,6 +27,7 @@ pub struct Port {
     /// What is to be sent, and its bytes.
     trains: VecDeque<Train>,
     out: Vec<u8>,
+    copies: Copies,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -38,6 +39,7 @@ impl Port {
             inbox: Inbox::new(SystemSocket::RECEIPT_LEN_MAX),
             trains: VecDeque::new(),
             out: Vec::new(),
+            copies: Copies::default(),
             timer: Box::pin(sleep_until(Instant::now() + FOREVER)),
         })
     }
@@ -51,7 +53,7 @@ impl Port {
         }
         let (remote, datagram) = self.inbox.pop()?;
         let len = datagram.len().min(DATAGRAM_MAX + 1);
-        Some((Path::new(remote), BytesMut::from(&datagram[..len])))
+        Some((Path::new(remote), self.copies.copy(&datagram[..len])))
     }
 
     /// Sends a datagram that is repeated if it is lost.

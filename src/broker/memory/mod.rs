@@ -1,17 +1,19 @@
 //! A store in memory: the reference for what a store must do, and all that `--memory` needs.
 
+mod invites;
 mod room;
 
 use std::collections::BTreeMap;
 
 use super::storage::{
-    LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
+    Entrance, LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
 };
 use crate::bug;
 use crate::chat::{Line, LogId, Name, Refusal, RoomId, RoomName};
 use crate::secure::AccountKey;
 use crate::transmit::Path;
 use crate::wire::BrokerCid;
+use invites::Invites;
 use room::{Entry, RoomLog, Whom};
 
 /// Keeps everything, until it is dropped. A clone is a backup.
@@ -20,6 +22,7 @@ pub struct MemoryStore {
     log: LogId,
     names: BTreeMap<Name, AccountKey>,
     accounts: BTreeMap<AccountKey, Name>,
+    invites: Invites,
     rooms: BTreeMap<RoomName, RoomLog>,
     links: BTreeMap<BrokerCid, Path>,
 }
@@ -32,6 +35,7 @@ impl MemoryStore {
             log,
             names: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            invites: Invites::new(),
             rooms: BTreeMap::new(),
             links: BTreeMap::new(),
         }
@@ -64,7 +68,20 @@ impl MemoryStore {
                 }
                 StorageOutcome::Opened(Box::new(self.open()))
             }
-            StorageOp::Register { account, name, .. } => self.register(account, name),
+            StorageOp::Register {
+                account,
+                name,
+                entrance,
+                now_ms,
+                ..
+            } => self.register(account, name, entrance, now_ms),
+            StorageOp::Invite {
+                mark,
+                terms,
+                now_ms,
+                ..
+            } => self.invites.make(mark, terms, now_ms),
+            StorageOp::Revoke { invite } => StorageOutcome::Revoked(self.invites.revoke(invite)),
             StorageOp::Links { remember, forget } => self.remember(remember, &forget),
             entering @ (StorageOp::Enter { .. } | StorageOp::Leave { .. }) => {
                 self.change_membership(entering)
@@ -227,8 +244,15 @@ impl MemoryStore {
         StorageOutcome::Remembered
     }
 
-    /// SGN-2: the first account to ask for a name owns it, and keeps it.
-    fn register(&mut self, account: AccountKey, name: Name) -> StorageOutcome {
+    /// SGN-2: the first account to ask for a name owns it, and keeps it. ADM-1: one that comes for
+    /// the first time may have to be invited; ADM-3: only then a use is counted.
+    fn register(
+        &mut self,
+        account: AccountKey,
+        name: Name,
+        entrance: Entrance,
+        now_ms: u64,
+    ) -> StorageOutcome {
         if let Some(own) = self.accounts.get(&account) {
             return if *own == name {
                 StorageOutcome::Registered(own.clone())
@@ -236,9 +260,14 @@ impl MemoryStore {
                 StorageOutcome::NotRegistered(Refusal::NameFixed)
             };
         }
+        let invite = match self.invites.admit(entrance, now_ms) {
+            Ok(invite) => invite,
+            Err(refusal) => return StorageOutcome::NotRegistered(refusal),
+        };
         if self.names.contains_key(&name) {
             return StorageOutcome::NotRegistered(Refusal::NameTaken);
         }
+        self.invites.on_used(invite);
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
         StorageOutcome::Registered(name)

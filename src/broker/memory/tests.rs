@@ -127,6 +127,8 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
                 account,
                 device,
                 name,
+                entrance: Entrance::Open,
+                now_ms: 0,
             },
         )
     };

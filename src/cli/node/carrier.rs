@@ -98,7 +98,10 @@ where
         Failure::new(Code::Unavailable, message)
     })?;
     let config = ClientConfig { paths, ..config };
-    let client = Client::new(config, SeededRng::new(seed).fork(), clock.now());
+    let mut client = Client::new(config, SeededRng::new(seed).fork(), clock.now());
+    if let Some(invite) = &script.invite {
+        client.set_invite(invite.clone());
+    }
     let (driver, ends) = Driver::new(client, sockets, store, clock);
     tokio::spawn(driver.run());
     Ok(ends)
@@ -175,6 +178,9 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
         )),
         EndReason::NameRefused { reason, .. } => {
             refused(format!("the broker does not accept the name: {reason}"))
+        }
+        EndReason::NotAdmitted { reason, .. } => {
+            refused(format!("the broker does not let this account in: {reason}"))
         }
         EndReason::Replaced => refused("the device has signed in from somewhere else".to_owned()),
         EndReason::Version { spoken } => {

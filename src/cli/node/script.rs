@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::carrier::Carrier;
-use crate::chat::Name;
+use crate::chat::{InviteSecret, Name};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{self, Code, Failure};
@@ -24,6 +24,7 @@ pub(super) struct Scripted {
     pub(super) host: HostPort,
     pub(super) key: PublicKey,
     pub(super) name: Name,
+    pub(super) invite: Option<InviteSecret>,
 }
 
 impl Scripted {
@@ -59,6 +60,7 @@ impl Scripted {
             host,
             key,
             name,
+            invite: args.invite(),
         })
     }
 

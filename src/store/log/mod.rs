@@ -21,6 +21,7 @@
 //! without an answer (STO-8), and [`Running::ended`] tells why.
 
 mod check;
+mod invites;
 mod lanes;
 mod membership;
 mod reader;
@@ -41,6 +42,7 @@ use crate::broker::{StorageCompletion, StorageRequest};
 use crate::chat::LogId;
 use crate::driver::Store;
 pub use check::{Report, thoroughly as check};
+pub use invites::{InviteDesk, InviteSummary};
 use lanes::{Lanes, Ticket, Way};
 use tables::Tables;
 pub use view::{LogView, RoomSummary};

@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1, VERSION_2],
+    migrations: &[VERSION_1, VERSION_2, VERSION_3],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
@@ -134,4 +134,25 @@ const VERSION_2: &str = "
     INSERT INTO covered (room, account, after_seq, seq)
         SELECT room, account, 0, max(seq) FROM cursors GROUP BY room, account HAVING max(seq) > 0;
     DROP TABLE cursors;
+";
+
+/// Invites, and who has come in by them.
+const VERSION_3: &str = "
+    -- What lets an account in that has no name yet (ADM-2). None is ever deleted.
+    CREATE TABLE invites (
+        id INTEGER PRIMARY KEY,
+        -- The hash of the secret, which is not here.
+        mark BLOB NOT NULL UNIQUE,
+        -- The room that it leads to.
+        room TEXT NOT NULL,
+        made_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        uses_max INTEGER CHECK (uses_max > 0),
+        is_revoked INTEGER NOT NULL DEFAULT 0 CHECK (is_revoked IN (0, 1))
+    ) STRICT;
+
+    -- By which invite an account came in, if by one. How often an invite was used is how many there
+    -- are, so that it cannot be counted twice (ADM-3).
+    ALTER TABLE accounts ADD COLUMN invite INTEGER REFERENCES invites (id);
+    CREATE INDEX accounts_by_invite ON accounts (invite) WHERE invite IS NOT NULL;
 ";

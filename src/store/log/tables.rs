@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::ROOMS_CACHED_MAX;
+use super::invites;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
 use super::rows::{self, Span};
-use crate::broker::{LinkRow, Opened, StorageOp, StorageOutcome};
+use crate::broker::{Entrance, LinkRow, Opened, StorageOp, StorageOutcome};
 use crate::chat::{LogId, Name, Refusal, RoomName};
 use crate::secure::AccountKey;
 use crate::store::sqlite::{Result, StoreError};
@@ -36,19 +37,22 @@ pub(super) fn log_id(connection: &Connection) -> Result<Option<LogId>> {
         .map(LogId))
 }
 
+/// The file's log id, which is `fresh` if it had none. Two processes that make a file at the same time
+/// agree.
+pub(super) fn log_id_or(connection: &Connection, fresh: LogId) -> Result<LogId> {
+    if let Some(log) = log_id(connection)? {
+        return Ok(log);
+    }
+    let insert = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING";
+    connection.execute(insert, (LOG_ID, fresh.0))?;
+    log_id(connection)?.ok_or_else(|| StoreError::damaged("it keeps no log id"))
+}
+
 impl Tables {
     /// The tables of a file, which is given the log id `fresh` if it has none.
     pub(super) fn open(connection: &Connection, fresh: LogId) -> Result<Self> {
-        let log = match log_id(connection)? {
-            Some(log) => log,
-            None => {
-                let insert = "INSERT INTO meta (key, value) VALUES (?1, ?2)";
-                connection.execute(insert, (LOG_ID, fresh.0))?;
-                fresh
-            }
-        };
         Ok(Self {
-            log,
+            log: log_id_or(connection, fresh)?,
             rooms: BTreeMap::new(),
             verified: BTreeSet::new(),
         })
@@ -79,7 +83,27 @@ impl Tables {
     ) -> Result<StorageOutcome> {
         match op {
             StorageOp::Open => open(connection),
-            StorageOp::Register { account, name, .. } => register(connection, account, name),
+            StorageOp::Register {
+                account,
+                name,
+                entrance,
+                now_ms,
+                ..
+            } => register(connection, account, name, entrance, now_ms),
+            StorageOp::Invite {
+                mark,
+                terms,
+                room,
+                now_ms,
+            } => Ok(
+                match invites::make(connection, &mark, &terms, &room, now_ms)? {
+                    Some(invite) => StorageOutcome::Invited(invite),
+                    None => StorageOutcome::NotInvited(Refusal::RetryLater),
+                },
+            ),
+            StorageOp::Revoke { invite } => {
+                invites::revoke(connection, invite).map(StorageOutcome::Revoked)
+            }
             StorageOp::Links { remember, forget } => links(connection, &remember, &forget),
             entering @ StorageOp::Enter { .. } => self.enter(connection, entering),
             StorageOp::Append {
@@ -296,8 +320,15 @@ fn open(connection: &Connection) -> Result<StorageOutcome> {
     Ok(StorageOutcome::Opened(Box::new(Opened { presence, links })))
 }
 
-/// SGN-2: the first account to ask for a name owns it, and keeps it.
-fn register(connection: &Connection, account: AccountKey, name: Name) -> Result<StorageOutcome> {
+/// SGN-2: the first account to ask for a name owns it, and keeps it. ADM-1: one that comes for the
+/// first time may have to be invited; ADM-3: having come in by an invite is what counts as its use.
+fn register(
+    connection: &Connection,
+    account: AccountKey,
+    name: Name,
+    entrance: Entrance,
+    now_ms: u64,
+) -> Result<StorageOutcome> {
     let mut query = connection.prepare_cached("SELECT name FROM accounts WHERE account = ?1")?;
     let own = query
         .query_row((account.as_bytes(),), |row| row.get::<_, String>(0))
@@ -310,11 +341,15 @@ fn register(connection: &Connection, account: AccountKey, name: Name) -> Result<
             StorageOutcome::NotRegistered(Refusal::NameFixed)
         });
     }
+    let invite = match invites::admit(connection, entrance, now_ms)? {
+        Ok(invite) => invite,
+        Err(refusal) => return Ok(StorageOutcome::NotRegistered(refusal)),
+    };
     let mut insert = connection.prepare_cached(
-        "INSERT INTO accounts (account, name, folded) VALUES (?1, ?2, ?3)
+        "INSERT INTO accounts (account, name, folded, invite) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (folded) DO NOTHING",
     )?;
-    let inserted = insert.execute((account.as_bytes(), name.as_str(), name.folded()))?;
+    let inserted = insert.execute((account.as_bytes(), name.as_str(), name.folded(), invite))?;
     Ok(if inserted == 1 {
         StorageOutcome::Registered(name)
     } else {

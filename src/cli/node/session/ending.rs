@@ -56,6 +56,10 @@ impl Session<'_> {
                 Err(self.changed_key((known, shown), self.remembered))
             }
             EndReason::NameRefused { reason, .. } => Ok(Outcome::NameRefused(reason)),
+            EndReason::NotAdmitted { reason, .. } => refused(format!(
+                "the broker does not let {} in: {reason}",
+                self.name
+            )),
             EndReason::Replaced => {
                 refused(format!("{} has signed in from somewhere else", self.name))
             }

@@ -165,6 +165,9 @@ impl<'a> Session<'a> {
             restored,
         };
         let mut client = Client::new(config, rng.fork(), clock.now());
+        if let Some(invite) = args.invite() {
+            client.set_invite(invite);
+        }
         let rooms = args.rooms();
         for room in &rooms {
             // There are not too many: the arguments were checked.
@@ -549,8 +552,12 @@ impl<'a> Session<'a> {
     async fn say_no_contact_yet(&mut self) {
         self.contact = Contact::NotYet { said: true };
         let host = &self.host;
-        self.note(format!("no contact with {host} yet, still trying"))
-            .await;
+        let mut note = format!("no contact with {host} yet, still trying");
+        if self.record.is_none() {
+            note +=
+                " (where one has to be invited, there is an answer only to the URL of an invite)";
+        }
+        self.note(note).await;
     }
 
     // ---- helpers
