@@ -158,7 +158,7 @@ pub(super) fn read(connection: &Connection, room: &RoomRow, span: Span) -> Resul
             return Err(damaged("it is missing"));
         }
         let after = line.base_after(room.id, &base);
-        if after.hash != row.get::<_, [u8; 32]>(6)? {
+        if after.hash != row.get::<_, [u8; 32]>(6)? && !crate::bug!(NoHashCheck) {
             return Err(damaged("it is not what was stored"));
         }
         bytes += line.body.len();
