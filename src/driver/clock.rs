@@ -86,7 +86,7 @@ impl Clock {
     }
 
     /// Waits until `at`; for ever if there is no such time.
-    pub(crate) async fn sleep_until(&self, at: Option<Timestamp>) {
+    pub async fn sleep_until(&self, at: Option<Timestamp>) {
         match at.and_then(|at| self.instant(at)) {
             Some(instant) => sleep_until(instant).await,
             None => std::future::pending().await,
