@@ -65,6 +65,8 @@ pub enum Mutant {
     HoleReported,
     /// A broker does not ask whether an account vouches for a device (SEC-3).
     NoCertificateCheck,
+    /// A log hands out lines that are not what was stored (STO-7).
+    NoHashCheck,
 }
 
 impl Mutant {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, panic};
 
 use bytes::Bytes;
+use targets::store_file::{self, Fate};
 use targets::{handshake, link_pair, noise_payload};
 use tertulia::drops::Dropped;
 use tertulia::wire::{Frame, Handshake, UnknownHello, decode_frames, roundtrip};
@@ -79,6 +80,17 @@ fn whatever_a_payload_says_only_the_certified_get_a_link() {
     assert!(right >= CORPUS_MIN && taken.len() - right >= CORPUS_MIN);
 }
 
+/// STO-5, STO-7, STO-8, STO-10, JRN-8. A corpus in which all files are refused, or all are whole,
+/// would prove little.
+#[test]
+fn whatever_becomes_of_a_file_nothing_is_handed_out_that_was_not_written() {
+    let fates = replay("store_file", store_file::check);
+    for fate in [Fate::Refused, Fate::Stopped, Fate::Shorter, Fate::Whole] {
+        let count = fates.iter().filter(|met| **met == Some(fate)).count();
+        assert!(count >= 5, "{fate:?}: {count}");
+    }
+}
+
 /// CHN-1, LIF-4, KEY-3, DLV-8. A corpus in which no rule is broken, or always one, would prove little.
 #[test]
 fn whatever_happens_to_two_links_messages_arrive_once_and_in_order() {
@@ -112,6 +124,14 @@ fn deliberate_faults_of_links_are_caught() {
 fn a_broker_that_asks_for_no_certificate_is_caught() {
     let mutant = tertulia::mutant::Mutant::NoCertificateCheck;
     assert!(is_caught(mutant, "noise_payload", noise_payload::check));
+}
+
+/// And for what is read from a disk.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_log_that_is_not_held_to_its_hash_is_caught() {
+    let mutant = tertulia::mutant::Mutant::NoHashCheck;
+    assert!(is_caught(mutant, "store_file", store_file::check));
 }
 
 /// Whether an input of the target's corpus finds that fault.

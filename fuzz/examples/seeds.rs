@@ -70,8 +70,139 @@ fn main() -> io::Result<()> {
             }
         }
     }
+    for (name, damages) in DAMAGES {
+        seed(
+            "store_file",
+            &format!("log-{name}"),
+            &[&[0], *damages].concat(),
+        )?;
+        seed(
+            "store_file",
+            &format!("journal-{name}"),
+            &[&[1], *damages].concat(),
+        )?;
+    }
+    for (name, records) in PLANS {
+        seed("world", name, &[&QUIET[..], *records].concat())?;
+        seed(
+            "world",
+            &format!("{name}-lossy"),
+            &[&ROUGH[..], *records].concat(),
+        )?;
+    }
     Ok(())
 }
+
+/// The head of a plan, as `sim::plan::Plan::from_bytes` reads it: the seed; four clients in one room
+/// or two; history; rates; store, journal, grace; who watches.
+const QUIET: [u8; 21] = [
+    7, 2, 0, 2, 2, 0, 1, 0, 40, 0, 0, 0, 0, 0, 10, 0, 0, 1, 0, 0, 1,
+];
+const ROUGH: [u8; 21] = [
+    8, 2, 0, 2, 2, 0, 2, 90, 80, 90, 90, 60, 90, 90, 90, 90, 1, 1, 1, 1, 1,
+];
+
+/// What people do and what goes wrong.
+const PLANS: &[(&str, &[u8])] = &[
+    (
+        "talk",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 0, 1, 9, 60, 9, 120, 90, 1, 0x80, 2, 0, 90, 0, 0, 200, 0,
+        ],
+    ),
+    (
+        "roam",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 15, 0, 60, 90, 0, 16, 0, 120, 0, 0, 1, 17, 0, 30, 200, 0,
+        ],
+    ),
+    (
+        "die",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 18, 0, 60, 90, 0, 1, 19, 1, 90, 0, 90, 30, 0, 140, 99, 0,
+            40, 99,
+        ],
+    ),
+    (
+        "crash",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 20, 0, 60, 0, 90, 128, 20, 0, 150, 0, 1, 0,
+        ],
+    ),
+    (
+        "restore",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 21, 0, 90, 0, 90, 60, 22, 0, 160, 0, 90, 90, 25, 0, 200,
+        ],
+    ),
+    (
+        "store",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 23, 0, 40, 99, 0, 99, 24, 0, 60, 99, 0, 200, 29, 0, 90, 99,
+            0, 1, 29, 1, 20, 99, 0, 0,
+        ],
+    ),
+    (
+        "clocks",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 26, 0, 60, 200, 0, 1, 1, 27, 0, 40, 99, 0, 0, 200, 28, 0,
+            20, 99, 0, 0, 255,
+        ],
+    ),
+    (
+        "acts",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 8, 1, 60, 60, 9, 2, 2, 1, 20, 1, 10, 0, 1, 90, 11, 1, 0,
+            40, 120, 12, 2, 99,
+        ],
+    ),
+    (
+        "cut",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 13, 1, 60, 200, 0, 1, 14, 2, 60, 200, 0, 200, 13, 3, 90,
+            255, 0, 2,
+        ],
+    ),
+    (
+        "strangers",
+        &[
+            0, 0, 9, 60, 0, 90, 250, 0, 31, 0, 1, 0, 0, 200, 0, 31, 0, 60, 0, 0, 255, 1, 19, 0, 61,
+            0, 1,
+        ],
+    ),
+];
+
+/// What happens to a file, as `tertulia_fuzz::store_file` reads it.
+const DAMAGES: &[(&str, &[u8])] = &[
+    ("none", &[]),
+    // In the file: its header, a page's, a cell, a text at the end of a page.
+    ("header", &[0, 0, 3, 0, 1]),
+    ("version", &[0, 0, 63, 0, 4]),
+    ("page", &[0, 3, 0, 0, 8, 0, 4, 5, 0, 1]),
+    ("text", &[0, 5, 0xfc, 0x0f, 1]),
+    (
+        "texts",
+        &[
+            0, 7, 0xf0, 0x0f, 0x20, 1, 9, 0x80, 0x0f, 1, 2, 11, 0, 0x0f, 0x41,
+        ],
+    ),
+    ("filled", &[3, 4, 100, 0, 50, 0, 0]),
+    ("cut", &[4, 6, 0, 0]),
+    ("short", &[4, 0, 50, 0]),
+    ("torn", &[5, 8, 0, 2]),
+    ("swapped", &[6, 4, 5]),
+    ("stale", &[7, 6, 8]),
+    // In the log beside it: likewise.
+    ("wal-header", &[0x80, 0, 9, 0, 1]),
+    ("wal-frame", &[0x80, 3, 4, 0, 1]),
+    ("wal-page", &[0x80, 9, 0, 8, 1]),
+    ("wal-cut", &[0x84, 12, 0, 3]),
+    ("wal-gone", &[0x84, 0, 0, 0]),
+    ("wal-torn", &[0x85, 20, 0, 1]),
+    ("wal-swapped", &[0x86, 2, 3]),
+    ("wal-stale", &[0x87, 9, 1]),
+    ("both", &[0x85, 20, 0, 1, 0, 6, 9, 9, 1]),
+];
 
 /// Payloads as `tertulia_fuzz::noise_payload` reads them, and how many each are.
 const PAYLOADS: &[(&str, u8, &[u8])] = &[

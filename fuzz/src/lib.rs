@@ -11,9 +11,11 @@
 //! Whatever is sent goes into a [`network`] that delivers nothing by itself: steps deliver, drop,
 //! repeat, damage and forge. When the steps are used up the network heals, and what the protocol
 //! promises has to come true within bounded virtual time. [`noise_payload`] is for what no network
-//! can do: a peer whose keys are right, and whose payloads are not.
+//! can do: a peer whose keys are right, and whose payloads are not. [`store_file`] is for what a
+//! disk can do.
 
 pub mod handshake;
 pub mod link_pair;
 mod network;
 pub mod noise_payload;
+pub mod store_file;

@@ -106,6 +106,7 @@ pub(crate) fn told(mut completion: StorageCompletion) -> StorageCompletion {
     match &mut completion.outcome {
         StorageOutcome::Appended(stored) => copy(stored),
         StorageOutcome::Entered(entered) => entered.joined.iter_mut().for_each(copy),
+        StorageOutcome::Decided(decided) => copy(&mut decided.line),
         StorageOutcome::Departed(Some(departed)) => copy(&mut departed.line),
         StorageOutcome::Lines(lines) | StorageOutcome::Past { lines, .. } => {
             lines.iter_mut().for_each(copy);

@@ -7,6 +7,7 @@
 mod act;
 mod draw;
 mod fault;
+mod from_bytes;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -122,7 +122,7 @@ impl State {
                 room,
                 timed_out,
             } => self.observe(Observation::Gone(room, name.to_string(), timed_out)),
-            BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
+            BrokerEvent::Stored { .. } | BrokerEvent::Decided { .. } | BrokerEvent::People(_) => {}
         }
     }
 

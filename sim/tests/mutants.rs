@@ -40,7 +40,7 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::NoCrc => "no_damage",
         Mutant::EntitlementIgnored | Mutant::ForgetDeparture => "membership",
         Mutant::ReportBeforeJournal | Mutant::HoleReported => "honest_states",
-        Mutant::NoCertificateCheck => "none: the corpus of the fuzzer does",
+        Mutant::NoCertificateCheck | Mutant::NoHashCheck => "none: the corpus of the fuzzer does",
     }
 }
 
@@ -141,7 +141,7 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::ForgetDeparture => 50,
         Mutant::ReportBeforeJournal => 230,
         Mutant::HoleReported => 150,
-        Mutant::NoCertificateCheck => 0,
+        Mutant::NoCertificateCheck | Mutant::NoHashCheck => 0,
     }
 }
 

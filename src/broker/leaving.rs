@@ -78,6 +78,17 @@ impl Broker {
 
     /// The account is no member any more: all its sessions are shown out.
     pub(super) fn on_departed(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
+        self.show_out(name, account, &RoomFromBroker::Left, now);
+    }
+
+    /// Says `goodbye` to all sessions of the account in the room, and nothing more.
+    pub(super) fn show_out(
+        &mut self,
+        name: &RoomName,
+        account: AccountKey,
+        goodbye: &RoomFromBroker,
+        now: Timestamp,
+    ) {
         for (link, channel) in self.readers_of(name, account) {
             let Some(session) = self.sessions.get_mut(&link) else {
                 continue;
@@ -90,7 +101,7 @@ impl Broker {
                 watched = core::mem::take(&mut seat.watched);
                 seat.is_leaving = true;
                 seat.stage = SeatStage::Closed;
-                seat.reply(&RoomFromBroker::Left);
+                seat.reply(goodbye);
             }
             if let Some(room) = self.rooms.get_mut(name) {
                 room.readers.remove(&(link, channel));

@@ -25,6 +25,7 @@ mod leaving;
 mod links;
 mod losses;
 mod memory;
+mod moderation;
 mod prefix;
 mod resets;
 mod roll;
@@ -56,13 +57,13 @@ pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
-    Author, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow, Opened,
-    PresenceRow, RequestId, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
-    StoredLine,
+    Author, Decided, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow,
+    Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp, StorageOutcome,
+    StorageRequest, StoredLine,
 };
 pub use tables::Tables;
 
-use crate::chat::{LogId, Name, NoticeEvent, RoomName, Stretch};
+use crate::chat::{Decision, LogId, Name, NoticeEvent, RoomName, Stretch};
 use crate::drops::{Dropped, Drops};
 use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
@@ -157,6 +158,15 @@ pub enum BrokerEvent {
         /// Whether it was not heard from for the grace, instead of having said goodbye.
         timed_out: bool,
     },
+    /// Something was decided about somebody (ROL-2).
+    Decided {
+        /// By whom.
+        by: Name,
+        /// Where.
+        room: RoomName,
+        /// What, and about whom.
+        decision: Decision,
+    },
     /// A line was stored, and goes out to everybody in its room.
     Stored {
         /// Where.
@@ -242,6 +252,9 @@ enum Pending {
         lines: Stretch,
     },
     Members {
+        room: RoomName,
+    },
+    Decide {
         room: RoomName,
     },
     History {

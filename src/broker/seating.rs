@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::feed::Feed;
 use super::history::read_page_again;
+use super::moderation::muted;
 use super::roll::Told;
 use super::room::Room;
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
@@ -14,7 +15,7 @@ use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Again, Broker, LinkId, Pending, ROOMS_MAX};
 use crate::bug;
 use crate::chat::{
-    ControlFromNode, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
+    ControlFromNode, Decision, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
     ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
@@ -183,8 +184,8 @@ impl Broker {
         Ok(())
     }
 
-    /// The store says no, or cannot answer now: the seat is given up, so that the node may try again
-    /// on another channel.
+    /// The store says no, lets the account in no more (ROL-4), or cannot answer now: the seat is given
+    /// up, so that the node may try again on another channel.
     fn refuse_entry(
         &mut self,
         id: LinkId,
@@ -329,6 +330,10 @@ impl Broker {
                 Some(_) => None,
                 None => Some(Refusal::BadText),
             },
+            Kind::Decision => match Decision::parse(&publication.body) {
+                Some(_) => None,
+                None => Some(Refusal::BadText),
+            },
             _ => Some(Refusal::BadText),
         };
         seat.publishing += 1;
@@ -366,11 +371,27 @@ impl Broker {
         channel: u8,
         name: &RoomName,
         n: u64,
-        outcome: &StorageOutcome,
+        outcome: StorageOutcome,
+        now: Timestamp,
     ) {
-        if let StorageOutcome::Appended(stored) = outcome {
+        let now_ms = self.wall_ms(now);
+        if let StorageOutcome::Appended(stored) = &outcome {
             self.on_stored(name, stored);
         }
+        self.answer_publication(id, channel, n, &outcome, now_ms);
+        if let StorageOutcome::Decided(decided) = outcome {
+            self.on_decided(name, *decided, now);
+        }
+    }
+
+    fn answer_publication(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        n: u64,
+        outcome: &StorageOutcome,
+        now_ms: u64,
+    ) {
         let seat = self
             .sessions
             .get_mut(&id)
@@ -388,7 +409,15 @@ impl Broker {
                 crate::sometimes!(PublicationKnown);
                 seat.reply(&RoomFromBroker::Stored { n, seq: *seq });
             }
+            StorageOutcome::Decided(decided) => {
+                let seq = decided.line.line.seq;
+                seat.reply(&RoomFromBroker::Stored { n, seq });
+            }
             StorageOutcome::Known(Recorded::Refused(code)) => refuse_publication(seat, n, *code),
+            StorageOutcome::Muted(until_ms) => {
+                let (code, reason) = (Refusal::Muted, muted(*until_ms, now_ms));
+                seat.reply(&RoomFromBroker::NotStored { n, code, reason });
+            }
             StorageOutcome::Conflict => refuse_publication(seat, n, Refusal::Conflict),
             StorageOutcome::Gap(last) => {
                 crate::sometimes!(GapAnswered);
@@ -430,7 +459,7 @@ impl Broker {
                 room,
                 n,
             } => {
-                self.on_append_outcome(link, channel, &room, n, &outcome);
+                self.on_append_outcome(link, channel, &room, n, outcome, now);
                 self.done_asking(&room);
                 self.after_input(link, now);
             }
@@ -460,6 +489,10 @@ impl Broker {
                 event,
             } => {
                 self.on_absented(&room, account, event, outcome, now);
+                self.done_asking(&room);
+            }
+            Pending::Decide { room } => {
+                self.on_operator_decided(&room, outcome, now);
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),

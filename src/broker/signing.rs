@@ -5,7 +5,9 @@ use super::session::Stage;
 use super::storage::{Entrance, StorageOp, StorageOutcome};
 use super::{Access, Broker, LinkId, Opening, Pending};
 use crate::bug;
-use crate::chat::{ControlFromBroker, ControlFromNode, Name, NoticeEvent, Refusal, RoomName};
+use crate::chat::{
+    ControlFromBroker, ControlFromNode, Name, NoticeEvent, OPERATOR, Refusal, RoomName,
+};
 use crate::link::CloseCode;
 use crate::time::Timestamp;
 
@@ -20,6 +22,11 @@ impl Broker {
             return Ok(());
         };
         match (message, &session.stage) {
+            // ROL-6: nobody signs in as the operator, however one may have come by the signature.
+            (ControlFromNode::SignIn { .. }, Stage::Unnamed) if session.account == OPERATOR.0 => {
+                self.refuse_sign_in(id, Refusal::NotAdmitted, String::new());
+                Ok(())
+            }
             (ControlFromNode::SignIn { name, invite }, Stage::Unnamed) => {
                 let name = match Name::new(&name) {
                     Ok(name) => name,

@@ -6,8 +6,8 @@
 //! (BRK-5). A store decides by [`judge`](crate::chat::judge), inside the transaction that appends.
 
 use crate::chat::{
-    Coverage, InviteMark, InviteTerms, LastPublication, Line, LineBase, LogId, Name, NoticeEvent,
-    Publication, Recorded, Refusal, ResumeOutcome, RoomName, Start, Stretch,
+    Coverage, Decision, InviteMark, InviteTerms, LastPublication, Line, LineBase, LogId, Name,
+    NoticeEvent, Publication, Recorded, Refusal, ResumeOutcome, RoomName, Start, Stretch,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::transmit::Path;
@@ -127,6 +127,17 @@ pub enum StorageOp {
         /// The broker's wall clock.
         now_ms: u64,
     },
+    /// Decide something in the operator's name (ROL-6).
+    Decide {
+        /// The order under which it was left; one that is done is not done again.
+        order: Option<u64>,
+        /// In which room.
+        room: RoomName,
+        /// What.
+        decision: Decision,
+        /// The broker's wall clock.
+        now_ms: u64,
+    },
     /// Read lines.
     Read {
         /// From which room.
@@ -192,6 +203,7 @@ impl StorageOp {
             | Self::Leave { room, .. }
             | Self::Absent { room, .. }
             | Self::Append { room, .. }
+            | Self::Decide { room, .. }
             | Self::Read { room, .. }
             | Self::History { room, .. }
             | Self::Report { room, .. }
@@ -236,9 +248,16 @@ pub enum StorageOutcome {
     NotInvited(Refusal),
     /// [`StorageOp::Revoke`]: whether there was such an invite to call back.
     Revoked(bool),
+    /// [`StorageOp::Append`] of a decision, and [`StorageOp::Decide`]: a new line, and who is out by
+    /// it.
+    Decided(Box<Decided>),
+    /// [`StorageOp::Decide`]: no.
+    NotDecided(Refusal),
+    /// [`StorageOp::Append`]: refused for ever, because the account is not heard until then (ROL-5).
+    Muted(u64),
     /// [`StorageOp::Enter`].
     Entered(Box<Entered>),
-    /// [`StorageOp::Enter`]: no, there is no such room, and none can be made (SGN-8).
+    /// [`StorageOp::Enter`]: no, for a reason that lasts (ROL-4, SGN-8).
     NotEntered(Refusal),
     /// [`StorageOp::Leave`]: what says so, if the account was a member.
     Departed(Option<Box<Departed>>),
@@ -347,6 +366,26 @@ pub const MISSED_MAX: usize = 1_024;
 pub struct Departed {
     /// The line that says so.
     pub line: StoredLine,
+    /// The notice that the account has ceased to be present, if it was.
+    pub notice: Option<PresenceRow>,
+}
+
+/// A decision, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The line that says so.
+    pub line: StoredLine,
+    /// Who is no member any more, if anybody.
+    pub out: Option<ShownOut>,
+}
+
+/// Somebody whose membership others have ended (ROL-4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownOut {
+    /// Who.
+    pub account: AccountKey,
+    /// [`Kicked`](Refusal::Kicked) or [`Banned`](Refusal::Banned).
+    pub code: Refusal,
     /// The notice that the account has ceased to be present, if it was.
     pub notice: Option<PresenceRow>,
 }

@@ -14,6 +14,7 @@ use crate::secure::NodeIdentity;
 mod admission;
 mod gate;
 mod history;
+mod moderation;
 mod presence;
 mod slow;
 mod states;

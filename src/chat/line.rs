@@ -83,6 +83,8 @@ pub enum Kind {
     Removed,
     /// Whoever made the room has decided something about it; the body says what (RUM-16).
     Policy,
+    /// Somebody with a role has decided something about somebody; the body says what (ROL-2).
+    Decision,
     /// A kind of a later version: kept, counted and hashed all the same.
     Other(u8),
 }
@@ -97,6 +99,7 @@ impl Kind {
             Self::Left => 3,
             Self::Removed => 4,
             Self::Policy => 5,
+            Self::Decision => 6,
             Self::Other(code) => code,
         }
     }
@@ -110,6 +113,7 @@ impl Kind {
             3 => Self::Left,
             4 => Self::Removed,
             5 => Self::Policy,
+            6 => Self::Decision,
             other => Self::Other(other),
         }
     }

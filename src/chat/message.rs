@@ -26,6 +26,7 @@ const LEAVE: u8 = 0x1a;
 const LEFT: u8 = 0x1b;
 const WHO: u8 = 0x1c;
 const ROSTER: u8 = 0x1d;
+const REMOVED: u8 = 0x1e;
 const CURSOR: u8 = 0x30;
 const WATCH: u8 = 0x31;
 const DELIVERED: u8 = 0x32;
@@ -167,6 +168,13 @@ pub enum RoomFromBroker {
     },
     /// No member any more; nothing follows (RUM-12).
     Left,
+    /// Out: others have decided so (ROL-4). Last on the channel.
+    Removed {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
     /// Who is present (RUM-13).
     Roster {
         /// How many there are.
@@ -317,6 +325,7 @@ impl RoomFromBroker {
                 put_varint(&mut out, *last);
             }
             Self::Left => out.push(LEFT),
+            Self::Removed { code, reason } => put_refusal(&mut out, REMOVED, *code, reason),
             Self::Roster { total, names } => {
                 out.push(ROSTER);
                 put_varint(&mut out, *total);
@@ -371,6 +380,10 @@ impl RoomFromBroker {
             }
             GAP => Self::Gap { last: r.varint()? },
             LEFT => Self::Left,
+            REMOVED => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::Removed { code, reason }
+            }
             ROSTER => {
                 let total = r.varint()?;
                 let mut names = Vec::new();

@@ -20,6 +20,7 @@ mod policy;
 mod precis;
 mod publication;
 mod refusal;
+mod standing;
 mod text;
 
 pub use control::{ControlFromBroker, ControlFromNode};
@@ -40,4 +41,5 @@ pub use publication::{
     judge,
 };
 pub use refusal::Refusal;
+pub use standing::{Decision, Judge, MUTED_FOR_EVER, OPERATOR, Role, Standing, Standings, Verb};
 pub use text::{is_unprintable, visible, visible_lines};

@@ -11,7 +11,9 @@ use unicode_security::mixed_script::AugmentedScriptSet;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::precis;
+use super::standing::OPERATOR;
 use super::text::is_bidi_control;
+use crate::secure::AccountKey;
 
 /// The most bytes of UTF-8 in a name (LIM-2).
 pub const NAME_BYTES_MAX: usize = 64;
@@ -240,6 +242,33 @@ impl Name {
             Err(NameError::Reserved)
         } else {
             Ok(name)
+        }
+    }
+}
+
+impl Name {
+    /// Under which the decisions of the broker's operator stand (ROL-6); no account has it.
+    #[must_use]
+    pub fn operator() -> Self {
+        let server: Arc<str> = "SERVER".into();
+        Self(Folded {
+            written: server,
+            folded: RESERVED[0].into(),
+        })
+    }
+
+    /// The name of the author who has this account: as [`recorded`](Self::recorded), or the
+    /// operator's (ROL-6).
+    ///
+    /// # Errors
+    ///
+    /// The first rule that `text` breaks.
+    pub fn of_author(text: &str, account: &AccountKey) -> Result<Self, NameError> {
+        let operator = Self::operator();
+        if *account == OPERATOR.0 && text == operator.as_str() {
+            Ok(operator)
+        } else {
+            Self::recorded(text)
         }
     }
 }

@@ -39,6 +39,18 @@ pub enum Refusal {
     InviteExpired,
     /// The invite was called back (ADM-4).
     InviteRevoked,
+    /// Only a higher role may decide that (ROL-3).
+    NotAllowed,
+    /// Nobody of that name is a member of the room (ROL-3).
+    NoSuchMember,
+    /// It is so already (ROL-3).
+    NoEffect,
+    /// Shown out of the room (ROL-4).
+    Kicked,
+    /// Shown out of the room, and not let in again (ROL-4).
+    Banned,
+    /// Not heard in the room (ROL-5).
+    Muted,
     /// A code of a later version.
     Other(u64),
 }
@@ -65,6 +77,12 @@ impl Refusal {
             Self::InviteUsedUp => 18,
             Self::InviteExpired => 19,
             Self::InviteRevoked => 20,
+            Self::NotAllowed => 21,
+            Self::NoSuchMember => 22,
+            Self::NoEffect => 23,
+            Self::Kicked => 24,
+            Self::Banned => 25,
+            Self::Muted => 26,
             Self::Other(code) => code,
         }
     }
@@ -104,6 +122,12 @@ impl Refusal {
             18 => Self::InviteUsedUp,
             19 => Self::InviteExpired,
             20 => Self::InviteRevoked,
+            21 => Self::NotAllowed,
+            22 => Self::NoSuchMember,
+            23 => Self::NoEffect,
+            24 => Self::Kicked,
+            25 => Self::Banned,
+            26 => Self::Muted,
             other => Self::Other(other),
         }
     }
@@ -129,6 +153,12 @@ impl fmt::Display for Refusal {
             Self::InviteUsedUp => "the invite has been used as often as it may be",
             Self::InviteExpired => "the invite has expired",
             Self::InviteRevoked => "the invite was revoked",
+            Self::NotAllowed => "that is for a higher role to decide",
+            Self::NoSuchMember => "nobody of that name is a member of the room",
+            Self::NoEffect => "that is so already",
+            Self::Kicked => "kicked out of the room",
+            Self::Banned => "banned from the room",
+            Self::Muted => "muted in the room",
             Self::Other(code) => return write!(f, "refused with code {code}"),
         })
     }

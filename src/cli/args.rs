@@ -15,7 +15,7 @@ use super::VERSION;
 use super::address::{ChatUrl, HostPort};
 use super::demo::{BROKER_COMMAND, DemoArgs};
 use super::exit::Code;
-use crate::chat::{InviteSecret, Name, RoomName};
+use crate::chat::{InviteSecret, Name, Role, RoomName};
 use crate::client::ROOMS_PER_LINK_MAX;
 
 /// Who may enter.
@@ -110,6 +110,8 @@ pub(super) enum BrokerTask {
     Invite(InviteArgs),
     /// Say the fingerprint of the broker's key
     Keys,
+    #[command(flatten)]
+    Decide(DecideTask),
 }
 
 /// Looking at what is stored.
@@ -151,6 +153,47 @@ pub(super) struct InviteArgs {
     /// Where others reach the broker [default: where it listens]
     #[arg(long, value_name = "HOST:PORT", env = "CHAT_PUBLIC_ADDRESS")]
     pub(super) at: Option<HostPort>,
+}
+
+/// What the operator can decide about somebody in a room, while the broker runs or not.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum DecideTask {
+    /// Show somebody out of a room
+    Kick(About),
+    /// Show somebody out of a room, and let them in no more
+    Ban(About),
+    /// Let somebody in again
+    Unban(About),
+    /// Take no lines of somebody in a room, for so long or until told otherwise
+    Mute {
+        #[command(flatten)]
+        about: About,
+        /// For how long: 30s, 10m, 2h
+        #[arg(value_name = "DURATION", value_parser = seconds)]
+        seconds: Option<NonZeroU64>,
+    },
+    /// Take somebody's lines again
+    Unmute(About),
+    /// Say what somebody is in a room: owner, moderator or member
+    Role {
+        #[command(flatten)]
+        about: About,
+        /// owner, moderator or member
+        #[arg(value_parser = role)]
+        role: Role,
+    },
+}
+
+/// Whom it is about.
+#[derive(Clone, Debug, Args)]
+pub(super) struct About {
+    /// The room [default: lobby]
+    #[arg(long, value_parser = room)]
+    pub(super) room: Option<RoomName>,
+
+    /// Whom it is about
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
 }
 
 /// What can be done with invites that are there.
@@ -353,6 +396,15 @@ fn uses(text: &str) -> Result<Limit<NonZeroU64>, String> {
             .map(Limit::At)
             .map_err(|_| "a number from 1 on, or any".to_owned()),
     }
+}
+
+fn seconds(text: &str) -> Result<NonZeroU64, String> {
+    let seconds = positive_duration(text)?.as_secs();
+    NonZeroU64::new(seconds).ok_or_else(|| "must be a second or more".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| "owner, moderator or member".to_owned())
 }
 
 fn expiry(text: &str) -> Result<Limit<Duration>, String> {

@@ -14,9 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Access, BrokerArgs, BrokerTask};
 use super::exit::{Code, Failure};
+use super::order::Orders;
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, invite, keys, logging};
+use super::{VERSION, files, inspect, invite, keys, logging, order};
 use crate::broker::{
     self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
     StorageRequest,
@@ -44,6 +45,9 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     match task {
         BrokerTask::Invite(task) => invite::run(&task, &files::data_dir(args.data_dir, "broker")?),
         BrokerTask::Keys => keys::of_broker(&files::find_data_dir(args.data_dir, "broker")?),
+        BrokerTask::Decide(task) => {
+            order::run(&task, &files::find_data_dir(args.data_dir, "broker")?).await
+        }
         BrokerTask::Look(task) => {
             inspect::run(&task, &files::find_data_dir(args.data_dir, "broker")?)
         }
@@ -79,7 +83,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         identity,
         reset_secret,
         kept,
-        dir: _,
+        dir,
         _lock,
     } = data;
     let config = BrokerConfig {
@@ -88,6 +92,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         ..admission(args.access())
     };
     let log = kept.log_id();
+    let orders = Orders::of(dir.as_deref().filter(|_| !args.memory))?;
     let broker = Broker::new(config, identity, log, rng.fork());
     let (mut driving, mut log_file) = match kept {
         Kept::InMemory(log) => {
@@ -104,7 +109,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         // Nothing that was not confirmed is answered, and nobody is told good-bye: for the nodes
         // it is a broker that was killed (STO-8).
         failure = LogFile::failure(&mut log_file) => return Err(failure),
-        () = driving.watch(&status, &mut signals) => {}
+        () = driving.watch(&status, &mut signals, &orders) => {}
     }
     let broker = driving.end().await;
     if let Some(file) = log_file {
@@ -330,11 +335,12 @@ fn system_failure(error: io::Error) -> Failure {
 
 impl Driving {
     /// Tells what happens, until the driver is done. The first signal makes it shut down.
-    async fn watch(&mut self, status: &Status, signals: &mut Signals) {
+    async fn watch(&mut self, status: &Status, signals: &mut Signals, orders: &Orders) {
         let ends = &mut self.ends;
         let mut ticks = interval(DROPS_LOGGED_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut logged = Drops::default();
+        let mut ordered = Box::pin(orders.next());
         loop {
             select! {
                 biased;
@@ -349,6 +355,12 @@ impl Driving {
                         log_drops(&drops);
                         logged = drops;
                     }
+                }
+                waiting = &mut ordered => {
+                    for command in waiting {
+                        let _ = ends.commands.send(command).await;
+                    }
+                    ordered = Box::pin(orders.next());
                 }
                 event = ends.events.recv() => match event {
                     Some(event) => tell(&event, status),
@@ -373,6 +385,11 @@ fn tell(event: &BrokerEvent, status: &Status) {
         } => {
             let (name, room) = (visible(name.as_str()), visible(room.as_str()));
             tracing::info!(%name, %room, timed_out, "left");
+        }
+        BrokerEvent::Decided { by, room, decision } => {
+            let (by, room) = (visible(by.as_str()), visible(room.as_str()));
+            let decision = decision.to_string();
+            tracing::info!(%by, %room, decision = %visible(&decision), "decided");
         }
         BrokerEvent::Stored { room, seq, len } => {
             let room = visible(room.as_str());

@@ -1,12 +1,13 @@
 //! A line as a JSON object: the same one in everything that the programs write (JSN-2).
 
 use core::fmt::Write as _;
+use core::num::NonZeroU64;
 
 use serde_json::{Value, json};
 
-use crate::chat::{Kind, Line, LogId, RoomName, is_unprintable};
+use crate::chat::{Decision, Kind, Line, LogId, RoomName, Verb, is_unprintable};
 
-/// An object as it is written: in one line, and safe to print (JSN-5). In what JSON leaves as it is,
+/// An object as it is written: in one line, and safe to print (JSN-6). In what JSON leaves as it is,
 /// invisible characters stand in strings only, where an escape means the same.
 pub(super) fn written(object: &Value) -> String {
     let plain = object.to_string();
@@ -29,7 +30,7 @@ pub(super) fn written(object: &Value) -> String {
 
 /// The object of a line of `room`, in the history `log`.
 pub(super) fn object(room: &RoomName, log: LogId, line: &Line) -> Value {
-    json!({
+    let mut object = json!({
         "type": kind(line.kind),
         "log": log.to_string(),
         "room": room.as_str(),
@@ -41,7 +42,28 @@ pub(super) fn object(room: &RoomName, log: LogId, line: &Line) -> Value {
         "text": line.text(),
         "typed_at_ms": line.typed_at_ms,
         "stored_at_ms": line.stored_at_ms,
-    })
+    });
+    if line.kind == Kind::Decision
+        && let Some(decision) = Decision::parse(&line.body)
+    {
+        object["about"] = decision.about.as_str().into();
+        let verb = match decision.verb {
+            Verb::Kick => "kick",
+            Verb::Ban => "ban",
+            Verb::Unban => "unban",
+            Verb::Mute(seconds) => {
+                object["seconds"] = seconds.map(NonZeroU64::get).into();
+                "mute"
+            }
+            Verb::Unmute => "unmute",
+            Verb::Role(role) => {
+                object["role"] = role.as_str().into();
+                "role"
+            }
+        };
+        object["decision"] = verb.into();
+    }
+    object
 }
 
 /// What a line of this kind is called.
@@ -52,6 +74,7 @@ const fn kind(kind: Kind) -> &'static str {
         Kind::Left => "member_left",
         Kind::Removed => "member_removed",
         Kind::Policy => "policy",
+        Kind::Decision => "decision",
         Kind::Other(_) => "other",
     }
 }
@@ -61,7 +84,7 @@ mod tests {
     use super::*;
 
     proptest::proptest! {
-        /// JSN-5: what is written reads back exactly, and no terminal acts on it.
+        /// JSN-6: what is written reads back exactly, and no terminal acts on it.
         #[test]
         fn any_text_is_written_safely_and_reads_back(text in ".*|[\\\\\"\u{1b}\u{7f}\u{9b}\u{202e}\u{e0067}a]*") {
             let object = json!({ "text": text, (text.as_str()): 1 });

@@ -20,6 +20,7 @@ mod keys;
 mod lines;
 mod logging;
 mod node;
+mod order;
 mod screen;
 mod signals;
 mod status;

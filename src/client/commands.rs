@@ -7,7 +7,7 @@ use super::{
     Asker, Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
     ROOMS_PER_LINK_MAX, RoomState, State,
 };
-use crate::chat::{ControlFromNode, HistoryPolicy, Kind, RoomName, check_body};
+use crate::chat::{ControlFromNode, Decision, HistoryPolicy, Kind, RoomName, check_body};
 use crate::link;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -121,6 +121,24 @@ impl Client {
     ) -> Result<u64, PublishError> {
         let body = Bytes::from_static(policy.as_str().as_bytes());
         self.put_out(room, (Kind::Policy, body), typed_at_ms, None, now)
+    }
+
+    /// Decides something about somebody in `room`. Only those with a role there may: others are told
+    /// [`ClientEvent::NotStored`](super::ClientEvent::NotStored) (ROL-3). Otherwise like
+    /// [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// If nothing can be published there now.
+    pub fn decide(
+        &mut self,
+        room: &RoomName,
+        decision: &Decision,
+        typed_at_ms: u64,
+        now: Timestamp,
+    ) -> Result<u64, PublishError> {
+        let body = decision.to_string().into();
+        self.put_out(room, (Kind::Decision, body), typed_at_ms, None, now)
     }
 
     /// Has a publication that waits watched once it is stored:

@@ -32,6 +32,8 @@ pub enum ClientEvent {
     RoomLeft {
         /// Which one.
         room: RoomName,
+        /// Why, if others have decided so (ROL-4).
+        removed: Option<(Refusal, String)>,
     },
     /// Who is present in a room.
     Roster {

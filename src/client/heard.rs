@@ -142,7 +142,8 @@ impl Client {
                     earlier,
                 });
             }
-            RoomFromBroker::Left => self.forget(name),
+            RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Removed { code, reason } => self.forget(name, Some((code, reason))),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
                 let known = names.iter().filter_map(|name| Name::recorded(name).ok());
@@ -210,11 +211,15 @@ impl Client {
             room.retry_at = Some(now + RETRY_AFTER);
         } else {
             room.seat = Seat::Refused;
-            self.events.push_back(ClientEvent::JoinRefused {
+            // ROL-4: who comes back comes anew.
+            let removed = matches!(code, Refusal::Kicked | Refusal::Banned)
+                .then(|| self.drop_room(&name, Some(&(code, reason.clone()))));
+            let refused = ClientEvent::JoinRefused {
                 room: name,
                 code,
                 reason,
-            });
+            };
+            self.tell_in_turn(removed, refused);
         }
         Ok(())
     }

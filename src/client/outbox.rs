@@ -85,6 +85,11 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
+    /// The handles of what waits.
+    pub(super) fn handles(&self) -> Vec<u64> {
+        self.waiting.iter().map(|waiting| waiting.handle).collect()
+    }
+
     /// What stays of the room when it is left (JRN-9).
     pub(super) fn left(&self) -> RoomState {
         let is_known = self.is_numbered && self.is_empty();

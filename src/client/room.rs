@@ -260,7 +260,7 @@ impl Room {
             return Err("an introduction before JOINED");
         };
         // The broker checked the name; should it not have, it must not reach a screen.
-        let name = Name::recorded(name).map_err(|_| "an author without a valid name")?;
+        let name = Name::of_author(name, &account).map_err(|_| "an author without a valid name")?;
         if authors.len() >= AUTHORS_MAX {
             return Err("too many authors");
         }

@@ -11,7 +11,7 @@ use super::room::{Room, Seat};
 use super::schedule::Schedule;
 use super::states::say_the_rest;
 use super::{Client, ClientEvent, EndReason, Gate, JournalEntry, ROOMS_PER_LINK_MAX, State};
-use crate::chat::{ControlFromNode, RoomFromNode, RoomName};
+use crate::chat::{ControlFromNode, Refusal, RoomFromNode, RoomName};
 use crate::drops::Dropped;
 use crate::link::{Care, CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
@@ -287,17 +287,44 @@ impl Client {
             .map(|room| room.name.clone())
             .collect();
         for room in over {
-            self.forget(room);
+            self.forget(room, None);
         }
     }
 
-    /// RUM-12: the room is left for good.
-    pub(super) fn forget(&mut self, room: RoomName) {
-        if let Some(left) = self.rooms.remove(&room) {
+    /// RUM-12: the room is left for good, or others have decided so (ROL-4).
+    pub(super) fn forget(&mut self, room: RoomName, removed: Option<(Refusal, String)>) {
+        let left = self.drop_room(&room, removed.as_ref());
+        self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room, removed });
+    }
+
+    /// Where others have decided so, nothing that waits is sent any more. Returns the journal request
+    /// that says so.
+    pub(super) fn drop_room(
+        &mut self,
+        room: &RoomName,
+        removed: Option<&(Refusal, String)>,
+    ) -> u64 {
+        if let Some((code, reason)) = removed {
+            self.give_up_waiting(room, *code, reason);
+        }
+        if let Some(left) = self.rooms.remove(room) {
             self.restored.insert(room.clone(), left.outbox.left());
         }
-        let left = self.journal(JournalEntry::Left { room: room.clone() });
-        self.tell_in_turn(Some(left), ClientEvent::RoomLeft { room });
+        self.journal(JournalEntry::Left { room: room.clone() })
+    }
+
+    /// JRN-9: the journal gives it up with the room.
+    fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
+        let room = self.rooms.get(name);
+        let handles = room.map_or_else(Vec::new, |room| room.outbox.handles());
+        for handle in handles {
+            self.events.push_back(ClientEvent::NotStored {
+                handle,
+                room: name.clone(),
+                code,
+                reason: reason.to_owned(),
+            });
+        }
     }
 
     /// JRN-3: what the broker has answered for gets numbers that follow the broker's.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
-use crate::chat::{HistoryPolicy, RoomName};
+use crate::chat::{Decision, HistoryPolicy, RoomName};
 use crate::client::{
     Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
 };
@@ -77,6 +77,15 @@ pub enum BrokerCommand {
     ShutDown,
     /// Say how many datagrams were dropped so far (BRK-4).
     Drops(oneshot::Sender<Drops>),
+    /// [`Broker::decide`].
+    Decide {
+        /// The order under which it was left with the store.
+        order: Option<u64>,
+        /// In which room.
+        room: RoomName,
+        /// What.
+        decision: Decision,
+    },
 }
 
 impl Machine for Broker {
@@ -124,6 +133,11 @@ impl Machine for Broker {
             BrokerCommand::Drops(reply) => {
                 let _ = reply.send(self.drops().clone());
             }
+            BrokerCommand::Decide {
+                order,
+                room,
+                decision,
+            } => self.decide(order, room, decision, now),
         }
         ControlFlow::Continue(())
     }
@@ -194,6 +208,15 @@ pub enum NodeCommand {
         room: RoomName,
         /// Who may read what was said before they came.
         policy: HistoryPolicy,
+        /// Told the publication's handle, or why there is none.
+        reply: oneshot::Sender<Result<u64, PublishError>>,
+    },
+    /// [`Client::decide`], decided now.
+    Decide {
+        /// In which room.
+        room: RoomName,
+        /// What, and about whom.
+        decision: Decision,
         /// Told the publication's handle, or why there is none.
         reply: oneshot::Sender<Result<u64, PublishError>>,
     },
@@ -302,6 +325,13 @@ impl Machine for Client {
             } => {
                 let _ = reply.send(self.set_policy(&room, policy, unix_ms, now));
             }
+            NodeCommand::Decide {
+                room,
+                decision,
+                reply,
+            } => {
+                let _ = reply.send(self.decide(&room, &decision, unix_ms, now));
+            }
             NodeCommand::PublishSpooled {
                 id,
                 room,
@@ -389,6 +419,7 @@ impl Client {
             NodeCommand::Publish { .. }
             | NodeCommand::PublishWatched { .. }
             | NodeCommand::SetPolicy { .. }
+            | NodeCommand::Decide { .. }
             | NodeCommand::PublishSpooled { .. } => {}
         }
     }

@@ -320,7 +320,7 @@ impl Desk {
                 }
                 self.command(NodeCommand::LeaveRoom { room }).await;
             }
-            ClientEvent::RoomLeft { room } => drop(self.forget(&room)),
+            ClientEvent::RoomLeft { room, .. } => drop(self.forget(&room)),
             ClientEvent::Line { room, log, line } => self.tell_line(&room, log, line),
             ClientEvent::Notice { room, number, event, name } => {
                 self.tell_notice(&room, number, RoomEvent::Notice { event, name });

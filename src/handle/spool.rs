@@ -86,8 +86,11 @@ impl Spool {
             ClientEvent::JoinRefused { room, code, .. } => {
                 self.rooms.insert(room.clone(), Standing::Refused(*code));
             }
-            ClientEvent::RoomLeft { room } => {
-                self.rooms.remove(room);
+            ClientEvent::RoomLeft { room, removed } => {
+                match removed {
+                    Some((code, _)) => self.rooms.insert(room.clone(), Standing::Refused(*code)),
+                    None => self.rooms.remove(room),
+                };
                 self.end_page(room);
             }
             ClientEvent::Past {

@@ -91,10 +91,14 @@ impl From<rusqlite::Error> for StoreError {
                 (Blame::InUse, "another process holds it")
             }
             ErrorCode::NotADatabase => (Blame::Damaged, "it is damaged, or is no such file"),
-            // A rule of the schema that is broken: the rows contradict each other.
-            ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation => {
-                (Blame::Damaged, "it is damaged")
-            }
+            // A rule of the schema that is broken: the rows contradict each other. Or a statement
+            // means nothing in this file (plain SQLITE_ERROR): it has not the schema that its header
+            // says.
+            ErrorCode::DatabaseCorrupt
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::Unknown
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig => (Blame::Damaged, "it is damaged"),
             _ => (Blame::Io, "the disk or the system fails"),
         };
         Self::new(blame, format!("{words} ({error})"))
@@ -428,6 +432,17 @@ mod tests {
             );
         }
         open_to_read(&path, &NEW).unwrap();
+    }
+
+    /// STO-3: a header that has lost a bit sends the migrations into a schema that has them already.
+    #[test]
+    fn a_file_that_has_not_the_schema_that_it_claims_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let connection = open(&path, &NEW).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        drop(connection);
+        assert_eq!(open(&path, &NEW).unwrap_err().blame, Blame::Damaged);
     }
 
     /// STO-2.

@@ -84,7 +84,7 @@ fn nobody_gets_a_name_that_deceives() {
     assert_eq!(visible(&log.replace('\n', "")), log.replace('\n', ""));
 }
 
-/// CLI-5, JSN-5, PUB-5, LIM-2: what everybody else's screen shows is lines, with a name before each,
+/// CLI-5, JSN-6, PUB-5, LIM-2: what everybody else's screen shows is lines, with a name before each,
 /// and JSON holds exactly what was said.
 #[test]
 fn hostile_lines_leave_screens_undisturbed() {

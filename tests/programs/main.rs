@@ -22,6 +22,7 @@ mod input;
 mod invites;
 mod keys;
 mod leaving;
+mod moderation;
 mod outbox;
 mod pauses;
 mod presence;

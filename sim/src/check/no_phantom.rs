@@ -48,7 +48,7 @@ fn check(what: &str, room: &RoomName, line: &Line, history: &History) -> Result<
                 line.seq
             ))
         }
-        Kind::Message | Kind::Policy => match history.source(room, line) {
+        Kind::Message | Kind::Policy | Kind::Decision => match history.source(room, line) {
             None => Err(format!(
                 "line {} {what}: client {client} never typed it: {:?}",
                 line.seq,

@@ -375,7 +375,7 @@ impl Person {
                 self.command(NodeCommand::SetIdentity(identity)).await;
                 return;
             }
-            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room, .. }) => {
                 if let Some(back_at) = self.away.get(&room).copied() {
                     self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
                 }

@@ -43,7 +43,9 @@ impl World {
                     let name = name.to_string();
                     self.observe(Observation::Gone(room.clone(), name, *timed_out));
                 }
-                BrokerEvent::Stored { .. } | BrokerEvent::People(_) => {}
+                BrokerEvent::Stored { .. }
+                | BrokerEvent::Decided { .. }
+                | BrokerEvent::People(_) => {}
             }
             self.broker_events.push((self.now, event));
         }
@@ -168,7 +170,7 @@ impl World {
                 running.client.set_identity(node.identity.clone(), now);
                 return true;
             }
-            ControlFlow::Continue(ClientEvent::RoomLeft { room }) => {
+            ControlFlow::Continue(ClientEvent::RoomLeft { room, .. }) => {
                 running.shown.remove(&room);
                 if let Some(back_at) = running.away.get(&room).copied() {
                     let back_at = back_at.max(self.now);

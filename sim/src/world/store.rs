@@ -207,6 +207,15 @@ impl SimStore {
                 seen.push(appended(room, &stored.line));
             }
             (
+                StorageOp::Append { room, .. } | StorageOp::Decide { room, .. },
+                StorageOutcome::Decided(decided),
+            ) => {
+                seen.push(appended(room, &decided.line.line));
+                let out = decided.out.as_ref();
+                let notice = out.and_then(|out| out.notice.as_ref());
+                seen.extend(notice.map(|row| presence(log, row)));
+            }
+            (
                 StorageOp::Enter {
                     room,
                     device,

@@ -1,6 +1,7 @@
 //! A store in memory: the reference for what a store must do, and all that `--memory` needs.
 
 mod invites;
+mod moderation;
 mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use super::storage::{
     Entrance, LinkRow, Opened, StorageCompletion, StorageOp, StorageOutcome, StorageRequest,
 };
 use crate::bug;
-use crate::chat::{Line, LogId, Name, Refusal, RoomId, RoomName};
+use crate::chat::{Decision, Kind, Line, LogId, Name, Refusal, RoomId, RoomName};
 use crate::secure::AccountKey;
 use crate::transmit::Path;
 use crate::wire::BrokerCid;
@@ -105,8 +106,25 @@ impl MemoryStore {
                     device,
                     name: &name,
                 };
+                let decision = match publication.kind {
+                    Kind::Decision => Decision::parse(&publication.body),
+                    _ => None,
+                };
+                let about = decision.and_then(|decision| self.names.get(&decision.about).copied());
                 self.room(&room)
-                    .publish(&author, publication, refuse, now_ms)
+                    .publish(&author, publication, refuse, about, now_ms)
+            }
+            StorageOp::Decide {
+                room,
+                decision,
+                now_ms,
+                ..
+            } => {
+                let about = self.names.get(&decision.about).copied();
+                match self.rooms.get_mut(&room) {
+                    Some(log) => log.decide(decision, about, now_ms),
+                    None => StorageOutcome::NotDecided(Refusal::NoSuchMember),
+                }
             }
             StorageOp::Absent {
                 room,
@@ -166,8 +184,10 @@ impl MemoryStore {
                     presence,
                     now_ms,
                 };
-                let entered = self.room(&room).enter(&author, &entry);
-                StorageOutcome::Entered(Box::new(entered))
+                match self.room(&room).enter(&author, &entry) {
+                    Ok(entered) => StorageOutcome::Entered(Box::new(entered)),
+                    Err(refusal) => StorageOutcome::NotEntered(refusal),
+                }
             }
             StorageOp::Leave {
                 room,

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::moderation::Judged;
 use crate::broker::storage::{
-    Author, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow, StorageOutcome, StoredLine,
+    Author, Decided, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow, StorageOutcome,
+    StoredLine,
 };
 use crate::bug;
 use crate::chat::{
-    Coverage, Digest, HistoryPolicy, Kind, LastPublication, Line, LineBase, LogId, Name,
-    NoticeEvent, Publication, Recorded, Refusal, ResumeOutcome, RoomId, RoomName, Start, Stretch,
-    Verdict, judge,
+    Coverage, Decision, Digest, HistoryPolicy, Judge, Kind, LastPublication, Line, LineBase, LogId,
+    Name, NoticeEvent, Publication, Recorded, Refusal, ResumeOutcome, Role, RoomId, RoomName,
+    Standing, Standings, Start, Stretch, Verdict, judge,
 };
 use crate::secure::{AccountKey, DeviceKey};
 
@@ -32,6 +34,7 @@ pub(super) struct RoomLog {
     /// What accounts have, by the reports of their devices (STA-1).
     covered: BTreeMap<AccountKey, Coverage>,
     policy: HistoryPolicy,
+    pub(super) standings: Standings,
 }
 
 /// Who does something, as the store records it.
@@ -70,7 +73,23 @@ impl RoomLog {
             last_presence: 0,
             covered: BTreeMap::new(),
             policy: HistoryPolicy::All,
+            standings: Standings::NONE,
         }
+    }
+
+    pub(super) fn is_member(&self, account: AccountKey) -> bool {
+        self.members.contains_key(&account)
+    }
+
+    /// Ends a membership, if there is one.
+    pub(super) fn end_membership(&mut self, account: AccountKey) -> Option<()> {
+        self.members.remove(&account).map(|_| ())
+    }
+
+    /// When a line would be stored now (RUM-4): a clock that was set back does not turn the log back.
+    pub(super) fn stored_at(&self, now_ms: u64) -> u64 {
+        let last = self.lines.last();
+        now_ms.max(last.map_or(0, |stored| stored.line.stored_at_ms))
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
@@ -95,8 +114,14 @@ impl RoomLog {
         })
     }
 
-    /// RUM-7, PRS-1.
-    pub(super) fn enter(&mut self, author: &Whom<'_>, entry: &Entry) -> Entered {
+    /// RUM-7, PRS-1, ROL-4.
+    pub(super) fn enter(&mut self, author: &Whom<'_>, entry: &Entry) -> Result<Entered, Refusal> {
+        let resumes = matches!(entry.start, Start::After(_));
+        self.standings.admit(&author.account, resumes)?;
+        let standing = self.standings.of(&author.account);
+        let is_out = false;
+        self.standings
+            .set(author.account, Standing { is_out, ..standing });
         let tail_before = self.tail_seq();
         let joined = (!self.members.contains_key(&author.account)).then(|| {
             self.members.insert(author.account, tail_before + 1);
@@ -119,7 +144,7 @@ impl RoomLog {
                 digest: *digest,
             })
         });
-        Entered {
+        Ok(Entered {
             log: entry.log,
             joined,
             author: announced,
@@ -133,7 +158,7 @@ impl RoomLog {
                 ResumeOutcome::Fresh | ResumeOutcome::Fork => Vec::new(),
             },
             presence: self.last_presence,
-        }
+        })
     }
 
     /// The place before the first line that is to be sent: RUM-9, RUM-10, RUM-15, RUM-16.
@@ -296,21 +321,24 @@ impl RoomLog {
         }
     }
 
-    /// PUB-2, PUB-4, RUM-16.
+    /// PUB-2, PUB-4, RUM-16, ROL-3 to ROL-5. `about` is the account that a decision names.
     pub(super) fn publish(
         &mut self,
         author: &Whom<'_>,
         publication: Publication,
         refuse: Option<Refusal>,
+        about: Option<AccountKey>,
         now_ms: u64,
     ) -> StorageOutcome {
         let digest = publication.digest();
         let policy = (publication.kind == Kind::Policy)
             .then(|| HistoryPolicy::parse(&publication.body))
             .flatten();
-        let made_by = self.lines.first().map(|stored| stored.line.account);
-        let not_admitted = publication.kind == Kind::Policy && made_by != Some(author.account);
-        let refuse = refuse.or_else(|| not_admitted.then_some(Refusal::NotAdmitted));
+        let allowed = match refuse {
+            Some(refusal) => Err(refusal),
+            None => self.judge_publication(author, &publication, about, now_ms),
+        };
+        let muted_until = self.standings.of(&author.account).muted_until_ms;
         let known = self.publications.entry(author.device).or_default();
         let recorded = |n: u64| known.get(usize::try_from(n.checked_sub(1)?).ok()?).copied();
         match judge(publication.n, &digest, known.len() as u64, recorded) {
@@ -318,21 +346,65 @@ impl RoomLog {
             Verdict::Conflict => StorageOutcome::Conflict,
             Verdict::Gap(last) => StorageOutcome::Gap(last),
             Verdict::Next => {
-                if let Some(refusal) = refuse {
-                    known.push((digest, Recorded::Refused(refusal)));
-                    return StorageOutcome::Known(Recorded::Refused(refusal));
-                }
+                let judged = match allowed {
+                    Ok(judged) => judged,
+                    Err(refusal) => {
+                        known.push((digest, Recorded::Refused(refusal)));
+                        return match refusal {
+                            Refusal::Muted => StorageOutcome::Muted(muted_until),
+                            _ => StorageOutcome::Known(Recorded::Refused(refusal)),
+                        };
+                    }
+                };
                 let seq = self.tail_seq() + 1;
                 let known = self.publications.entry(author.device).or_default();
                 known.push((digest, Recorded::Stored(seq)));
                 self.policy = policy.unwrap_or(self.policy);
-                StorageOutcome::Appended(Box::new(self.append(author, publication, now_ms)))
+                let line = self.append(author, publication, now_ms);
+                match judged {
+                    Some(judged) => {
+                        let out = self.carry_out(judged, now_ms);
+                        StorageOutcome::Decided(Box::new(Decided { line, out }))
+                    }
+                    None => StorageOutcome::Appended(Box::new(line)),
+                }
             }
         }
     }
 
+    /// Whether it may be stored, and what follows if it is a decision.
+    fn judge_publication(
+        &self,
+        author: &Whom<'_>,
+        publication: &Publication,
+        about: Option<AccountKey>,
+        now_ms: u64,
+    ) -> Result<Option<Judged>, Refusal> {
+        let at_ms = self.stored_at(now_ms);
+        let kind = publication.kind;
+        self.standings.may_publish(&author.account, kind, at_ms)?;
+        if kind != Kind::Decision {
+            return Ok(None);
+        }
+        let decision = Decision::parse(&publication.body).ok_or(Refusal::BadText)?;
+        let by = Judge::Account(author.account);
+        self.judge(by, decision, about, at_ms).map(Some)
+    }
+
     /// Makes `publication` the room's next line.
-    fn append(&mut self, author: &Whom<'_>, publication: Publication, now_ms: u64) -> StoredLine {
+    pub(super) fn append(
+        &mut self,
+        author: &Whom<'_>,
+        publication: Publication,
+        now_ms: u64,
+    ) -> StoredLine {
+        if self.lines.is_empty() {
+            // ROL-1: whoever made the room owns it.
+            let role = Role::Owner;
+            let standing = self.standings.of(&author.account);
+            self.standings
+                .set(author.account, Standing { role, ..standing });
+        }
         let previous = self.base_at(self.tail_seq()).unwrap_or(LineBase::START);
         let next_author = self.authors.len() as u64 + 1;
         let number = *self
@@ -341,8 +413,7 @@ impl RoomLog {
             .or_insert(next_author);
         let line = Line {
             seq: previous.seq + 1,
-            // RUM-4: a clock that was set back does not turn the log back.
-            stored_at_ms: now_ms.max(previous.stored_at_ms),
+            stored_at_ms: self.stored_at(now_ms),
             account: author.account,
             device: author.device,
             name: author.name.clone(),

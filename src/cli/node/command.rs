@@ -1,7 +1,9 @@
 //! What can be typed besides lines: `/join`, `/leave`, `/who`, `/rooms`, `/history`, `/policy`,
-//! `/help` (CLI-3).
+//! `/help` (CLI-3), and what those with a role decide (CLI-20).
 
-use crate::chat::{HistoryPolicy, RoomName};
+use core::num::NonZeroU64;
+
+use crate::chat::{Decision, HistoryPolicy, Name, Role, RoomName, Verb};
 
 /// How many earlier lines `/history` alone asks for.
 const HISTORY_DEFAULT: u64 = 20;
@@ -15,6 +17,9 @@ pub(super) const HELP: &str = "\
 /history [N]   N earlier lines, and again: those before them
 /policy all|since-join
                whether newcomers may read what was said before they came
+/kick NAME, /ban NAME, /unban NAME, /mute NAME [DURATION], /unmute NAME,
+/role NAME owner|moderator|member
+               keep order, as far as your role in the room lets you
 q!             leave the chat
 //text         say /text";
 
@@ -40,6 +45,8 @@ pub(super) enum Command {
     /// Decide who may read what was said before they came; without a name, in the room that is
     /// typed to.
     Policy(Option<RoomName>, HistoryPolicy),
+    /// Decide something about somebody; without a name, in the room that is typed to.
+    Decide(Option<RoomName>, Decision),
     /// Say what there is to be typed.
     Help,
 }
@@ -69,6 +76,12 @@ impl Command {
             "/history" => history(argument),
             "/policy" => policy(argument),
             "/help" => alone(Self::Help),
+            "/kick" => decide(Some(Verb::Kick), argument, "/kick NAME"),
+            "/ban" => decide(Some(Verb::Ban), argument, "/ban NAME"),
+            "/unban" => decide(Some(Verb::Unban), argument, "/unban NAME"),
+            "/unmute" => decide(Some(Verb::Unmute), argument, "/unmute NAME"),
+            "/mute" => mute(argument),
+            "/role" => role(argument),
             _ => return None,
         })
     }
@@ -93,6 +106,42 @@ fn policy(argument: &str) -> Result<Command, String> {
         "since-join" => Ok(Command::Policy(None, HistoryPolicy::SinceJoin)),
         _ => Err("/policy all, or /policy since-join".to_owned()),
     }
+}
+
+/// CLI-20.
+fn decide(verb: Option<Verb>, name: &str, usage: &str) -> Result<Command, String> {
+    let verb = verb.ok_or_else(|| usage.to_owned())?;
+    if name.is_empty() {
+        return Err(usage.to_owned());
+    }
+    let about = Name::new(name).map_err(|error| error.to_string())?;
+    Ok(Command::Decide(None, Decision { verb, about }))
+}
+
+/// A last word that is a duration is one, and no part of the name.
+fn mute(argument: &str) -> Result<Command, String> {
+    let timed = argument.rsplit_once(' ').and_then(|(name, duration)| {
+        let duration = humantime::parse_duration(duration).ok()?;
+        Some((name.trim_end(), duration))
+    });
+    let usage = "/mute NAME [DURATION]: at least a second, as 30s, 10m, 2h";
+    match timed {
+        None => decide(Some(Verb::Mute(None)), argument, usage),
+        Some((name, duration)) => {
+            let seconds = NonZeroU64::new(duration.as_secs());
+            decide(
+                seconds.map(|seconds| Verb::Mute(Some(seconds))),
+                name,
+                usage,
+            )
+        }
+    }
+}
+
+fn role(argument: &str) -> Result<Command, String> {
+    let (name, role) = argument.rsplit_once(' ').unwrap_or_default();
+    let verb = Role::parse(role).map(Verb::Role);
+    decide(verb, name.trim_end(), "/role NAME owner|moderator|member")
 }
 
 #[cfg(test)]
@@ -127,6 +176,21 @@ mod tests {
         let policy = |policy| Some(Ok(Command::Policy(None, policy)));
         assert_eq!(of("/policy all"), policy(HistoryPolicy::All));
         assert_eq!(of("/policy since-join"), policy(HistoryPolicy::SinceJoin));
+        for (line, decision) in [
+            ("/kick bob", "kick bob"),
+            ("/ban  the other bob ", "ban the other bob"),
+            ("/unban bob", "unban bob"),
+            ("/mute bob", "mute always bob"),
+            ("/mute the other bob 10m", "mute 600 the other bob"),
+            ("/unmute bob", "unmute bob"),
+            (
+                "/role the other bob moderator",
+                "role moderator the other bob",
+            ),
+        ] {
+            let decision = Decision::parse(decision.as_bytes()).unwrap();
+            assert_eq!(of(line), Some(Ok(Command::Decide(None, decision))));
+        }
         for line in [
             "/joined",
             "join garden",
@@ -153,6 +217,11 @@ mod tests {
             "/policy",
             "/policy nobody",
             "/help me",
+            "/kick",
+            "/kick a:b",
+            "/mute bob 10ms",
+            "/role bob",
+            "/role bob king",
         ] {
             assert!(
                 matches!(Command::of(line.as_bytes()), Some(Err(_))),

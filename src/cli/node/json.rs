@@ -1,10 +1,12 @@
 //! One JSON object a line, both ways (JSN-1 to JSN-3).
 
+use core::num::NonZeroU64;
+
 use serde_json::{Value, json};
 
 use super::Typed;
 use super::command::Command;
-use crate::chat::{HistoryPolicy, Line, LogId, Name, NoticeEvent, RoomName};
+use crate::chat::{Decision, HistoryPolicy, Line, LogId, Name, NoticeEvent, Role, RoomName, Verb};
 use crate::cli::lines;
 use crate::client::{Asker, ClientEvent};
 
@@ -35,7 +37,19 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
         ClientEvent::Online => json!({ "type": "online" }),
         ClientEvent::Offline => json!({ "type": "offline" }),
         ClientEvent::Joined { room } => json!({ "type": "joined", "room": room.as_str() }),
-        ClientEvent::RoomLeft { room } => json!({ "type": "left", "room": room.as_str() }),
+        ClientEvent::RoomLeft {
+            room,
+            removed: None,
+        } => json!({ "type": "left", "room": room.as_str() }),
+        ClientEvent::RoomLeft {
+            room,
+            removed: Some((code, reason)),
+        } => json!({
+            "type": "removed",
+            "room": room.as_str(),
+            "code": code.code(),
+            "reason": reason,
+        }),
         ClientEvent::Fork { room } => json!({ "type": "fork", "room": room.as_str() }),
         ClientEvent::JoinRefused { room, code, reason } => json!({
             "type": "join_refused",
@@ -138,8 +152,37 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         (Some("history"), room) => history(room, &value),
         (Some("policy"), room) => policy(room, &value),
         (Some("quit"), _) => Typed::Leave,
-        _ => mistake("\"type\" is one of say, join (with a room), leave, history, policy, quit"),
+        (Some(word @ ("kick" | "ban" | "unban" | "mute" | "unmute" | "role")), room) => {
+            match decision(word, &value) {
+                Some(decision) => Typed::Command(Command::Decide(room, decision)),
+                None => mistake(
+                    "a decision needs a \"name\", \"mute\" may have \"seconds\", and \"role\" needs a \
+                     \"role\": owner, moderator or member",
+                ),
+            }
+        }
+        _ => mistake(
+            "\"type\" is one of say, join (with a room), leave, history, policy, kick, ban, unban, \
+             mute, unmute, role, quit",
+        ),
     }
+}
+
+/// JSN-5.
+fn decision(word: &str, value: &Value) -> Option<Decision> {
+    let verb = match word {
+        "kick" => Verb::Kick,
+        "ban" => Verb::Ban,
+        "unban" => Verb::Unban,
+        "unmute" => Verb::Unmute,
+        "mute" => Verb::Mute(match value.get("seconds") {
+            None | Some(Value::Null) => None,
+            Some(seconds) => Some(NonZeroU64::new(seconds.as_u64()?)?),
+        }),
+        _ => Verb::Role(Role::parse(value.get("role")?.as_str()?)?),
+    };
+    let about = Name::new(value.get("name")?.as_str()?).ok()?;
+    Some(Decision { verb, about })
 }
 
 fn history(room: Option<RoomName>, value: &Value) -> Typed {
@@ -226,6 +269,9 @@ mod tests {
             r#"{"type":"history","count":0}"#,
             r#"{"type":"history","count":5,"before":"x"}"#,
             r#"{"type":"policy","history":"some"}"#,
+            r#"{"type":"kick"}"#,
+            r#"{"type":"mute","name":"bob","seconds":0}"#,
+            r#"{"type":"role","name":"bob","role":"king"}"#,
         ] {
             assert!(matches!(of(wrong), Typed::Mistake(_)), "{wrong}");
         }

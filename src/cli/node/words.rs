@@ -4,7 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::session::past::PageEnd;
-use crate::chat::{Delivered, HistoryPolicy, Kind, Line, Name, NoticeEvent, RoomName, visible};
+use crate::chat::{
+    Decision, Delivered, HistoryPolicy, Kind, Line, Name, NoticeEvent, OPERATOR, Refusal, RoomName,
+    Verb, visible,
+};
 use crate::cli::address::HostPort;
 use crate::profile::known_hosts::Remembered;
 use crate::secure::PublicKey;
@@ -16,11 +19,12 @@ const LAST_TIME_MS: u64 = 253_402_300_799_000;
 /// A line as it is printed (CLI-1); `None` if a notice says it already, or a later version will
 /// know what it is. `room` is given where it is not the one that is typed to.
 pub(super) fn line(room: Option<&RoomName>, line: &Line) -> Option<String> {
-    let is_message = line.kind == Kind::Message;
-    is_message.then(|| {
+    let prefix = prefix(room);
+    if line.kind == Kind::Message {
         let (name, text) = (visible(line.name.as_str()), line.text());
-        format!("{}{name}: {}", prefix(room), visible(&text))
-    })
+        return Some(format!("{prefix}{name}: {}", visible(&text)));
+    }
+    decided(line).map(|what| format!("{prefix}SERVER: {what}"))
 }
 
 /// A notice as it is printed (CLI-1).
@@ -49,6 +53,10 @@ pub(super) fn past(line: &Line) -> String {
         Kind::Left => format!("-- {name} is no member any more --"),
         Kind::Removed => format!("-- {name}: a member was removed --"),
         Kind::Policy => format!("-- {name}: {} --", visible(&text)),
+        Kind::Decision => match decided(line) {
+            Some(what) => format!("-- {what} --"),
+            None => format!("-- {name}: {} --", visible(&text)),
+        },
         Kind::Other(_) => format!("-- {name}: of a kind that this version does not know --"),
     };
     format!("| {} {at} {what}", line.seq)
@@ -104,6 +112,44 @@ pub(super) fn policy(room: &RoomName, line: &Line) -> Option<String> {
     };
     let (room, name) = (visible(room.as_str()), visible(line.name.as_str()));
     Some(format!("-- {name} has decided for {room}: {who} --"))
+}
+
+/// The room is left; why, if others have decided so (ROL-4).
+pub(super) fn left(room: &RoomName, removed: Option<(Refusal, String)>) -> String {
+    let room = visible(room.as_str());
+    match removed {
+        None => format!("-- you have left {room} --"),
+        Some((_, reason)) => format!("-- you are not in {room} any more: {} --", visible(&reason)),
+    }
+}
+
+/// What was decided about somebody, and by whom (CLI-20).
+fn decided(line: &Line) -> Option<String> {
+    if line.kind != Kind::Decision {
+        return None;
+    }
+    let Decision { verb, about } = Decision::parse(&line.body)?;
+    let (by, about) = (visible(line.name.as_str()), visible(about.as_str()));
+    let (did, to) = match verb {
+        Verb::Kick => ("kicked", String::new()),
+        Verb::Ban => ("banned", String::new()),
+        Verb::Unban => ("unbanned", String::new()),
+        Verb::Mute(None) => ("muted", String::new()),
+        Verb::Mute(Some(seconds)) => {
+            let duration = Duration::from_secs(seconds.get());
+            (
+                "muted",
+                format!(" for {}", humantime::format_duration(duration)),
+            )
+        }
+        Verb::Unmute => ("unmuted", String::new()),
+        Verb::Role(role) => ("made", format!(" {}", role.as_str())),
+    };
+    Some(if line.account == OPERATOR.0 {
+        format!("{about} was {did}{to}")
+    } else {
+        format!("{by} {did} {about}{to}")
+    })
 }
 
 /// The answer to `/who`.

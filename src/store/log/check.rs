@@ -6,10 +6,14 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::QUICK_CHECK_MAX;
+use super::moderation;
 use super::rows::{self, RoomRow, number};
 use super::view::LogView;
 use crate::broker::StoredLine;
-use crate::chat::{HistoryPolicy, Kind, LogId, Name, Publication, Recorded};
+use crate::chat::{
+    Decision, HistoryPolicy, Kind, Line, LogId, Name, Publication, Recorded, Role, Standing,
+    Standings,
+};
 use crate::secure::AccountKey;
 use crate::store::sqlite::{Result, StoreError};
 
@@ -103,6 +107,7 @@ struct Audit<'a> {
     authors: u64,
     members: BTreeMap<AccountKey, u64>,
     policy: HistoryPolicy,
+    standings: Standings,
 }
 
 impl<'a> Audit<'a> {
@@ -115,6 +120,7 @@ impl<'a> Audit<'a> {
             authors: 0,
             members: BTreeMap::new(),
             policy: HistoryPolicy::All,
+            standings: Standings::NONE,
         }
     }
 
@@ -134,18 +140,6 @@ impl<'a> Audit<'a> {
             fault("its author has no lines before, and not the next number");
         }
         self.authors = self.authors.max(line.author);
-        match line.kind {
-            Kind::Joined if line.n == 0 => {
-                self.members.insert(line.account, line.seq);
-            }
-            Kind::Left if line.n == 0 => {
-                self.members.remove(&line.account);
-            }
-            Kind::Policy => {
-                self.policy = HistoryPolicy::parse(&line.body).unwrap_or(self.policy);
-            }
-            _ => {}
-        }
         if line.n > 0 {
             let publication = Publication {
                 n: line.n,
@@ -163,6 +157,56 @@ impl<'a> Audit<'a> {
                 fault("what is known of its publication is something else");
             }
         }
+        self.follow(line, faults)
+    }
+
+    /// What the line changes in the room.
+    fn follow(&mut self, line: &Line, faults: &mut Faults) -> Result<()> {
+        if line.seq == 1 {
+            let role = Role::Owner;
+            self.stands(line.account, |standing| Standing { role, ..standing });
+        }
+        match line.kind {
+            Kind::Joined if line.n == 0 => {
+                self.members.insert(line.account, line.seq);
+                let is_out = false;
+                self.stands(line.account, |standing| Standing { is_out, ..standing });
+            }
+            Kind::Decision => self.decision(line, faults)?,
+            Kind::Left if line.n == 0 => {
+                self.members.remove(&line.account);
+            }
+            Kind::Policy => {
+                self.policy = HistoryPolicy::parse(&line.body).unwrap_or(self.policy);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, account: AccountKey, change: impl FnOnce(Standing) -> Standing) {
+        let standing = change(self.standings.of(&account));
+        self.standings.set(account, standing);
+    }
+
+    /// A decision, and what follows from it (ROL-2).
+    fn decision(&mut self, line: &Line, faults: &mut Faults) -> Result<()> {
+        let decision = Decision::parse(&line.body);
+        let about = match &decision {
+            Some(decision) => moderation::account_of(self.connection, &decision.about)?,
+            None => None,
+        };
+        let (Some(decision), Some(about)) = (decision, about) else {
+            let (seq, room) = (line.seq, &self.room.name);
+            faults.add(format!("line {seq} of the room {room}: it decides nothing"));
+            return Ok(());
+        };
+        self.stands(about, |standing| {
+            decision.applied_to(standing, line.stored_at_ms)
+        });
+        if decision.shows_out().is_some() {
+            self.members.remove(&about);
+        }
         Ok(())
     }
 
@@ -179,6 +223,11 @@ impl<'a> Audit<'a> {
         if members != self.members {
             faults.add(format!(
                 "the members of the room {room} are not who its lines say"
+            ));
+        }
+        if moderation::load(self.connection, self.room.row)? != self.standings {
+            faults.add(format!(
+                "how accounts stand in the room {room} is not what its lines say"
             ));
         }
         if self.room.policy != self.policy {

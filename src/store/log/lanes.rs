@@ -171,6 +171,7 @@ impl State {
                 StorageOutcome::Entered(entered) => Some(entered.tail_seq),
                 StorageOutcome::Departed(Some(departed)) => Some(departed.line.line.seq),
                 StorageOutcome::Appended(stored) => Some(stored.line.seq),
+                StorageOutcome::Decided(decided) => Some(decided.line.line.seq),
                 _ => tail,
             },
             Self::Changing | Self::Reading | Self::Held(_) => tail,

@@ -6,8 +6,8 @@ use super::room::{CachedRoom, Whom};
 use super::rows::{self, sql};
 use crate::broker::{Author, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow};
 use crate::chat::{
-    Coverage, HistoryPolicy, Kind, LastPublication, LineBase, LogId, NoticeEvent, ResumeOutcome,
-    Start, Stretch,
+    Coverage, HistoryPolicy, Kind, LastPublication, LineBase, LogId, NoticeEvent, Refusal,
+    ResumeOutcome, Standing, Start, Stretch,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::store::sqlite::Result;
@@ -25,13 +25,22 @@ pub(super) struct Entry {
 impl CachedRoom {
     // ---- membership
 
-    /// RUM-7, PRS-1.
+    /// RUM-7, PRS-1, ROL-4.
     pub(super) fn enter(
         &mut self,
         connection: &Connection,
         whom: &Whom,
         entry: &Entry,
-    ) -> Result<Entered> {
+    ) -> Result<core::result::Result<Entered, Refusal>> {
+        let resumes = matches!(entry.start, Start::After(_));
+        if let Err(refusal) = self.standings.admit(&whom.account, resumes) {
+            return Ok(Err(refusal));
+        }
+        let standing = self.standings.of(&whom.account);
+        if standing.is_out {
+            let is_out = false;
+            self.set_standing(connection, whom.account, Standing { is_out, ..standing })?;
+        }
         let tail_before = self.tail.seq;
         let member_since = self.member_since(connection, whom.account)?;
         let joined = if member_since.is_none() {
@@ -54,7 +63,7 @@ impl CachedRoom {
         };
         let (resume, base) = self.begin(connection, member_since, entry, tail_before)?;
         let last = self.device(connection, whom.device)?;
-        Ok(Entered {
+        Ok(Ok(Entered {
             log: entry.log,
             joined,
             author: announced,
@@ -68,7 +77,7 @@ impl CachedRoom {
                 ResumeOutcome::Fresh | ResumeOutcome::Fork => Vec::new(),
             },
             presence: self.row.presence,
-        })
+        }))
     }
 
     /// RUM-12.
@@ -89,7 +98,11 @@ impl CachedRoom {
         Ok(Some(Departed { line, notice }))
     }
 
-    fn member_since(&self, connection: &Connection, account: AccountKey) -> Result<Option<u64>> {
+    pub(super) fn member_since(
+        &self,
+        connection: &Connection,
+        account: AccountKey,
+    ) -> Result<Option<u64>> {
         let mut query = connection
             .prepare_cached("SELECT joined_seq FROM members WHERE room = ?1 AND account = ?2")?;
         let key = (self.row.row, account.as_bytes());

@@ -25,6 +25,8 @@ mod check;
 mod invites;
 mod lanes;
 mod membership;
+mod moderation;
+mod orders;
 mod reader;
 mod room;
 mod rows;
@@ -45,6 +47,7 @@ use crate::driver::Store;
 pub use check::{Report, thoroughly as check};
 pub use invites::{InviteDesk, InviteSummary};
 use lanes::{Lanes, Ticket, Way};
+pub use orders::{ORDERS_LOOKED_FOR_EVERY, Order, OrderDesk};
 use tables::Tables;
 pub use view::{LogView, RoomSummary};
 

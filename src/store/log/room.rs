@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::VERIFIED_LINES_MAX;
+use super::moderation::{self, Judged};
 use super::rows::{self, RoomRow, Span, sql};
-use crate::broker::{StorageOutcome, StoredLine};
+use crate::broker::{Decided, StorageOutcome, StoredLine};
 use crate::chat::{
-    HistoryPolicy, Kind, LastPublication, Line, LineBase, Name, Publication, Recorded, Refusal,
-    RoomName, Verdict, judge,
+    Decision, HistoryPolicy, Judge, Kind, LastPublication, Line, LineBase, Name, Publication,
+    Recorded, Refusal, Role, RoomName, Standing, Standings, Verdict, judge,
 };
 use crate::secure::{AccountKey, DeviceKey};
 use crate::store::sqlite::{Result, StoreError};
@@ -22,6 +23,7 @@ pub(super) struct CachedRoom {
     pub(super) tail: LineBase,
     /// The highest author number.
     last_author: u64,
+    pub(super) standings: Standings,
     authors: BTreeMap<(AccountKey, DeviceKey), u64>,
     devices: BTreeMap<DeviceKey, CachedDevice>,
 }
@@ -48,6 +50,7 @@ impl CachedRoom {
             connection.prepare_cached("SELECT max(number) FROM authors WHERE room = ?1")?;
         let last_author: Option<i64> = query.query_row((row.row,), |row| row.get(0))?;
         Ok(Self {
+            standings: moderation::load(connection, row.row)?,
             row,
             tail,
             last_author: last_author.map_or(0, i64::cast_unsigned),
@@ -89,12 +92,12 @@ impl CachedRoom {
 
     /// How much of the cache it takes.
     pub(super) fn weight(&self) -> usize {
-        1 + self.authors.len() + self.devices.len()
+        1 + self.authors.len() + self.devices.len() + self.standings.len()
     }
 
     // ---- lines
 
-    /// PUB-2, PUB-4, RUM-16.
+    /// PUB-2, PUB-4, RUM-16, ROL-3 to ROL-5.
     pub(super) fn publish(
         &mut self,
         connection: &Connection,
@@ -118,40 +121,63 @@ impl CachedRoom {
             Verdict::Gap(last) => return Ok(StorageOutcome::Gap(last)),
             Verdict::Next => {}
         }
-        let refusal = match refuse {
-            None if publication.kind == Kind::Policy => self.refuse_policy(connection, whom)?,
-            refuse => refuse,
+        let allowed = match refuse {
+            Some(refusal) => Err(refusal),
+            None => self.judge_publication(connection, whom, &publication, now_ms)?,
         };
-        let outcome = match refusal {
-            Some(refusal) => Recorded::Refused(refusal),
-            None => Recorded::Stored(self.tail.seq + 1),
+        let outcome = match &allowed {
+            Err(refusal) => Recorded::Refused(*refusal),
+            Ok(_) => Recorded::Stored(self.tail.seq + 1),
         };
         let last = LastPublication {
             n: publication.n,
             digest,
         };
         self.record(connection, whom.device, device, last, outcome)?;
-        if refusal.is_some() {
-            return Ok(StorageOutcome::Known(outcome));
-        }
+        let judged = match allowed {
+            Ok(judged) => judged,
+            Err(Refusal::Muted) => {
+                let standing = self.standings.of(&whom.account);
+                return Ok(StorageOutcome::Muted(standing.muted_until_ms));
+            }
+            Err(_) => return Ok(StorageOutcome::Known(outcome)),
+        };
         if publication.kind == Kind::Policy
             && let Some(policy) = HistoryPolicy::parse(&publication.body)
         {
             self.set_policy(connection, policy)?;
         }
-        let stored = self.append(connection, whom, publication, now_ms)?;
-        Ok(StorageOutcome::Appended(Box::new(stored)))
+        let line = self.append(connection, whom, publication, now_ms)?;
+        Ok(match judged {
+            Some(judged) => {
+                let out = self.carry_out(connection, judged, now_ms)?;
+                StorageOutcome::Decided(Box::new(Decided { line, out }))
+            }
+            None => StorageOutcome::Appended(Box::new(line)),
+        })
     }
 
-    /// RUM-16: the policy is for who made the room: its first author.
-    fn refuse_policy(&self, connection: &Connection, whom: &Whom) -> Result<Option<Refusal>> {
-        let mut query = connection
-            .prepare_cached("SELECT account FROM authors WHERE room = ?1 AND number = 1")?;
-        let made_by = query
-            .query_row((self.row.row,), |row| row.get(0))
-            .optional()?;
-        let is_its_maker = made_by.map(AccountKey) == Some(whom.account);
-        Ok((!is_its_maker).then_some(Refusal::NotAdmitted))
+    /// Whether it may be stored, and what follows if it is a decision.
+    fn judge_publication(
+        &self,
+        connection: &Connection,
+        whom: &Whom,
+        publication: &Publication,
+        now_ms: u64,
+    ) -> Result<core::result::Result<Option<Judged>, Refusal>> {
+        let at_ms = now_ms.max(self.tail.stored_at_ms);
+        let kind = publication.kind;
+        if let Err(refusal) = self.standings.may_publish(&whom.account, kind, at_ms) {
+            return Ok(Err(refusal));
+        }
+        if kind != Kind::Decision {
+            return Ok(Ok(None));
+        }
+        let Some(decision) = Decision::parse(&publication.body) else {
+            return Ok(Err(Refusal::BadText));
+        };
+        let by = Judge::Account(whom.account);
+        Ok(self.judge(connection, by, decision, at_ms)?.map(Some))
     }
 
     fn set_policy(&mut self, connection: &Connection, policy: HistoryPolicy) -> Result<()> {
@@ -210,7 +236,7 @@ impl CachedRoom {
     }
 
     /// Makes `publication` the room's next line.
-    fn append(
+    pub(super) fn append(
         &mut self,
         connection: &Connection,
         whom: &Whom,
@@ -297,6 +323,14 @@ impl CachedRoom {
             whom.name.as_str(),
         ))?;
         self.last_author = number;
+        if number == 1 {
+            // ROL-1: whoever made the room owns it.
+            let owner = Standing {
+                role: Role::Owner,
+                ..Standing::default()
+            };
+            self.set_standing(connection, whom.account, owner)?;
+        }
         self.authors.insert((whom.account, whom.device), number);
         Ok(number)
     }

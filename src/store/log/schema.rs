@@ -6,7 +6,7 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4],
+    migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
@@ -164,4 +164,32 @@ const VERSION_4: &str = "
     CREATE INDEX accounts_by_skeleton ON accounts (skeleton);
     ALTER TABLE rooms ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
     CREATE INDEX rooms_by_skeleton ON rooms (skeleton);
+";
+
+/// Roles, and what moderators and the operator decide.
+const VERSION_5: &str = "
+    -- How accounts stand in a room, as the lines of kind decision have it (ROL-1); who is not here is
+    -- a member like any other. `muted_until` is 0 for who is heard.
+    CREATE TABLE standings (
+        room INTEGER NOT NULL REFERENCES rooms (id),
+        account BLOB NOT NULL,
+        role TEXT NOT NULL CHECK (role IN ('member', 'moderator', 'owner')),
+        is_banned INTEGER NOT NULL CHECK (is_banned IN (0, 1)),
+        is_out INTEGER NOT NULL CHECK (is_out IN (0, 1)),
+        muted_until INTEGER NOT NULL,
+        PRIMARY KEY (room, account)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO standings (room, account, role, is_banned, is_out, muted_until)
+        SELECT room, account, 'owner', 0, 0, 0 FROM authors WHERE number = 1;
+
+    -- What the operator has ordered beside the broker (ROL-6). `outcome` is 0 once it is done, or the
+    -- code of a refusal.
+    CREATE TABLE orders (
+        id INTEGER PRIMARY KEY,
+        room TEXT NOT NULL,
+        decision TEXT NOT NULL,
+        made_at INTEGER NOT NULL,
+        outcome INTEGER
+    ) STRICT;
+    CREATE INDEX orders_waiting ON orders (id) WHERE outcome IS NULL;
 ";

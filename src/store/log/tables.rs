@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::ROOMS_CACHED_MAX;
-use super::alike;
-use super::invites;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
 use super::rows::{self, Span};
+use super::{alike, invites, orders};
 use crate::broker::{Entrance, LinkRow, Opened, StorageOp, StorageOutcome};
-use crate::chat::{LogId, Name, Refusal, RoomName};
+use crate::chat::{Decision, LogId, Name, Refusal, RoomName};
 use crate::secure::AccountKey;
 use crate::store::sqlite::{Result, StoreError};
 use crate::transmit::Path;
@@ -129,6 +128,12 @@ impl Tables {
             leaving @ (StorageOp::Leave { .. } | StorageOp::Absent { .. }) => {
                 self.leave(connection, leaving)
             }
+            StorageOp::Decide {
+                order,
+                room,
+                decision,
+                now_ms,
+            } => self.decide(connection, order, &room, decision, now_ms),
             StorageOp::Report {
                 room,
                 account,
@@ -175,8 +180,38 @@ impl Tables {
             return Ok(StorageOutcome::NotEntered(Refusal::NameAlike));
         }
         let room = self.room_or_new(connection, &room)?;
-        let entered = room.enter(connection, &whom, &entry)?;
-        Ok(StorageOutcome::Entered(Box::new(entered)))
+        Ok(match room.enter(connection, &whom, &entry)? {
+            Ok(entered) => StorageOutcome::Entered(Box::new(entered)),
+            Err(refusal) => StorageOutcome::NotEntered(refusal),
+        })
+    }
+
+    /// ROL-6.
+    fn decide(
+        &mut self,
+        connection: &Connection,
+        order: Option<u64>,
+        room: &RoomName,
+        decision: Decision,
+        now_ms: u64,
+    ) -> Result<StorageOutcome> {
+        if let Some(order) = order
+            && !orders::waits(connection, order)?
+        {
+            return Ok(StorageOutcome::NotDecided(Refusal::NoEffect));
+        }
+        let outcome = match self.room(connection, room)? {
+            Some(room) => room.decide(connection, decision, now_ms)?,
+            None => StorageOutcome::NotDecided(Refusal::NoSuchMember),
+        };
+        if let Some(order) = order {
+            let refusal = match &outcome {
+                StorageOutcome::NotDecided(refusal) => Err(*refusal),
+                _ => Ok(()),
+            };
+            orders::settle(connection, order, refusal)?;
+        }
+        Ok(outcome)
     }
 
     fn leave(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {

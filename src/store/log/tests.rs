@@ -1,5 +1,6 @@
 //! The log beside its reference, `MemoryStore`, and beside what crashes leave of it.
 
+mod admitted;
 mod alike;
 mod covered;
 mod damage;
@@ -96,7 +97,11 @@ fn room(name: &str) -> RoomName {
 
 fn who(byte: u8) -> (AccountKey, DeviceKey, Name) {
     let name = Name::new(&format!("user{byte}")).unwrap();
-    (AccountKey([byte; 32]), DeviceKey([byte + 100; 32]), name)
+    (
+        AccountKey([byte + 1; 32]),
+        DeviceKey([byte + 100; 32]),
+        name,
+    )
 }
 
 fn enter(byte: u8) -> StorageOp {

@@ -1,6 +1,6 @@
 //! A node under one name, from its start to its end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -59,8 +59,8 @@ pub(super) struct Session<'a> {
     early: VecDeque<(RoomName, Bytes)>,
     spool: Spool,
     past: Past,
-    /// Publications that say who may read earlier lines.
-    policies: BTreeSet<u64>,
+    /// Publications that are no text, but decide something, and what is said when they do not.
+    decisions: BTreeMap<u64, &'static str>,
     ends: Ends<Client>,
     task: Option<JoinHandle<Client>>,
     contact: Contact,
@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
             early: VecDeque::new(),
             spool: Spool::default(),
             past: Past::default(),
-            policies: BTreeSet::new(),
+            decisions: BTreeMap::new(),
             ends,
             task: Some(tokio::spawn(driver.run())),
             contact: Contact::NotYet { said: false },
@@ -418,8 +418,8 @@ impl<'a> Session<'a> {
                     .await;
                 self.forget(&room).await;
             }
-            ClientEvent::RoomLeft { room } => {
-                self.note(format!("-- you have left {room} --")).await;
+            ClientEvent::RoomLeft { room, removed } => {
+                self.note(words::left(&room, removed)).await;
                 self.forget(&room).await;
             }
             ClientEvent::Roster { room, total, names } => {
@@ -445,17 +445,14 @@ impl<'a> Session<'a> {
             } => self.show_notice(&room, number, event, &name).await,
             ClientEvent::Stored { handle, room, seq } => {
                 self.waiting = self.waiting.saturating_sub(1);
-                self.policies.remove(&handle);
+                self.decisions.remove(&handle);
                 if self.args.states {
                     self.note(words::stored(&room, seq)).await;
                 }
             }
             ClientEvent::NotStored { handle, reason, .. } => {
                 self.waiting = self.waiting.saturating_sub(1);
-                let what = match self.policies.remove(&handle) {
-                    true => "does not change who may read earlier lines",
-                    false => "refused a line",
-                };
+                let what = self.decisions.remove(&handle).unwrap_or("refused a line");
                 let reason = visible(&reason);
                 self.note(format!("-- the broker {what}: {reason} --"))
                     .await;

@@ -131,7 +131,9 @@ impl Session<'_> {
     /// elsewhere.
     pub(super) async fn on_history(&mut self, event: &ClientEvent) {
         match event {
-            ClientEvent::Fork { room } | ClientEvent::RoomLeft { room } => self.past.forget(room),
+            ClientEvent::Fork { room } | ClientEvent::RoomLeft { room, .. } => {
+                self.past.forget(room)
+            }
             // The program beside the node is told elsewhere.
             ClientEvent::Past {
                 asker: Asker::Other,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{Contact, Session};
-use crate::chat::{HistoryPolicy, RoomName, check_body};
+use crate::chat::{Decision, HistoryPolicy, RoomName, check_body};
 use crate::cli::input::Input;
 use crate::cli::node::command::{Command, HELP};
 use crate::cli::node::{LINE_PROMPT, Typed, json, words};
@@ -98,6 +98,10 @@ impl Session<'_> {
                 Some(room) => self.set_policy(room, policy).await,
                 None => self.say_where().await,
             },
+            Command::Decide(room, decision) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) => self.decide(room, decision).await,
+                None => self.say_where().await,
+            },
             Command::Rooms => {
                 let (reply, asked) = oneshot::channel();
                 self.command(NodeCommand::AskRooms { reply }).await;
@@ -118,6 +122,28 @@ impl Session<'_> {
             policy,
             reply,
         };
+        let refused = "does not change who may read earlier lines";
+        self.settle(command, answer, refused).await;
+    }
+
+    /// ROL-2. The line itself tells, when it is stored.
+    async fn decide(&mut self, room: RoomName, decision: Decision) {
+        let (reply, answer) = oneshot::channel();
+        let command = NodeCommand::Decide {
+            room,
+            decision,
+            reply,
+        };
+        self.settle(command, answer, "does not do that").await;
+    }
+
+    /// Has something settled that is no text; `refused` says what the broker does not do otherwise.
+    async fn settle(
+        &mut self,
+        command: NodeCommand,
+        answer: oneshot::Receiver<Result<u64, PublishError>>,
+        refused: &'static str,
+    ) {
         // NOD-2: without a journal nothing is taken that has to last.
         if self.record.is_none() {
             return self.note("-- not yet: no contact --".to_owned()).await;
@@ -126,7 +152,7 @@ impl Session<'_> {
         match answer.await {
             Ok(Ok(handle)) => {
                 self.waiting += 1;
-                self.policies.insert(handle);
+                self.decisions.insert(handle, refused);
             }
             Ok(Err(error)) => self.refuse(&error.to_string()).await,
             // The driver has ended, and its last event says why.

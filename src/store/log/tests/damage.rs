@@ -59,7 +59,7 @@ fn a_log_that_was_cut_off_anywhere_holds_a_prefix_of_what_was_committed() {
 /// line is ever handed out that is not what was stored.
 #[test]
 fn a_byte_that_changed_is_noticed_or_does_no_harm() {
-    let (crashed, stored) = crashed(90);
+    let (crashed, stored) = crashed(400);
     // Everything into the file.
     let (store, running) = crashed.open();
     crashed.close(store, running);

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::broker::{Entered, Entrance, LinkRow, MemoryStore};
 use crate::chat::{
-    InviteMark, InviteTerms, LineBase, NoticeEvent, Recorded, Refusal, Resume, Stretch,
+    Decision, InviteMark, InviteTerms, LineBase, NoticeEvent, Recorded, Refusal, Resume, Role,
+    Stretch, Verb,
 };
 use crate::transmit;
 
@@ -33,7 +34,7 @@ struct Ask {
 fn asks() -> impl Strategy<Value = Ask> {
     let small = 0..12_u64;
     (
-        0..30_u8,
+        0..36_u8,
         0..4_u8,
         proptest::bool::weighted(0.2),
         0..3_u8,
@@ -174,6 +175,29 @@ impl Known {
                 now_ms,
             },
             25 => StorageOp::Revoke { invite: ask.a },
+            29..=32 => {
+                let last = self.last_n.get(&(device, room.clone())).copied();
+                StorageOp::Append {
+                    publication: Publication {
+                        n: last.unwrap_or(0) + 1,
+                        typed_at_ms: 55,
+                        kind: Kind::Decision,
+                        body: decision(ask).to_string().into(),
+                    },
+                    refuse: None,
+                    room,
+                    account,
+                    device,
+                    name,
+                    now_ms,
+                }
+            }
+            33 => StorageOp::Decide {
+                order: None,
+                room,
+                decision: decision(ask),
+                now_ms,
+            },
             26..=28 => {
                 let (account, device, name) = who(60 + ask.b as u8);
                 StorageOp::Register {
@@ -244,6 +268,26 @@ fn register(account: u8, name: u8) -> StorageOp {
     }
 }
 
+/// About one of those who are there, or about nobody.
+fn decision(ask: &Ask) -> Decision {
+    let verbs = [
+        Verb::Kick,
+        Verb::Ban,
+        Verb::Unban,
+        Verb::Unban,
+        Verb::Mute(None),
+        Verb::Mute(core::num::NonZeroU64::new(1)),
+        Verb::Unmute,
+        Verb::Role(Role::Owner),
+        Verb::Role(Role::Moderator),
+        Verb::Role(Role::Member),
+    ];
+    Decision {
+        verb: verbs[ask.a as usize % verbs.len()],
+        about: who((ask.b % 5) as u8).2,
+    }
+}
+
 /// There are few, so that some are made twice.
 fn mark(number: u64) -> InviteMark {
     InviteMark([number as u8 % 6; 32])
@@ -297,7 +341,7 @@ fn agree(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4: whatever is asked, in whatever company, also after the file was opened again.
+    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4, ROL-3, ROL-4, ROL-5: whatever is asked, in whatever company, also after the file was opened again.
     #[test]
     fn the_file_answers_as_the_reference_does(steps in steps()) {
         agree(&steps);
