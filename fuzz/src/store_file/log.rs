@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use tertulia::broker::{StorageOp, StorageOutcome, StorageRequest, StoredLine};
+use tertulia::broker::{Entrance, StorageOp, StorageOutcome, StorageRequest, StoredLine};
 use tertulia::chat::{Kind, LogId, Name, Publication, RoomName, Start};
 use tertulia::driver::Store as _;
 use tertulia::secure::{AccountKey, DeviceKey};
@@ -243,6 +243,8 @@ fn register(person: u8) -> StorageOp {
         account,
         device,
         name,
+        entrance: Entrance::Open,
+        now_ms: 40,
     }
 }
 
