@@ -62,6 +62,7 @@ fn whatever_happens_to_a_handshake_the_ends_find_each_other() {
         Dropped::Unexpected,
         Dropped::Unsupported,
         Dropped::Mac1,
+        Dropped::CookieMissing,
         Dropped::Handshake,
         Dropped::UnknownLink,
         Dropped::TooShort,

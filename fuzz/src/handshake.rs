@@ -8,7 +8,8 @@
 //! - What is refused is counted, once, and changes nothing that can be seen from outside (BRK-4,
 //!   SEC-11, KEY-3). What must be refused is: a wrong CRC for that reason (HSD-1), and every sealed
 //!   packet but those that the peer sent, the second time those too (KEY-2, KEY-4), and at the node
-//!   what ends in a token that the broker's resets have shown (RST-4).
+//!   what ends in a token that the broker's resets have shown (RST-4). It is answered by nothing but
+//!   a reset, or a RETRY that belongs to it (RST-2, ADR-3).
 //! - Once the network has healed the client gets a line stored, whatever happened before (DLV-8).
 //!   Only one thing excuses it: it was told that the broker speaks other versions, which nobody
 //!   can authenticate (HSD-7).
@@ -391,6 +392,10 @@ impl World {
                     assert!(is_sealed(reset) && reset.len() < bytes.len());
                     self.tokens.insert(token_of(reset));
                 }
+                // ADR-3: nor of what has to come again with a cookie.
+                [retry] if to == End::Broker && self.was_asked_for_a_cookie(&drops) => {
+                    assert_asks_again(bytes, retry);
+                }
                 sent => panic!("a refused datagram was answered: {sent:?}"),
             }
         }
@@ -405,6 +410,20 @@ impl World {
             self.check_handshake(to, bytes, refused == 1, &drops);
         }
         assert!(self.broker.link_counts().1 <= HALF_OPEN_MAX);
+    }
+
+    /// Whether the broker has just refused a HELLO for which a RETRY may be the answer (ADR-3, ADR-5,
+    /// ADR-6).
+    fn was_asked_for_a_cookie(&self, before: &Drops) -> bool {
+        let reasons = [
+            Dropped::CookieMissing,
+            Dropped::CookieWrong,
+            Dropped::Rate,
+            Dropped::Busy,
+        ];
+        let now = self.broker.drops();
+        let mut reasons = reasons.into_iter();
+        reasons.any(|reason| now.count(reason) > before.count(reason))
     }
 
     fn check_handshake(&mut self, to: End, bytes: &[u8], is_refused: bool, before: &Drops) {
@@ -501,6 +520,19 @@ impl World {
             links: self.broker.link_counts(),
             people: self.broker.people(),
         }
+    }
+}
+
+/// HSD-6, HSD-8: a RETRY is for that HELLO, and shorter.
+fn assert_asks_again(hello: &[u8], retry: &[u8]) {
+    assert!(retry.len() < hello.len());
+    let decode = |bytes: &[u8]| Handshake::decode(&Bytes::copy_from_slice(bytes));
+    match (decode(hello), decode(retry)) {
+        (Ok(Handshake::Hello(hello)), Ok(Handshake::Retry(retry))) => {
+            assert_eq!((retry.cid, retry.mark), (hello.cid, hello.mark()));
+            assert_ne!(retry.cookie, hello.cookie);
+        }
+        others => panic!("{others:?}"),
     }
 }
 

@@ -19,7 +19,8 @@
 mod journal;
 mod log;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
@@ -28,6 +29,8 @@ use tertulia::store::sqlite::{Blame, StoreError, beside};
 
 /// More damages than these are not done.
 const DAMAGES_MAX: usize = 16;
+/// What is in every line.
+const SAID: &[u8] = b" says ";
 /// The length of SQLite's pages.
 const PAGE: usize = 4096;
 /// Where the first page is in a write-ahead log, and how far it is from one to the next.
@@ -78,6 +81,8 @@ struct Damage {
 enum What {
     /// A byte changes.
     Flip { at: u16, with: u8 },
+    /// What somebody said changes, wherever it is.
+    Misquote { which: u16, with: u8 },
     /// Several bytes become the same.
     Fill { at: u16, len: u16, with: u8 },
     /// The file ends there.
@@ -95,8 +100,12 @@ impl<'a> Arbitrary<'a> for Damage {
         let kind: u8 = input.arbitrary()?;
         let page = input.arbitrary()?;
         let what = match kind % 8 {
-            0..=2 => What::Flip {
+            0 | 1 => What::Flip {
                 at: input.arbitrary()?,
+                with: input.arbitrary()?,
+            },
+            2 => What::Misquote {
+                which: input.arbitrary()?,
                 with: input.arbitrary()?,
             },
             3 => What::Fill {
@@ -141,6 +150,12 @@ impl Damage {
         let at = |at: u16| begin + usize::from(at) % (page + frame - begin);
         match self.what {
             What::Flip { at: byte, with } => bytes[at(byte)] ^= with,
+            What::Misquote { which, with } => {
+                let said: Vec<usize> = positions(bytes, SAID).collect();
+                if let Some(which) = usize::from(which).checked_rem(said.len()) {
+                    bytes[said[which]] ^= with;
+                }
+            }
             What::Fill {
                 at: first,
                 len,
@@ -166,6 +181,12 @@ impl Damage {
             }
         }
     }
+}
+
+/// Where that stands.
+fn positions(bytes: &[u8], wanted: &[u8]) -> impl Iterator<Item = usize> {
+    let windows = bytes.windows(wanted.len()).enumerate();
+    windows.filter_map(move |(at, window)| (window == wanted).then_some(at))
 }
 
 /// A file of SQLite, and the write-ahead log beside it.
@@ -196,10 +217,22 @@ impl Files {
     fn lay_out(&self, name: &str) -> TempDir {
         let directory = directory();
         let path = directory.path().join(name);
-        fs::write(&path, &self.main).expect("there is room");
-        fs::write(beside(&path, "-wal"), &self.wal).expect("there is room");
+        write_private(&path, &self.main);
+        write_private(&beside(&path, "-wal"), &self.wal);
         directory
     }
+}
+
+/// Writes a file that only its owner can read, as these have to be (STO-1).
+fn write_private(path: &Path, bytes: &[u8]) {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes));
+    written.expect("there is room");
 }
 
 /// A new directory, in memory where that is to be had: nobody here asks what a power cut leaves.

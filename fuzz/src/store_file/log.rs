@@ -244,7 +244,7 @@ fn register(person: u8) -> StorageOp {
         device,
         name,
         entrance: Entrance::Open,
-        now_ms: 50,
+        now_ms: 40,
     }
 }
 
