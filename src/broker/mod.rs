@@ -257,6 +257,11 @@ enum Pending {
     Decide {
         room: RoomName,
     },
+    Invite {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
     History {
         link: LinkId,
         channel: u8,

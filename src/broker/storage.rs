@@ -46,6 +46,8 @@ pub enum StorageOp {
     },
     /// Make an invite (ADM-2).
     Invite {
+        /// Who asks, and needs a role in the room (ROL-7); `None` for the operator.
+        by: Option<AccountKey>,
         /// By what its secret is known.
         mark: InviteMark,
         /// How often and how long it lets in.
@@ -194,16 +196,13 @@ impl StorageOp {
     #[must_use]
     pub const fn room(&self) -> Option<&RoomName> {
         match self {
-            Self::Open
-            | Self::Register { .. }
-            | Self::Invite { .. }
-            | Self::Revoke { .. }
-            | Self::Links { .. } => None,
+            Self::Open | Self::Register { .. } | Self::Revoke { .. } | Self::Links { .. } => None,
             Self::Enter { room, .. }
             | Self::Leave { room, .. }
             | Self::Absent { room, .. }
             | Self::Append { room, .. }
             | Self::Decide { room, .. }
+            | Self::Invite { room, .. }
             | Self::Read { room, .. }
             | Self::History { room, .. }
             | Self::Report { room, .. }

@@ -29,7 +29,8 @@ pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteE
 pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
-    Delivered, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
+    Delivered, InviteWish, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode,
+    WireLine,
 };
 pub use name::{
     NAME_BYTES_MAX, NAME_CHARS_MAX, NAME_MARKS_MAX, Name, NameError, RoomName, UNICODE_VERSION,

@@ -35,6 +35,13 @@ pub enum ClientEvent {
         /// Why, if others have decided so (ROL-4).
         removed: Option<(Refusal, String)>,
     },
+    /// What came of the oldest wish for an invite in this room that has no answer yet (ROL-7).
+    Invited {
+        /// To which room.
+        room: RoomName,
+        /// Its number, or why there is none, for programs and in words.
+        outcome: Result<u64, (Refusal, String)>,
+    },
     /// Who is present in a room.
     Roster {
         /// In which one.

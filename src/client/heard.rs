@@ -143,6 +143,22 @@ impl Client {
                 });
             }
             RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Invited { invite } => {
+                let outcome = Ok(invite);
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
+            RoomFromBroker::NotInvited { code, reason } => {
+                let outcome = Err((code, reason));
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
             RoomFromBroker::Removed { code, reason } => self.forget(name, Some((code, reason))),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.

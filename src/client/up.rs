@@ -212,17 +212,18 @@ impl Client {
         let _ = up.link.send(0, message.encode(), now);
     }
 
-    /// RUM-13
-    pub(super) fn send_question(&mut self, room: &RoomName, now: Timestamp) -> bool {
+    /// Says something in a room that is answered at once, or never (RUM-13, ROL-7).
+    pub(super) fn send_question(
+        &mut self,
+        room: &RoomName,
+        question: &RoomFromNode,
+        now: Timestamp,
+    ) -> bool {
         let State::Up(up) = &mut self.state else {
             return false;
         };
         let channel = self.rooms.get(room).and_then(Room::channel);
-        channel.is_some_and(|channel| {
-            up.link
-                .send(channel, RoomFromNode::Who.encode(), now)
-                .is_ok()
-        })
+        channel.is_some_and(|channel| up.link.send(channel, question.encode(), now).is_ok())
     }
 
     // ---- going on

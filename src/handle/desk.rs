@@ -365,6 +365,7 @@ impl Desk {
             | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
+            | ClientEvent::Invited { .. }
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

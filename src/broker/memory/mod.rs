@@ -82,11 +82,20 @@ impl MemoryStore {
                 ..
             } => self.register(account, name, entrance, now_ms),
             StorageOp::Invite {
+                by,
                 mark,
                 terms,
+                room,
                 now_ms,
-                ..
-            } => self.invites.make(mark, terms, now_ms),
+            } => {
+                let log = self.rooms.get(&room);
+                let may = |by| log.is_some_and(|log| log.standings.may_invite(&by));
+                if by.is_none_or(may) {
+                    self.invites.make(mark, terms, now_ms)
+                } else {
+                    StorageOutcome::NotInvited(Refusal::NotAllowed)
+                }
+            }
             StorageOp::Revoke { invite } => StorageOutcome::Revoked(self.invites.revoke(invite)),
             StorageOp::Links { remember, forget } => self.remember(remember, &forget),
             entering @ (StorageOp::Enter { .. } | StorageOp::Leave { .. }) => {

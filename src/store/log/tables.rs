@@ -92,17 +92,7 @@ impl Tables {
                 now_ms,
                 ..
             } => register(connection, account, name, entrance, now_ms),
-            StorageOp::Invite {
-                mark,
-                terms,
-                room,
-                now_ms,
-            } => Ok(
-                match invites::make(connection, &mark, &terms, &room, now_ms)? {
-                    Some(invite) => StorageOutcome::Invited(invite),
-                    None => StorageOutcome::NotInvited(Refusal::RetryLater),
-                },
-            ),
+            inviting @ StorageOp::Invite { .. } => self.invite(connection, inviting),
             StorageOp::Revoke { invite } => {
                 invites::revoke(connection, invite).map(StorageOutcome::Revoked)
             }
@@ -184,6 +174,31 @@ impl Tables {
             Ok(entered) => StorageOutcome::Entered(Box::new(entered)),
             Err(refusal) => StorageOutcome::NotEntered(refusal),
         })
+    }
+
+    /// ADM-2, ROL-7.
+    fn invite(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {
+        let StorageOp::Invite {
+            by,
+            mark,
+            terms,
+            room,
+            now_ms,
+        } = op
+        else {
+            return Ok(StorageOutcome::Failed);
+        };
+        if let Some(by) = by {
+            let found = self.room(connection, &room)?;
+            if !found.is_some_and(|room| room.standings.may_invite(&by)) {
+                return Ok(StorageOutcome::NotInvited(Refusal::NotAllowed));
+            }
+        }
+        let made = invites::make(connection, &mark, &terms, &room, now_ms)?;
+        Ok(made.map_or(
+            StorageOutcome::NotInvited(Refusal::RetryLater),
+            StorageOutcome::Invited,
+        ))
     }
 
     /// ROL-6.

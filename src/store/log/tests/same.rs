@@ -165,6 +165,7 @@ impl Known {
             },
             22 => StorageOp::Members { room },
             23 | 24 => StorageOp::Invite {
+                by: (ask.b < 4).then_some(account),
                 mark: mark(ask.a),
                 terms: InviteTerms {
                     uses_max: core::num::NonZeroU64::new(ask.b % 4),
@@ -341,7 +342,7 @@ fn agree(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4, ROL-3, ROL-4, ROL-5: whatever is asked, in whatever company, also after the file was opened again.
+    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4, ROL-3, ROL-4, ROL-5, ROL-7: whatever is asked, in whatever company, also after the file was opened again.
     #[test]
     fn the_file_answers_as_the_reference_does(steps in steps()) {
         agree(&steps);
