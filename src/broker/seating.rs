@@ -506,6 +506,7 @@ impl Broker {
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),
+            Pending::Errand { link, errand } => self.on_errand_stored(link, errand, outcome, now),
             Pending::Report {
                 link,
                 channel,

@@ -24,6 +24,7 @@ impl Client {
     pub(super) fn on_message(&mut self, channel: u8, data: &Bytes, now: Timestamp) {
         let handled = if channel == 0 {
             match ControlFromBroker::decode(data) {
+                Ok(ControlFromBroker::Errand(answer)) => self.on_errand_answer(answer, now),
                 Ok(message) => {
                     self.on_control(message, now);
                     Ok(())
@@ -62,6 +63,8 @@ impl Client {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
             ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
+            // Taken by the caller.
+            ControlFromBroker::Errand(_) => {}
             ControlFromBroker::Rooms { total, rooms } => {
                 // A name that is none must not reach a screen.
                 let known =

@@ -366,6 +366,7 @@ impl Desk {
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
             | ClientEvent::Invited { .. }
+            | ClientEvent::Errand(_)
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

@@ -76,6 +76,7 @@ impl Session<'_> {
             room: Some(room.clone()),
             key: Some(key),
             invite: Some(secret),
+            link: None,
         };
         if self.args.json {
             let object = serde_json::json!({

@@ -465,6 +465,8 @@ impl<'a> Session<'a> {
             }
             // Said in objects only.
             ClientEvent::Waiting { .. }
+            // Nobody who chats is on one.
+            | ClientEvent::Errand(_)
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

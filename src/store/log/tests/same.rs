@@ -34,7 +34,7 @@ struct Ask {
 fn asks() -> impl Strategy<Value = Ask> {
     let small = 0..12_u64;
     (
-        0..36_u8,
+        0..40_u8,
         0..4_u8,
         proptest::bool::weighted(0.2),
         0..3_u8,
@@ -214,6 +214,25 @@ impl Known {
                     now_ms,
                 }
             }
+            36 => StorageOp::Devices { account, device },
+            37 => StorageOp::LinkDevice {
+                account,
+                by: device,
+                device: DeviceKey([ask.a as u8; 32]),
+                now_ms,
+            },
+            38 => StorageOp::RevokeDevice {
+                account,
+                device: [DeviceKey([ask.a as u8; 32]), device][usize::from(ask.b == 0)],
+                now_ms,
+            },
+            39 => StorageOp::Register {
+                account,
+                device: [DeviceKey([ask.a as u8; 32]), device][usize::from(ask.b < 3)],
+                name,
+                entrance: Entrance::Open,
+                now_ms,
+            },
             _ => self.links(ask),
         }
     }
