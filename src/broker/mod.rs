@@ -14,6 +14,7 @@
 //!
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
+mod devices;
 mod early;
 mod egress;
 mod feed;
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
     ADDRESS_BURST, ADDRESS_RATE, COOKIE_LIFETIME, FIRST_CONTACT_COST, HALF_OPEN_CALM,
@@ -59,9 +61,9 @@ pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
-    Author, Decided, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow,
-    Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp, StorageOutcome,
-    StorageRequest, StoredLine,
+    Author, Decided, Departed, DeviceRow, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX,
+    MemberRow, Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp,
+    StorageOutcome, StorageRequest, StoredLine,
 };
 pub use tables::Tables;
 
@@ -73,6 +75,7 @@ use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecre
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
+use devices::{Offers, Stored};
 use egress::Egress;
 use gate::Gate;
 use half_open::HalfOpenTable;
@@ -247,6 +250,10 @@ enum Pending {
         event: NoticeEvent,
     },
     Open,
+    Errand {
+        link: LinkId,
+        errand: Stored,
+    },
     Report {
         link: LinkId,
         channel: u8,
@@ -258,6 +265,11 @@ enum Pending {
         room: RoomName,
     },
     Decide {
+        room: RoomName,
+    },
+    Invite {
+        link: LinkId,
+        channel: u8,
         room: RoomName,
     },
     History {
@@ -316,6 +328,8 @@ pub struct Broker {
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
+    /// Codes by which devices may be linked (DEV-3).
+    offers: Offers,
     /// The links of each account.
     accounts: BTreeSet<(AccountKey, LinkId)>,
     rooms: BTreeMap<RoomName, Room>,
@@ -374,6 +388,7 @@ impl Broker {
             next_link: 0,
             routes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            offers: Offers::default(),
             accounts: BTreeSet::new(),
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),

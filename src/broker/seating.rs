@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
 /// a window before a GAP (PUB-8).
-const PUBLISHING_MAX: usize = 256;
+pub(super) const PUBLISHING_MAX: usize = 256;
 
 /// How long after the store has failed the same is asked again: a store that fails fast must not
 /// keep the broker busy (BRK-3, BRK-5).
@@ -93,6 +93,7 @@ impl Broker {
                     self.on_history(id, channel, before, count)
                 }
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
+                Ok(RoomFromNode::Invite(wish)) => self.on_invite(id, channel, wish, now),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
                 }
@@ -209,7 +210,7 @@ impl Broker {
         self.mark_ready(id);
     }
 
-    fn done_asking(&mut self, name: &RoomName) {
+    pub(super) fn done_asking(&mut self, name: &RoomName) {
         if let Some(room) = self.rooms.get_mut(name) {
             room.asking = room.asking.saturating_sub(1);
         }
@@ -491,11 +492,21 @@ impl Broker {
                 self.on_absented(&room, account, event, outcome, now);
                 self.done_asking(&room);
             }
+            Pending::Invite {
+                link,
+                channel,
+                room,
+            } => {
+                self.on_invited(link, channel, &outcome);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
             Pending::Decide { room } => {
                 self.on_operator_decided(&room, outcome, now);
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),
+            Pending::Errand { link, errand } => self.on_errand_stored(link, errand, outcome, now),
             Pending::Report {
                 link,
                 channel,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::devices::Errand;
 use super::history::Page;
 use super::introduction::Introduction;
 use super::storage::{LinkRow, PresenceRow, StoredLine};
@@ -50,6 +51,8 @@ pub(super) enum Stage {
     Registering,
     /// Signed in.
     Named(Name),
+    /// Here for something else (DEV-1).
+    Errand(Errand),
     /// Said goodbye, or was ended; only the link's own end is still to come.
     Ended,
 }
@@ -133,7 +136,11 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Early(..) | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed
+            | Stage::Early(..)
+            | Stage::Registering
+            | Stage::Errand(_)
+            | Stage::Ended => None,
         }
     }
 

@@ -52,6 +52,10 @@ impl Broker {
                 }
                 Ok(())
             }
+            (ControlFromNode::Errand(errand), Stage::Unnamed | Stage::Errand(_)) => {
+                self.on_errand(id, errand, now)
+            }
+            (ControlFromNode::Errand(_), _) => Err("an errand after signing in"),
             (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
             // Said before signing in there is nothing to leave.
             (ControlFromNode::Bye, Stage::Unnamed) => {
@@ -194,13 +198,16 @@ impl Broker {
         if matches!(session.stage, Stage::Ended) {
             return;
         }
-        session.stage = Stage::Ended;
+        let stage = core::mem::replace(&mut session.stage, Stage::Ended);
         let (account, device, last_heard) =
             (session.account, session.device, session.link.last_heard());
         let is_quiet = session.is_quiet();
         let seats = core::mem::take(&mut session.seats);
         if self.devices.get(&device) == Some(&id) {
             self.devices.remove(&device);
+        }
+        if let Stage::Errand(errand) = stage {
+            self.give_up_errand(id, &errand);
         }
         for (channel, seat) in seats {
             if let Some(room) = self.rooms.get_mut(&seat.room) {

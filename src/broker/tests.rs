@@ -12,6 +12,7 @@ use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
 mod admission;
+mod devices;
 mod gate;
 mod history;
 mod moderation;

@@ -1,3 +1,5 @@
+use core::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -5,6 +7,7 @@ use crate::chat::{
     ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId, Resume,
     ResumeOutcome, RoomId, Start,
 };
+use crate::chat::{INVITE_LEN, InviteSecret};
 
 fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
     RoomFromBroker::Line(WireLine {
@@ -235,5 +238,41 @@ proptest! {
     #[test]
     fn zigzag_is_its_own_inverse(value in any::<i64>()) {
         prop_assert_eq!(unzigzag(zigzag(value)), value);
+    }
+}
+
+/// ADM-2, ROL-4, ROL-7: what lets in and what shows out has the layout that SPEC.md gives it.
+#[test]
+fn what_is_said_about_admission_survives_the_wire() {
+    let secret = InviteSecret::new([7; INVITE_LEN]);
+    let sign_in = ControlFromNode::SignIn {
+        name: "ada".into(),
+        invite: Some(secret.clone()),
+    };
+    let bytes = sign_in.encode();
+    assert_eq!(bytes[..], [&[0x08][..], &[7; 16], b"ada"].concat());
+    assert_eq!(ControlFromNode::decode(&bytes), Ok(sign_in));
+    assert!(ControlFromNode::decode(&bytes.slice(..16)).is_err());
+
+    let limits = [(None, None), (NonZeroU64::new(3), NonZeroU64::new(1 << 61))];
+    for (uses, lasts_ms) in limits {
+        let wish = RoomFromNode::Invite(InviteWish {
+            mark: secret.mark(),
+            uses,
+            lasts_ms,
+        });
+        assert_eq!(RoomFromNode::decode(&wish.encode()), Ok(wish));
+    }
+    let (code, reason) = (Refusal::Kicked, "out".to_owned());
+    let removed = RoomFromBroker::Removed { code, reason };
+    assert_eq!(removed.encode()[..], *b"\x1e\x18out");
+    let (code, reason) = (Refusal::NotAllowed, "no".to_owned());
+    let not_invited = RoomFromBroker::NotInvited { code, reason };
+    for message in [
+        removed,
+        not_invited,
+        RoomFromBroker::Invited { invite: 300 },
+    ] {
+        assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
 }

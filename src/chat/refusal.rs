@@ -51,6 +51,12 @@ pub enum Refusal {
     Banned,
     /// Not heard in the room (ROL-5).
     Muted,
+    /// The device speaks for its account no more (DEV-8).
+    DeviceRevoked,
+    /// Nobody offers to link a device by this code (DEV-4).
+    LinkUnknown,
+    /// All devices of the account that the broker keeps are revoked (LIM-15).
+    TooManyDevices,
     /// A code of a later version.
     Other(u64),
 }
@@ -83,6 +89,9 @@ impl Refusal {
             Self::Kicked => 24,
             Self::Banned => 25,
             Self::Muted => 26,
+            Self::DeviceRevoked => 48,
+            Self::LinkUnknown => 49,
+            Self::TooManyDevices => 50,
             Self::Other(code) => code,
         }
     }
@@ -98,6 +107,8 @@ impl Refusal {
                 | Self::InviteUsedUp
                 | Self::InviteExpired
                 | Self::InviteRevoked
+                | Self::DeviceRevoked
+                | Self::TooManyDevices
         )
     }
 
@@ -128,6 +139,9 @@ impl Refusal {
             24 => Self::Kicked,
             25 => Self::Banned,
             26 => Self::Muted,
+            48 => Self::DeviceRevoked,
+            49 => Self::LinkUnknown,
+            50 => Self::TooManyDevices,
             other => Self::Other(other),
         }
     }
@@ -159,6 +173,11 @@ impl fmt::Display for Refusal {
             Self::Kicked => "kicked out of the room",
             Self::Banned => "banned from the room",
             Self::Muted => "muted in the room",
+            Self::DeviceRevoked => "this device was revoked: it speaks for the account no more",
+            Self::LinkUnknown => {
+                "the code is wrong, was used before, or has expired: have a new one made"
+            }
+            Self::TooManyDevices => "the account has too many devices",
             Self::Other(code) => return write!(f, "refused with code {code}"),
         })
     }

@@ -24,6 +24,7 @@ impl Client {
     pub(super) fn on_message(&mut self, channel: u8, data: &Bytes, now: Timestamp) {
         let handled = if channel == 0 {
             match ControlFromBroker::decode(data) {
+                Ok(ControlFromBroker::Errand(answer)) => self.on_errand_answer(answer, now),
                 Ok(message) => {
                     self.on_control(message, now);
                     Ok(())
@@ -62,6 +63,8 @@ impl Client {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
             ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
+            // Taken by the caller.
+            ControlFromBroker::Errand(_) => {}
             ControlFromBroker::Rooms { total, rooms } => {
                 // A name that is none must not reach a screen.
                 let known =
@@ -143,6 +146,22 @@ impl Client {
                 });
             }
             RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Invited { invite } => {
+                let outcome = Ok(invite);
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
+            RoomFromBroker::NotInvited { code, reason } => {
+                let outcome = Err((code, reason));
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
             RoomFromBroker::Removed { code, reason } => self.forget(name, Some((code, reason))),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
-use crate::chat::{Name, RoomName, visible};
+use crate::chat::{InviteSecret, Name, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
@@ -28,6 +28,7 @@ use crate::store::journal::{News, Unopened};
 use crate::store::sqlite::StoreError;
 
 mod ending;
+mod inviting;
 pub(super) mod past;
 mod shown;
 mod typed;
@@ -59,6 +60,8 @@ pub(super) struct Session<'a> {
     early: VecDeque<(RoomName, Bytes)>,
     spool: Spool,
     past: Past,
+    /// The secret of an invite that the broker is asked to make (CLI-22).
+    inviting: Option<InviteSecret>,
     /// Publications that are no text, but decide something, and what is said when they do not.
     decisions: BTreeMap<u64, &'static str>,
     ends: Ends<Client>,
@@ -196,6 +199,7 @@ impl<'a> Session<'a> {
             early: VecDeque::new(),
             spool: Spool::default(),
             past: Past::default(),
+            inviting: None,
             decisions: BTreeMap::new(),
             ends,
             task: Some(tokio::spawn(driver.run())),
@@ -402,7 +406,9 @@ impl<'a> Session<'a> {
             }
             // Another program waits for that (CLI-12).
             ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. } => {}
+            ClientEvent::Invited { room, outcome } => self.on_invited(room, outcome).await?,
             ClientEvent::Offline => {
+                self.forget_invite().await;
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
             }
@@ -459,6 +465,8 @@ impl<'a> Session<'a> {
             }
             // Said in objects only.
             ClientEvent::Waiting { .. }
+            // Nobody who chats is on one.
+            | ClientEvent::Errand(_)
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }
