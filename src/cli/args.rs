@@ -108,6 +108,7 @@ pub(super) enum BrokerTask {
     #[command(flatten)]
     Look(LookTask),
     Invite(InviteArgs),
+    Devices(HostDevicesArgs),
     /// Say the fingerprint of the broker's key
     Keys,
     #[command(flatten)]
@@ -304,7 +305,7 @@ pub(super) enum NodeCommand {
 ///
 /// On a device that has the account, `chat-node link` prints a code, which is good once and for ten
 /// minutes. On the new device, `chat-node link CODE` makes it one of the account: it has the same name
-/// there. What has the code is let in; keep it to yourself.
+/// there. Whoever has the code is let in; keep it to yourself.
 #[derive(Debug, Args)]
 pub(super) struct LinkArgs {
     /// The code that the other device shows; without it, one is made here
@@ -323,10 +324,21 @@ pub(super) struct DevicesArgs {
     pub(super) task: Option<DevicesTask>,
 }
 
+/// Say which devices somebody has, or revoke one in their place.
+#[derive(Clone, Debug, Args)]
+pub(super) struct HostDevicesArgs {
+    /// Whose
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+
+    #[command(subcommand)]
+    pub(super) task: Option<DevicesTask>,
+}
+
 /// What can be done with devices that are there.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(super) enum DevicesTask {
-    /// Let a device speak for you no more, for ever; what it said stays
+    /// Let a device speak for its account no more, for ever; what it said stays
     Revoke {
         /// Its fingerprint, or the beginning of it
         fingerprint: String,

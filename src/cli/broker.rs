@@ -17,7 +17,7 @@ use super::exit::{Code, Failure};
 use super::order::Orders;
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, invite, keys, logging, order};
+use super::{VERSION, devices, files, inspect, invite, keys, logging, order};
 use crate::broker::{
     self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
     StorageRequest,
@@ -45,6 +45,9 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     match task {
         BrokerTask::Invite(task) => invite::run(&task, &files::data_dir(args.data_dir, "broker")?),
         BrokerTask::Keys => keys::of_broker(&files::find_data_dir(args.data_dir, "broker")?),
+        BrokerTask::Devices(task) => {
+            devices::of_broker(&task, &files::find_data_dir(args.data_dir, "broker")?)
+        }
         BrokerTask::Decide(task) => {
             order::run(&task, &files::find_data_dir(args.data_dir, "broker")?).await
         }

@@ -11,6 +11,7 @@ mod address;
 mod args;
 mod broker;
 pub mod demo;
+mod devices;
 mod exit;
 mod files;
 mod input;

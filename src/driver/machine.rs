@@ -12,7 +12,7 @@ use crate::client::{
     Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
 };
 use crate::drops::Drops;
-use crate::secure::NodeIdentity;
+use crate::secure::{AccountKey, DeviceKey, NodeIdentity};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::is_data;
@@ -86,6 +86,13 @@ pub enum BrokerCommand {
         /// What.
         decision: Decision,
     },
+    /// [`Broker::close_revoked`].
+    CloseRevoked {
+        /// Whose device.
+        account: AccountKey,
+        /// Which one.
+        device: DeviceKey,
+    },
 }
 
 impl Machine for Broker {
@@ -138,6 +145,9 @@ impl Machine for Broker {
                 room,
                 decision,
             } => self.decide(order, room, decision, now),
+            BrokerCommand::CloseRevoked { account, device } => {
+                self.close_revoked(account, device, now);
+            }
         }
         ControlFlow::Continue(())
     }

@@ -95,7 +95,7 @@ fn a_second_device_is_linked_listed_and_revoked() {
         .said("which has the account's private key");
     let nobody = "0".repeat(64);
     let unknown = devices(&scene, at, "desk", &["revoke", &nobody]);
-    unknown.exited_with(64).said("no device of yours");
+    unknown.exited_with(64).said("none of the devices");
     let linking = ada(&scene, at, "phone").args(&["--name", "ada", "link"]);
     linking.run(b"").exited_with(77).showed("");
 
@@ -221,6 +221,36 @@ fn a_linked_device_that_has_lost_its_memory_is_linked_again() {
     link(&scene, at, "phone");
     say("five").exited_with(0);
     desk.shows("ada: five");
+}
+
+/// CLI-27, DEV-8: the host calls a device back too, while the broker runs.
+#[test]
+fn the_host_lists_and_revokes_the_devices_of_somebody() {
+    let scene = Scene::new();
+    let broker = scene.broker().start_broker();
+    let at = broker.address;
+    let desk = chat(&scene, at, "desk");
+    desk.shows("SERVER: ada Joined!");
+    let phone_key = link(&scene, at, "phone");
+    let mut phone = chat(&scene, at, "phone");
+    phone.type_line("hello");
+    desk.shows("ada: hello");
+    let host = |args: &[&str]| {
+        let host = scene.bare_broker().data_dir(&scene.path("broker"));
+        host.arg("devices").args(args).run(b"")
+    };
+    let listed = host(&["ada"]).exited_with(0).stdout;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains(&format!("{phone_key}: linked")), "{listed}");
+    host(&["bob"]).exited_with(64).said("nobody is called bob");
+    host(&["ada", "revoke", "00000000"]).exited_with(64);
+    host(&["ada", "revoke", &phone_key]).exited_with(0);
+    phone
+        .finish()
+        .exited_with(77)
+        .said("this device was revoked");
+    let listed = host(&["ada"]).exited_with(0).stdout;
+    assert_eq!(listed.matches(", revoked ").count(), 1, "{listed}");
 }
 
 /// The one profile of a machine.

@@ -29,8 +29,9 @@ fn send(pump: &mut Pump, identity: NodeIdentity, errand: Errand) -> usize {
     let key = pump.broker.public_key();
     let nodes = pump.nodes.iter();
     let mut same = nodes.filter(|node| node.identity.account() == identity.account());
-    let name = same.next().map_or("nobody", |node| node.name.as_str());
-    let node = pump.add_known(&name.to_owned(), identity, Some(key));
+    let name = same.next().map(|node| node.name.clone());
+    let name = name.unwrap_or_else(|| Name::new("nobody").unwrap());
+    let node = pump.add_known(name.as_str(), identity, Some(key));
     pump.nodes[node].client.set_errand(errand);
     node
 }

@@ -1,12 +1,16 @@
 //! The devices of accounts (SPEC.md section 9.8).
 
-use rusqlite::{Connection, OptionalExtension as _};
+use std::path::Path;
 
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use super::moderation::account_of;
 use super::rows::{number, sql};
+use super::schema;
 use crate::broker::{DeviceRow, StorageOp, StorageOutcome};
-use crate::chat::{DEVICES_MAX, Refusal};
+use crate::chat::{DEVICES_MAX, Name, Refusal};
 use crate::secure::{AccountKey, DeviceKey};
-use crate::store::sqlite::Result;
+use crate::store::sqlite::{self, Result};
 
 type Allowed = core::result::Result<(), Refusal>;
 
@@ -179,4 +183,66 @@ fn count(connection: &Connection, account: AccountKey) -> Result<u64> {
     let mut query =
         connection.prepare_cached("SELECT count(*) FROM account_devices WHERE account = ?1")?;
     Ok(query.query_row((account.as_bytes(),), |row| number(row, 0))?)
+}
+
+/// The devices of a broker's accounts, for its host; the broker may be running.
+#[derive(Debug)]
+pub struct DeviceDesk {
+    connection: Connection,
+}
+
+impl DeviceDesk {
+    /// Opens the log at `path`, which a broker may be using.
+    ///
+    /// # Errors
+    ///
+    /// As [`sqlite::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = sqlite::open(path, &schema::SCHEMA)?;
+        Ok(Self { connection })
+    }
+
+    /// The account that has this name, if one has, and its devices.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn list(&self, name: &Name) -> Result<Option<(AccountKey, Vec<DeviceRow>)>> {
+        let Some(account) = account_of(&self.connection, name)? else {
+            return Ok(None);
+        };
+        Ok(Some((account, rows(&self.connection, account)?)))
+    }
+
+    /// Lets a device speak for its account no more (DEV-8).
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be written to; within, why not.
+    pub fn revoke(
+        &mut self,
+        account: AccountKey,
+        device: DeviceKey,
+        now_ms: u64,
+    ) -> Result<core::result::Result<(), Refusal>> {
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let revoked = revoke(&transaction, account, device, now_ms)?;
+        transaction.commit()?;
+        Ok(revoked)
+    }
+
+    /// Which devices were revoked since then, in milliseconds of Unix time.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    pub fn revoked_since(&self, at_ms: u64) -> Result<Vec<(AccountKey, DeviceKey)>> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT account, device FROM account_devices WHERE revoked_at >= ?1")?;
+        let rows = query.query_map((sql(at_ms),), |row| {
+            Ok((AccountKey(row.get(0)?), DeviceKey(row.get(1)?)))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
 }
