@@ -8,6 +8,7 @@
 //! Nothing here has state: these are values, their rules, and their encodings. The machines that
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
+mod budget;
 mod control;
 mod coverage;
 mod invite;
@@ -23,6 +24,7 @@ mod refusal;
 mod standing;
 mod text;
 
+pub use budget::Budget;
 pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
 pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteError};

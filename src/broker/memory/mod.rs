@@ -283,7 +283,10 @@ impl MemoryStore {
     ) -> StorageOutcome {
         if let Some(own) = self.accounts.get(&account) {
             return if *own == name {
-                StorageOutcome::Registered(own.clone())
+                StorageOutcome::Registered {
+                    name: own.clone(),
+                    is_new: false,
+                }
             } else {
                 StorageOutcome::NotRegistered(Refusal::NameFixed)
             };
@@ -301,7 +304,7 @@ impl MemoryStore {
         self.invites.on_used(invite);
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
-        StorageOutcome::Registered(name)
+        StorageOutcome::Registered { name, is_new: true }
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {

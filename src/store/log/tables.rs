@@ -377,7 +377,10 @@ fn register(
     if let Some(own) = own {
         let own = rows::person(&own)?;
         return Ok(if own == name {
-            StorageOutcome::Registered(own)
+            StorageOutcome::Registered {
+                name: own,
+                is_new: false,
+            }
         } else {
             StorageOutcome::NotRegistered(Refusal::NameFixed)
         });
@@ -400,7 +403,7 @@ fn register(
     let (written, folded) = (name.as_str(), name.folded());
     let skeleton = name.skeleton();
     insert.execute((account.as_bytes(), written, folded, skeleton, invite))?;
-    Ok(StorageOutcome::Registered(name))
+    Ok(StorageOutcome::Registered { name, is_new: true })
 }
 
 fn links(
