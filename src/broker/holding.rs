@@ -132,11 +132,7 @@ impl Session {
     fn holds(&self) -> u64 {
         let link = self.link.holding();
         let items = link.messages as u64 * ITEM_COST + link.received as u64;
-        let shares = |seat: &Box<Seat>| match &seat.stage {
-            SeatStage::In(cursor) => cursor.pace == Pace::Live,
-            SeatStage::Entering { .. } | SeatStage::Closed => false,
-        };
-        let alone = match self.seats.values().any(shares) {
+        let alone = match self.seats.values().any(|seat| seat.keeps_up()) {
             true => 0,
             false => link.to_send as u64,
         };
@@ -146,6 +142,14 @@ impl Session {
 }
 
 impl Seat {
+    /// Whether what it is about to get is kept by its room.
+    const fn keeps_up(&self) -> bool {
+        match &self.stage {
+            SeatStage::In(cursor) => matches!(cursor.pace, Pace::Live),
+            SeatStage::Entering { .. } | SeatStage::Closed => false,
+        }
+    }
+
     fn holds(&self) -> u64 {
         let fetched = match &self.stage {
             SeatStage::In(cursor) => match &cursor.place {

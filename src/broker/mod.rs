@@ -24,6 +24,7 @@ mod half_open;
 mod handshake;
 mod history;
 mod holding;
+mod introduction;
 mod leaving;
 mod links;
 mod losses;
@@ -33,6 +34,7 @@ mod prefix;
 mod resets;
 mod roll;
 mod room;
+mod schedule;
 mod seating;
 mod sending;
 mod session;
@@ -86,6 +88,7 @@ use links::{LinkMemory, Recalls};
 use losses::Losses;
 use resets::Resets;
 use room::Room;
+use schedule::Schedule;
 use session::Session;
 use turns::Turns;
 
@@ -342,7 +345,7 @@ pub struct Broker {
     read_again: BTreeSet<(Timestamp, LinkId, u8, Again)>,
     /// Rooms whose members the store could not list, by when it is asked again (BRK-5).
     roll_again: BTreeSet<(Timestamp, RoomName)>,
-    deadlines: BTreeSet<(Timestamp, LinkId)>,
+    schedule: Schedule,
     /// Room for the links that are due at a time.
     due: Vec<LinkId>,
     /// Rooms in which something has happened that their readers are to be told.
@@ -398,7 +401,7 @@ impl Broker {
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
             roll_again: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            schedule: Schedule::default(),
             due: Vec::new(),
             news: Vec::new(),
             opening: Opening::Asked,
@@ -512,18 +515,21 @@ impl Broker {
     fn expire_links(&mut self, now: Timestamp) {
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let mut due = core::mem::take(&mut self.due);
-        while let Some((at, id)) = self.deadlines.pop_first() {
-            if at > now {
-                self.deadlines.insert((at, id));
-                break;
+        while let Some((at, id)) = self.schedule.first() {
+            let session = self.sessions.get_mut(&id);
+            if let Some(session) = session.filter(|session| session.deadline == Some(at)) {
+                if at > now {
+                    break;
+                }
+                session.deadline = None;
+                due.push(id);
             }
-            due.push(id);
+            self.schedule.pop();
         }
         for id in due.drain(..) {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            session.deadline = None;
             if session
                 .link
                 .poll_timeout()
@@ -640,10 +646,8 @@ impl Broker {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let link = self
-            .deadlines
-            .first()
-            .map(|(at, link)| (*at, Reason::Link(*link)));
+        let link = self.schedule.first();
+        let link = link.map(|(at, link)| (at, Reason::Link(link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let read_again = self.read_again.first().map(|(at, ..)| *at);
@@ -678,7 +682,7 @@ impl Broker {
         }
     }
 
-    /// Puts the link's deadline into the timer table, unless it has an earlier one there: deadlines
+    /// Puts the link's deadline into the schedule, unless it has an earlier one there: deadlines
     /// mostly move on, and that one has is found when the earlier one comes.
     fn reschedule(&mut self, id: LinkId) {
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -690,10 +694,12 @@ impl Broker {
         if session.deadline.is_some_and(|armed| armed <= at) {
             return;
         }
-        if let Some(old) = session.deadline.replace(at) {
-            self.deadlines.remove(&(old, id));
+        session.deadline = Some(at);
+        self.schedule.push(at, id);
+        if self.schedule.is_crowded(self.sessions.len()) {
+            let armed = |id| self.sessions.get(&id).and_then(|session| session.deadline);
+            self.schedule.tidy(|at, id| armed(id) == Some(at));
         }
-        self.deadlines.insert((at, id));
     }
 
     /// Asks the store. Returns `false`, having asked nothing, if too much is asked already (LIM-7).

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::feed::{Feed, FeedItem};
 use super::history::{PageNext, advance_page, next_of_page};
+use super::introduction::Introduction;
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Session};
 use super::states::{next_delivered, note_delivered};
-use super::storage::{Author, StorageOp};
+use super::storage::StorageOp;
 use super::{Again, Broker, LinkId, Pending, Pressure, READ_BYTES_MAX, READ_LINES_MAX};
 use crate::bug;
 use crate::chat::{RoomFromBroker, RoomName};
@@ -227,7 +228,7 @@ fn hand(
     link: &mut Link,
     seat: &mut Seat,
     channel: u8,
-    author: Option<&Author>,
+    author: Option<&Introduction>,
     message: Bytes,
     now: Timestamp,
 ) -> bool {
@@ -242,7 +243,7 @@ fn hand(
         }
         author
             .into_iter()
-            .for_each(|author| seat.note_introduced(author.number));
+            .for_each(|author| seat.note_introduced(author.number()));
         seat.progress.note_handed();
         if !link.can_send(channel, message.len()) {
             return false;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::budget::PutOff;
 use super::history::Page;
-use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
+use super::introduction::Introduction;
+use super::storage::{LinkRow, PresenceRow, StoredLine};
 use crate::chat::{InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
@@ -273,18 +274,10 @@ impl Seat {
     }
 
     /// The introduction of `author`, if it is still due on this channel (RUM-6).
-    pub(super) fn introduction(&self, author: &Author) -> Option<Bytes> {
-        let (word, bit) = word_and_bit(author.number);
+    pub(super) fn introduction(&self, author: &Introduction) -> Option<Bytes> {
+        let (word, bit) = word_and_bit(author.number());
         let is_known = |bits: &u64| bits & bit != 0;
-        (!self.introduced.get(&word).is_some_and(is_known)).then(|| {
-            RoomFromBroker::Introduce {
-                author: author.number,
-                account: author.account,
-                device: author.device,
-                name: author.name.as_str().to_owned(),
-            }
-            .encode()
-        })
+        (!self.introduced.get(&word).is_some_and(is_known)).then(|| author.message())
     }
 
     pub(super) fn note_introduced(&mut self, author: u64) {

@@ -249,8 +249,5 @@ impl Broker {
         if let Some(row) = session.remembered {
             self.links.forget(row.cid);
         }
-        if let Some(at) = session.deadline {
-            self.deadlines.remove(&(at, id));
-        }
     }
 }

@@ -301,6 +301,8 @@ impl RoomFromBroker {
                 device,
                 name,
             } => {
+                // A type, a number and two keys come before the name.
+                out.reserve(1 + 8 + 32 + 32 + name.len());
                 out.push(INTRODUCE);
                 put_varint(&mut out, *author);
                 out.extend_from_slice(account.as_bytes());
