@@ -14,6 +14,8 @@
 //!
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
+mod budget;
+mod counters;
 mod devices;
 mod early;
 mod egress;
@@ -22,6 +24,7 @@ mod gate;
 mod half_open;
 mod handshake;
 mod history;
+mod holding;
 mod introduction;
 mod leaving;
 mod links;
@@ -47,6 +50,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+pub use budget::{ACCOUNTS_REMEMBERED_MAX, Allowance, Budgets, LINE_COST, NETWORKS_REMEMBERED_MAX};
+pub use counters::Counters;
 pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
@@ -56,6 +61,7 @@ pub use gate::{
 };
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
+pub use holding::{MEMORY_MAX, MEMORY_MIN, Pressure};
 pub use memory::MemoryStore;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
@@ -75,10 +81,12 @@ use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecre
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
+use budget::Ledger;
 use devices::{Offers, Stored};
 use egress::Egress;
 use gate::Gate;
 use half_open::HalfOpenTable;
+use holding::{Holding, request_cost};
 use links::{LinkMemory, Recalls};
 use losses::Losses;
 use resets::Resets;
@@ -112,6 +120,10 @@ pub struct BrokerConfig {
     pub first_contacts: FirstContacts,
     /// Who may come in (ADM-1).
     pub access: Access,
+    /// What each account and each network may cause (BUD-2).
+    pub budgets: Budgets,
+    /// How many bytes the broker holds at most, as it estimates them; [`MEMORY_MIN`] at least (MEM-1).
+    pub memory_max: u64,
 }
 
 /// Who may come in, of those whom the broker does not know (ADM-1).
@@ -141,6 +153,8 @@ impl Default for BrokerConfig {
             reset_secret: None,
             first_contacts: FirstContacts::Open,
             access: Access::Open,
+            budgets: Budgets::default(),
+            memory_max: MEMORY_MAX,
         }
     }
 }
@@ -352,11 +366,14 @@ pub struct Broker {
     news: Vec<RoomName>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
-    pending: BTreeMap<RequestId, Pending>,
+    /// What is asked, and what that holds (MEM-1).
+    pending: BTreeMap<RequestId, (Pending, u64)>,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
-    received: u64,
+    counters: Counters,
     drops: Drops,
+    ledger: Ledger,
+    holding: Holding,
 }
 
 impl Broker {
@@ -370,6 +387,7 @@ impl Broker {
         let reset_secret = config.reset_secret.clone();
         let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
         let gate = Gate::new(rng.fork());
+        let holding = Holding::new(config.memory_max);
         let mut broker = Self {
             config,
             identity,
@@ -406,8 +424,10 @@ impl Broker {
             pending: BTreeMap::new(),
             next_request: 0,
             events: VecDeque::new(),
-            received: 0,
+            counters: Counters::default(),
             drops: Drops::default(),
+            ledger: Ledger::default(),
+            holding,
         };
         broker.ask(StorageOp::Open, Pending::Open);
         broker
@@ -430,7 +450,13 @@ impl Broker {
     /// How many datagrams were received (BRK-4).
     #[must_use]
     pub const fn received(&self) -> u64 {
-        self.received
+        self.counters.datagrams_in
+    }
+
+    /// What was done so far (BRK-4, MET-2).
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many datagrams were dropped, by reason (BRK-4).
@@ -460,7 +486,8 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
-        self.received += 1;
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
@@ -470,6 +497,7 @@ impl Broker {
             self.drops.add(reason, 1);
             tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
+        self.mind_memory(now);
     }
 
     /// The datagram that was handled last took so much of the processor's time, as the driver has
@@ -533,13 +561,15 @@ impl Broker {
 
     /// Takes the store's answer to a request.
     pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
-        let Some(pending) = self.pending.remove(&completion.id) else {
+        let Some((pending, cost)) = self.pending.remove(&completion.id) else {
             return;
         };
+        self.holding.end_request(cost);
         self.on_storage(pending, completion.outcome, now);
         if let Some(link) = self.starved.pop_first() {
             self.mark_ready(link);
         }
+        self.mind_memory(now);
     }
 
     // ---- commands
@@ -565,6 +595,17 @@ impl Broker {
     ///
     /// Links take turns, a batch each (BRK-3).
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        let mut transmit = self.next_transmit(now, out);
+        if transmit.is_none() && self.mind_memory(now) {
+            transmit = self.next_transmit(now, out);
+        }
+        if let Some(transmit) = &transmit {
+            self.counters.on_sent(transmit);
+        }
+        transmit
+    }
+
+    fn next_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((path, datagram)) = self.replies.pop_front() {
             out.extend_from_slice(&datagram);
             return Some(Transmit {
@@ -584,6 +625,9 @@ impl Broker {
                 continue;
             };
             session.link.allow_copies(self.egress.may_copy(now));
+            session
+                .link
+                .allow_more_credit(self.holding.pressure() < Pressure::Thrifty);
             let copied = session.link.stats().bytes_copied;
             let transmit = session.link.poll_transmit(now, out);
             if let Some(transmit) = &transmit {
@@ -593,6 +637,7 @@ impl Broker {
             }
             self.reschedule(id);
             if transmit.is_some() {
+                self.note_link_holds(id);
                 return transmit;
             }
         }
@@ -679,7 +724,9 @@ impl Broker {
         }
         let id = self.next_request;
         self.next_request += 1;
-        self.pending.insert(id, pending);
+        let cost = request_cost(&op);
+        self.holding.begin_request(cost);
+        self.pending.insert(id, (pending, cost));
         self.storage.push_back(StorageRequest { id, op });
         Some(id)
     }

@@ -12,9 +12,11 @@ use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
 mod admission;
+mod budget;
 mod devices;
 mod gate;
 mod history;
+mod holding;
 mod moderation;
 mod presence;
 mod slow;
@@ -414,7 +416,7 @@ fn a_store_that_falls_behind_puts_publications_off() {
     for id in free..RequestId::MAX {
         pump.broker
             .pending
-            .insert(id, Pending::Register { link: LinkId::MAX });
+            .insert(id, (Pending::Register { link: LinkId::MAX }, 0));
     }
     pump.say(0, "one");
     pump.run_ms(3 * LATENCY_MS);

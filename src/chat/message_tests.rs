@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId, Resume,
-    ResumeOutcome, RoomId, Start,
+    Budget, ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId,
+    Resume, ResumeOutcome, RoomId, Start,
 };
 use crate::chat::{INVITE_LEN, InviteSecret};
 
@@ -52,6 +52,23 @@ fn messages_survive_the_wire() {
         code: Refusal::TooLong,
         reason: "no".into(),
     };
+    // BUD-1: how long to wait comes through.
+    let budget = Budget::Lines;
+    let put_off = Refusal::OverBudget {
+        budget,
+        wait_ms: 70_000,
+    };
+    let later = RoomFromBroker::NotStored {
+        n: 1,
+        code: put_off,
+        reason: put_off.to_string(),
+    };
+    assert_eq!(RoomFromBroker::decode(&later.encode()), Ok(later));
+    let history = RoomFromBroker::PutOff {
+        code: put_off,
+        reason: "slow".into(),
+    };
+    assert_eq!(RoomFromBroker::decode(&history.encode()), Ok(history));
     let notice = RoomFromBroker::Notice {
         presence: 9,
         event: NoticeEvent::TimedOut,

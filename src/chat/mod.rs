@@ -8,6 +8,7 @@
 //! Nothing here has state: these are values, their rules, and their encodings. The machines that
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
+mod budget;
 mod control;
 mod coverage;
 mod errand;
@@ -25,6 +26,7 @@ mod refusal;
 mod standing;
 mod text;
 
+pub use budget::Budget;
 pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
 pub use errand::{DEVICES_MAX, DeviceEntry, ErrandFromBroker, ErrandFromNode, Grant};

@@ -17,7 +17,7 @@ use super::exit::{Code, Failure};
 use super::order::Orders;
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, invite, keys, logging, order};
+use super::{VERSION, files, inspect, invite, keys, limits, logging, order};
 use crate::broker::{
     self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
     StorageRequest,
@@ -89,6 +89,8 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     let config = BrokerConfig {
         grace: args.grace,
         reset_secret,
+        budgets: limits::budgets(&args.budgets),
+        memory_max: args.memory_max,
         ..admission(args.access())
     };
     let log = kept.log_id();

@@ -17,6 +17,7 @@ mod input;
 mod inspect;
 mod invite;
 mod keys;
+mod limits;
 mod lines;
 mod logging;
 mod node;

@@ -1,10 +1,12 @@
 //! What the broker says, on the control channel and in the rooms.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
 use super::room::{Room, Seat};
-use super::up::RETRY_AFTER;
-use super::{Client, ClientEvent, EndReason, JournalEntry, State};
+use super::up::{RETRY_AFTER, WAIT_MIN};
+use super::{Client, ClientEvent, EndReason, JournalEntry, PutOff, State};
 use crate::bug;
 use crate::chat::{
     ControlFromBroker, Joined, Name, NoticeEvent, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
@@ -12,6 +14,15 @@ use crate::chat::{
 };
 use crate::link::CloseCode;
 use crate::time::Timestamp;
+
+/// The longest that a node waits because a broker says so (BUD-8).
+pub const WAIT_MAX: Duration = Duration::from_secs(3_600);
+
+/// After how long the same is asked again (PUB-4, BUD-8).
+fn wait(code: Refusal) -> Duration {
+    let told = code.wait().unwrap_or(RETRY_AFTER);
+    told.clamp(WAIT_MIN, WAIT_MAX)
+}
 
 impl Client {
     /// The broker broke a rule (LIF-4).
@@ -52,10 +63,11 @@ impl Client {
                 self.online = true;
                 self.events.push_back(ClientEvent::Online);
             }
-            ControlFromBroker::SignInRefused {
-                code: Refusal::RetryLater,
-                ..
-            } => up.sign_in_again_at(now + RETRY_AFTER),
+            ControlFromBroker::SignInRefused { code, reason } if code.is_for_now() => {
+                let wait = wait(code);
+                up.sign_in_again_at(now + wait);
+                self.tell_put_off(PutOff::SignIn, None, (code, reason));
+            }
             ControlFromBroker::SignInRefused { code, reason } if code.is_of_the_account() => {
                 self.end(EndReason::NotAdmitted { code, reason }, now);
             }
@@ -145,6 +157,9 @@ impl Client {
                     earlier,
                 });
             }
+            RoomFromBroker::PutOff { code, reason } => {
+                self.tell_put_off(PutOff::History, Some(name), (code, reason));
+            }
             RoomFromBroker::Left => self.forget(name, None),
             RoomFromBroker::Invited { invite } => {
                 let outcome = Ok(invite);
@@ -174,6 +189,22 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Its owner is told that it has to wait, and why.
+    fn tell_put_off(
+        &mut self,
+        what: PutOff,
+        room: Option<RoomName>,
+        (code, reason): (Refusal, String),
+    ) {
+        self.events.push_back(ClientEvent::PutOff {
+            what,
+            room,
+            wait: wait(code),
+            code,
+            reason,
+        });
     }
 
     fn room(&mut self, name: &RoomName) -> Result<&mut Room, &'static str> {
@@ -225,9 +256,10 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if code == Refusal::RetryLater {
+        if code.is_for_now() {
             room.seat = Seat::Out;
-            room.retry_at = Some(now + RETRY_AFTER);
+            room.retry_at = Some(now + wait(code));
+            self.tell_put_off(PutOff::Join, Some(name), (code, reason));
         } else {
             room.seat = Seat::Refused;
             // ROL-4: who comes back comes anew.
@@ -282,9 +314,10 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if code == Refusal::RetryLater {
+        if code.is_for_now() {
             if room.outbox.on_retry_later(n) {
-                room.retry_at = Some(now + RETRY_AFTER);
+                room.retry_at = Some(now + wait(code));
+                self.tell_put_off(PutOff::Lines, Some(name), (code, reason));
             }
             return Ok(());
         }

@@ -20,6 +20,8 @@ use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a node waits at least, whatever a broker says (BUD-8).
+pub(super) const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// A link, and what was said on it.
 pub(super) struct Up {

@@ -7,6 +7,7 @@ mod support;
 
 mod arguments;
 mod bad_network;
+mod budgets;
 mod conversation;
 mod crashes;
 mod deaths;
