@@ -53,17 +53,23 @@ pub(super) enum Stored {
 #[derive(Debug, Default)]
 pub(super) struct Offers(BTreeMap<LinkMark, Offer>);
 
+/// What is held of one.
 #[derive(Debug)]
-struct Offer {
-    link: LinkId,
-    account: AccountKey,
-    until: Timestamp,
+pub(super) struct Offer {
+    pub(super) link: LinkId,
+    pub(super) account: AccountKey,
+    pub(super) until: Timestamp,
 }
 
 impl Offers {
     /// Holds an offer, in place of another of the same account: returns who had made that. The error
     /// is that there are too many, or one with this mark.
-    fn hold(&mut self, mark: LinkMark, offer: Offer, now: Timestamp) -> Result<Option<LinkId>, ()> {
+    pub(super) fn hold(
+        &mut self,
+        mark: LinkMark,
+        offer: Offer,
+        now: Timestamp,
+    ) -> Result<Option<LinkId>, ()> {
         self.0.retain(|_, held| held.until > now);
         let same = self.0.get(&mark);
         if same.is_some_and(|held| held.account != offer.account) {
@@ -92,7 +98,7 @@ impl Offers {
     }
 
     /// Takes the offer out, for the one time that it is good for.
-    fn take(&mut self, mark: &LinkMark, now: Timestamp) -> Option<LinkId> {
+    pub(super) fn take(&mut self, mark: &LinkMark, now: Timestamp) -> Option<LinkId> {
         let offer = self.0.remove(mark)?;
         (offer.until > now).then_some(offer.link)
     }
@@ -369,7 +375,7 @@ impl Broker {
         self.answer_errand(id, answer);
     }
 
-    fn answer_errand(&mut self, id: LinkId, answer: ErrandFromBroker) {
+    pub(super) fn answer_errand(&mut self, id: LinkId, answer: ErrandFromBroker) {
         if let Some(session) = self.sessions.get_mut(&id) {
             let answer = ControlFromBroker::Errand(answer).encode();
             session.control.push_back(answer);

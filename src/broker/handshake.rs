@@ -229,6 +229,7 @@ impl Broker {
             account: peer.account,
             device: peer.device,
             stage: Stage::Unnamed,
+            was_hung_up: false,
             control: Default::default(),
             seats: Default::default(),
             deadline: None,

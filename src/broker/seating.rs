@@ -11,7 +11,7 @@ use super::history::read_page_again;
 use super::holding::MemoryWait;
 use super::moderation::muted;
 use super::roll::Told;
-use super::room::Room;
+use super::room::{Parting, Room};
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Again, Broker, Counters, LinkId, Pending, ROOMS_MAX};
@@ -40,7 +40,12 @@ impl Broker {
         while let Some(event) = self.sessions.get_mut(&id).and_then(|s| s.link.poll_event()) {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
-                LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::Closed { by_peer, .. } => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.was_hung_up = by_peer;
+                    }
+                    self.end_session(id, false, now);
+                }
                 LinkEvent::CidRetired { cid } => {
                     crate::sometimes!(CidRetired);
                     self.on_cid_retired(id, cid);
@@ -168,13 +173,13 @@ impl Broker {
             presence: (!join.quiet).then_some(now_ms),
             now_ms,
         };
-        let account = session.account;
+        let (account, device) = (session.account, session.device);
         self.rooms
             .entry(room.clone())
             .or_insert_with(Room::new)
             .asking += 1;
         if !join.quiet {
-            self.take_seat(&room, account);
+            self.take_seat(&room, account, device);
         }
         if self
             .ask(
@@ -224,7 +229,7 @@ impl Broker {
             let (account, is_quiet) = (session.account, seat.is_quiet);
             let last_heard = session.link.last_heard();
             if !is_quiet {
-                self.give_up_seat(name, account, false, last_heard, now);
+                self.give_up_seat(name, account, Parting::Other, last_heard, now);
             }
         }
         self.done_asking(name);

@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,
+    /// Whether the node has closed the link.
+    pub(super) was_hung_up: bool,
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
     pub(super) seats: BTreeMap<u8, Box<Seat>>,
@@ -166,8 +168,11 @@ impl Session {
         cursors().next().is_some() && cursors().all(|cursor| cursor.pace != Pace::Live)
     }
 
-    /// Whether it sits in rooms, and in all of them quietly (RUM-14).
+    /// Whether it sits in rooms, and in all of them quietly (RUM-14), or is on an errand (DEV-2).
     pub(super) fn is_quiet(&self) -> bool {
+        if matches!(self.stage, Stage::Errand(_)) {
+            return true;
+        }
         !self.seats.is_empty() && self.seats.values().all(|seat| seat.is_quiet)
     }
 

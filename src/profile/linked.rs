@@ -38,7 +38,7 @@ pub(super) fn write(dir: &Path, identity: &NodeIdentity) -> Result<(), ProfileEr
     files::write_private(&dir.join(FILE), &content)
 }
 
-/// Why a linked device cannot go on, and what to do about it.
+/// Why a linked device cannot go on, and what to do about it (CLI-26).
 pub(super) fn link_again(trouble: Trouble, why: &str) -> ProfileError {
     let message = format!(
         "{why}, and this device cannot make itself another key: it was linked to its account, whose \

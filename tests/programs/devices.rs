@@ -74,9 +74,9 @@ fn a_second_device_is_linked_listed_and_revoked() {
 
     let phone_key = link(&scene, at, "phone");
     let mut phone = chat(&scene, at, "phone");
-    phone.shows("SERVER: ada Joined!");
     phone.type_line("from the phone");
     desk.shows("ada: from the phone");
+    phone.shows("ada: from the phone");
     desk.type_line("from the desk");
     phone.shows("ada: from the desk");
     broker.counts(1);
@@ -93,7 +93,7 @@ fn a_second_device_is_linked_listed_and_revoked() {
     stolen
         .exited_with(77)
         .said("which has the account's private key");
-    let (_, nobody) = ("", "0".repeat(64));
+    let nobody = "0".repeat(64);
     let unknown = devices(&scene, at, "desk", &["revoke", &nobody]);
     unknown.exited_with(64).said("no device of yours");
     let linking = ada(&scene, at, "phone").args(&["--name", "ada", "link"]);
@@ -122,6 +122,7 @@ fn a_second_device_is_linked_listed_and_revoked() {
             .nth(1)
             .is_some_and(|line| line.contains(", revoked "))
     );
+    // One account, which has come once and has not left.
     desk.has_shown_exactly(&[
         "SERVER: ada Joined!",
         "ada: from the phone",
@@ -172,7 +173,7 @@ fn a_code_that_is_wrong_or_used_links_nobody_and_says_so() {
         .said("nobody here");
 }
 
-/// DEV-6, JRN-10, JRN-4: a linked device without its journal, or with an old one, says what to do,
+/// DEV-6, CLI-26, JRN-10, JRN-4: a linked device without its journal, or with an old one, says what to do,
 /// and what waits there is sent when that is done.
 #[test]
 fn a_linked_device_that_has_lost_its_memory_is_linked_again() {

@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::broker::Access;
-use crate::chat::{DeviceEntry, LINK_LASTS_MAX_MS, LINK_SECRET_LEN, LinkSecret};
+use crate::broker::devices::{Offer, Offers};
+use crate::broker::session::Stage;
+use crate::chat::{
+    DeviceEntry, ErrandFromBroker, Grant, LINK_LASTS_MAX_MS, LINK_SECRET_LEN, LinkMark, LinkSecret,
+};
 use crate::client::{Errand, ErrandEvent};
 
 fn code() -> LinkSecret {
@@ -25,8 +29,10 @@ fn send(pump: &mut Pump, identity: NodeIdentity, errand: Errand) -> usize {
     let key = pump.broker.public_key();
     let nodes = pump.nodes.iter();
     let mut same = nodes.filter(|node| node.identity.account() == identity.account());
-    let name = same.next().map_or("nobody", |node| node.name.as_str());
-    let node = pump.add_known(&name.to_owned(), identity, Some(key));
+    let name = same
+        .next()
+        .map_or_else(|| "nobody".to_owned(), |node| node.name.to_string());
+    let node = pump.add_known(&name, identity, Some(key));
     pump.nodes[node].client.set_errand(errand);
     node
 }
@@ -401,4 +407,130 @@ fn an_account_is_out_of_contact_when_all_its_devices_are() {
     pump.run_ms(700_000);
     let notices = pump.nodes[0].notices();
     assert_eq!(notices, ["ada Joined", "bob Joined", "bob TimedOut"]);
+}
+
+/// DEV-9, DLV-7, SGN-5: who is out of contact has not left because another device says goodbye.
+#[test]
+fn a_goodbye_is_not_that_of_a_device_that_roams() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let linked = link(&mut pump, 1);
+    let second = come(&mut pump, "bob", linked);
+    pump.nodes[second].connected = false;
+    pump.run_ms(70_000);
+    pump.nodes[1].client.leave(pump.now);
+    pump.run_ms(10_000);
+    assert_eq!(pump.nodes[1].end(), Some(&EndReason::Left));
+    assert_eq!(pump.nodes[0].notices(), ["ada Joined", "bob Joined"]);
+    pump.nodes[second].connected = true;
+    pump.run_ms(30_000);
+    assert!(pump.nodes[second].client.is_online());
+    assert_eq!(pump.nodes[0].notices(), ["ada Joined", "bob Joined"]);
+    assert_eq!(pump.broker.people(), 2);
+    pump.nodes[second].client.leave(pump.now);
+    pump.run_ms(500);
+    let notices = pump.nodes[0].notices();
+    assert_eq!(notices, ["ada Joined", "bob Joined", "bob Left"]);
+}
+
+/// DEV-2, PRS-1: an errand is no sign of life.
+#[test]
+fn an_errand_does_not_prolong_a_presence() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.nodes[1].connected = false;
+    pump.run_ms(300_000);
+    let identity = pump.nodes[1].identity.clone();
+    run(&mut pump, identity, offer());
+    pump.run_ms(350_000);
+    let notices = pump.nodes[0].notices();
+    assert_eq!(notices, ["ada Joined", "bob Joined", "bob TimedOut"]);
+}
+
+/// LIM-15: nobody takes the place of another's offer, and there are so many.
+#[test]
+fn there_are_so_many_offers_and_one_of_an_account() {
+    let mut offers = Offers::default();
+    let now = Timestamp::from_millis(1_000);
+    let offer = |account: u32, link| {
+        let mut key = AccountKey([0; 32]);
+        key.0[..4].copy_from_slice(&account.to_be_bytes());
+        let until = now + Duration::from_secs(1);
+        Offer {
+            link,
+            account: key,
+            until,
+        }
+    };
+    let mark = |number: u32| {
+        let mut mark = LinkMark([0; 32]);
+        mark.0[..4].copy_from_slice(&number.to_be_bytes());
+        mark
+    };
+    let most = u32::try_from(LINK_OFFERS_MAX).unwrap();
+    for number in 0..most {
+        let held = offers.hold(mark(number), offer(number, number.into()), now);
+        assert_eq!(held, Ok(None));
+    }
+    assert_eq!(offers.hold(mark(most), offer(most, 0), now), Err(()));
+    assert_eq!(offers.hold(mark(1), offer(0, 0), now), Err(()));
+    assert_eq!(offers.hold(mark(most), offer(7, 99), now), Ok(Some(7)));
+    assert_eq!(offers.take(&mark(7), now), None);
+    assert_eq!(offers.take(&mark(8), now), Some(8));
+    assert_eq!(offers.take(&mark(8), now), None);
+    let later = now + Duration::from_secs(2);
+    assert_eq!(offers.hold(mark(8), offer(8, 1), later), Ok(None));
+    assert_eq!(offers.held(), 1, "the others have expired");
+}
+
+/// DEV-4, DEV-5: a broker that answers in the place of a device, or puts another one in, does not
+/// have the code, and both devices see that.
+#[test]
+fn a_broker_that_puts_in_keys_of_its_own_is_found_out() {
+    let mut pump = Pump::with(&["ada"]);
+    let identity = pump.nodes[0].identity.clone();
+    let (asker, _) = stranger(&mut pump);
+    let distrusts = |pump: &Pump, node: usize| {
+        matches!(
+            pump.nodes[node].end(),
+            Some(EndReason::Protocol { reason }) if reason.contains("not to be trusted")
+        )
+    };
+    // It holds the mark, and may tell of a device that has never asked, or of another one than has.
+    let offering = run(&mut pump, identity.clone(), offer());
+    let (own, _) = stranger(&mut pump);
+    let proof = code().prove_asking(&pump.broker.public_key(), &asker.device());
+    let device = own.device();
+    let link = link_of(&pump, &identity, offering);
+    pump.broker
+        .answer_errand(link, ErrandFromBroker::LinkAsked { device, proof });
+    pump.run_ms(300);
+    assert!(distrusts(&pump, offering));
+
+    // It may answer with an account of its own.
+    run(&mut pump, identity, offer());
+    let asking = send(&mut pump, asker.clone(), ask());
+    pump.store_stalled = true;
+    pump.run_ms(70);
+    let account = own.account();
+    let key = pump.broker.public_key();
+    let guess = LinkSecret::new([1; LINK_SECRET_LEN]);
+    let grant = Grant {
+        certificate: own.certify(&asker.device()).unwrap(),
+        proof: guess.prove_granting(&key, &asker.device(), &account, "ada"),
+        name: "ada".into(),
+    };
+    let link = link_of(&pump, &asker, asking);
+    let granted = ErrandFromBroker::LinkGranted { account, grant };
+    pump.broker.answer_errand(link, granted);
+    pump.run_ms(300);
+    assert!(distrusts(&pump, asking), "{:?}", pump.nodes[asking].events);
+}
+
+/// The link of a node on an errand.
+fn link_of(pump: &Pump, identity: &NodeIdentity, node: usize) -> LinkId {
+    let sessions = pump.broker.sessions.iter();
+    let mut on_errand = sessions.filter(|(_, session)| {
+        session.account == identity.account() && matches!(session.stage, Stage::Errand(_))
+    });
+    let found = on_errand.next().map(|(id, _)| *id);
+    found.unwrap_or_else(|| panic!("{:?}", pump.nodes[node].events))
 }

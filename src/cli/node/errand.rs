@@ -17,7 +17,9 @@ use crate::cli::files;
 use crate::client::{
     Client, ClientConfig, ClientEvent, EndReason, Errand, ErrandEvent, JournalState,
 };
-use crate::driver::{Clock, Driver, Ends, Ways, find_ways, memory_journal, system_seed};
+use crate::driver::{
+    Clock, Driver, Ends, NodeCommand, Ways, find_ways, memory_journal, system_seed,
+};
 use crate::profile::Profile;
 use crate::profile::known_hosts::KnownHosts;
 use crate::rng::SeededRng;
@@ -25,6 +27,8 @@ use crate::secure::{NodeIdentity, PublicKey};
 
 /// How long the broker may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a goodbye may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A profile that has been used.
 pub(super) struct Whose {
@@ -86,6 +90,8 @@ pub(super) struct Going {
     host: HostPort,
     ends: Ends<Client>,
     task: JoinHandle<Client>,
+    /// Whether it waits for another device too.
+    is_asking: bool,
 }
 
 impl Going {
@@ -106,6 +112,7 @@ impl Going {
             known: Some(known),
             restored: JournalState::default(),
         };
+        let is_asking = matches!(errand, Errand::Ask { .. });
         let clock = Clock::system();
         let mut client = Client::new(config, rng()?.fork(), clock.now());
         client.set_errand(errand);
@@ -114,6 +121,7 @@ impl Going {
             host: host.clone(),
             ends,
             task: tokio::spawn(driver.run()),
+            is_asking,
         })
     }
 
@@ -141,14 +149,31 @@ impl Going {
     pub(super) async fn owed(&mut self) -> Result<Option<ErrandEvent>, Failure> {
         match timeout(PATIENCE, self.next()).await {
             Ok(next) => next,
-            Err(_) => Err(self.no_contact()),
+            Err(_) => Err(self.no_answer()),
         }
+    }
+
+    /// Gives it up, in a way that the broker hears of.
+    pub(super) async fn give_up(self) {
+        // One that has ended needs no word, and a broker that is away is not waited for.
+        let _ = self.ends.commands.send(NodeCommand::Abandon).await;
+        let _ = timeout(GOODBYE_WITHIN, self.task).await;
     }
 
     /// To its end, by which the other side knows that it is done.
     pub(super) async fn finish(mut self) -> Result<(), Failure> {
         while self.owed().await?.is_some() {}
         Ok(())
+    }
+
+    fn no_answer(&self) -> Failure {
+        let message = if self.is_asking {
+            let host = &self.host;
+            format!("no answer: {host} is out of reach, or the device that made the code is")
+        } else {
+            format!("there was no contact with {}", self.host)
+        };
+        Failure::new(Code::Unavailable, message)
     }
 
     fn no_contact(&self) -> Failure {

@@ -67,10 +67,12 @@ async fn offer(args: &NodeArgs, at: Option<HostPort>) -> Result<Code, Failure> {
         next = select! {
             biased;
             () = signals.next() => {
+                going.give_up().await;
                 eprintln!("the code is no good any more");
                 return Ok(Code::Interrupted);
             }
             () = &mut over => {
+                going.give_up().await;
                 let message = "nobody came within ten minutes: the code is no good any more";
                 return Err(Failure::new(Code::Unavailable, message));
             }

@@ -206,7 +206,7 @@ pub(super) fn no_contact(waiting: usize) -> String {
     }
 }
 
-/// The broker has put something off (CLI-26).
+/// The broker has put something off (CLI-27).
 pub(super) fn put_off(
     what: PutOff,
     room: Option<&RoomName>,
