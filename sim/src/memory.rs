@@ -36,19 +36,24 @@ const BASE: usize = 256 * 1024;
 /// A device that comes back has two links for a moment (SGN-4).
 const LINKS_PER_CLIENT: usize = 2;
 
-static BROKERS: OnceLock<AllocationGroupId> = OnceLock::new();
-static HELD: AtomicI64 = AtomicI64::new(0);
+/// Whose memory is counted: that of brokers, and of nodes whose broker has turned against them.
+static GROUPS: [OnceLock<AllocationGroupId>; 2] = [const { OnceLock::new() }; 2];
+static HELD: [AtomicI64; 2] = [const { AtomicI64::new(0) }; 2];
+const BROKERS: usize = 0;
+const NODES: usize = 1;
 
 thread_local! {
-    static TOKEN: RefCell<Option<AllocationGroupToken>> = const { RefCell::new(None) };
+    static TOKENS: RefCell<[Option<AllocationGroupToken>; 2]> = const { RefCell::new([None, None]) };
 }
 
 struct Tracker;
 
 impl AllocationTracker for Tracker {
     fn allocated(&self, _: usize, size: usize, _: usize, group: AllocationGroupId) {
-        if BROKERS.get() == Some(&group) {
-            HELD.fetch_add(size as i64, Ordering::Relaxed);
+        for (counted, held) in GROUPS.iter().zip(&HELD) {
+            if counted.get() == Some(&group) {
+                held.fetch_add(size as i64, Ordering::Relaxed);
+            }
         }
     }
 
@@ -60,23 +65,30 @@ impl AllocationTracker for Tracker {
         group: AllocationGroupId,
         _: AllocationGroupId,
     ) {
-        if BROKERS.get() == Some(&group) {
-            HELD.fetch_sub(size as i64, Ordering::Relaxed);
+        for (counted, held) in GROUPS.iter().zip(&HELD) {
+            if counted.get() == Some(&group) {
+                held.fetch_sub(size as i64, Ordering::Relaxed);
+            }
         }
     }
 }
 
-/// Counts what brokers hold that run on this thread, from now on: for one thread of a process.
+/// Counts what brokers and victims hold that run on this thread, from now on: for one thread of a
+/// process.
 ///
 /// # Panics
 ///
 /// If it is called twice, or the process has another allocator.
 pub fn count() {
-    let token = AllocationGroupToken::register().expect("a group of allocations");
-    BROKERS.set(token.id()).expect("counted once");
+    let register = |group: &OnceLock<AllocationGroupId>| {
+        let token = AllocationGroupToken::register().expect("a group of allocations");
+        group.set(token.id()).expect("counted once");
+        Some(token)
+    };
+    let tokens = [register(&GROUPS[BROKERS]), register(&GROUPS[NODES])];
     AllocationRegistry::set_global_tracker(Tracker).expect("no other tracker");
     AllocationRegistry::enable_tracking();
-    TOKEN.set(Some(token));
+    TOKENS.set(tokens);
     let probe = of_broker(|| vec![0_u8; RECORD]);
     assert_eq!(held(), Some(RECORD as u64), "another allocator");
     drop(probe);
@@ -85,13 +97,32 @@ pub fn count() {
 /// How much brokers hold now, in bytes, if it is counted.
 #[must_use]
 pub fn held() -> Option<u64> {
-    let _counted = BROKERS.get()?;
-    Some(u64::try_from(HELD.load(Ordering::Relaxed)).unwrap_or(0))
+    held_by(BROKERS)
+}
+
+/// How much the victims of malicious brokers hold now, in bytes, if it is counted.
+#[must_use]
+pub fn held_by_nodes() -> Option<u64> {
+    held_by(NODES)
+}
+
+fn held_by(group: usize) -> Option<u64> {
+    let _counted = GROUPS[group].get()?;
+    Some(u64::try_from(HELD[group].load(Ordering::Relaxed)).unwrap_or(0))
 }
 
 /// Lets a broker do something: what is allocated is its own.
 pub(crate) fn of_broker<T>(what: impl FnOnce() -> T) -> T {
-    TOKEN.with_borrow_mut(|token| match token {
+    of(BROKERS, what)
+}
+
+/// Lets a victim do something: what is allocated is its own.
+pub(crate) fn of_node<T>(what: impl FnOnce() -> T) -> T {
+    of(NODES, what)
+}
+
+fn of<T>(group: usize, what: impl FnOnce() -> T) -> T {
+    TOKENS.with_borrow_mut(|tokens| match &mut tokens[group] {
         Some(token) => {
             let _guard = token.enter();
             what()
@@ -146,3 +177,6 @@ pub fn bound(plan: &Plan) -> u64 {
     let links = plan.topology.clients.len() * LINKS_PER_CLIENT;
     (BASE + links * link + seats * seat + rooms * room) as u64
 }
+
+/// The most that the victims of malicious brokers may hold together, in bytes.
+pub const VICTIM_HOLDS_MAX: u64 = 16 << 20;

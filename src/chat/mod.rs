@@ -26,7 +26,7 @@ mod text;
 pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
 pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteError};
-pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
+pub use join::{Join, Joined, NUMBER_MAX, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use message::{
     Delivered, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,

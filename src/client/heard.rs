@@ -24,10 +24,7 @@ impl Client {
     pub(super) fn on_message(&mut self, channel: u8, data: &Bytes, now: Timestamp) {
         let handled = if channel == 0 {
             match ControlFromBroker::decode(data) {
-                Ok(message) => {
-                    self.on_control(message, now);
-                    Ok(())
-                }
+                Ok(message) => self.on_control(message, now),
                 Err(_) => Err("malformed control message"),
             }
         } else {
@@ -41,11 +38,24 @@ impl Client {
         }
     }
 
-    fn on_control(&mut self, message: ControlFromBroker, now: Timestamp) {
+    fn on_control(
+        &mut self,
+        message: ControlFromBroker,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
         let State::Up(up) = &mut self.state else {
-            return;
+            return Ok(());
         };
         match message {
+            // SGN-9
+            ControlFromBroker::Welcome { .. } | ControlFromBroker::SignInRefused { .. }
+                if !up.is_signing_in() =>
+            {
+                return Err("an answer to a SIGN_IN that was not sent");
+            }
+            ControlFromBroker::ByeOk if !up.has_said_bye() => {
+                return Err("BYE_OK without BYE");
+            }
             ControlFromBroker::Welcome { .. } => {
                 up.on_welcome();
                 self.online = true;
@@ -70,6 +80,7 @@ impl Client {
                 self.events.push_back(ClientEvent::Rooms { total, rooms });
             }
         }
+        Ok(())
     }
 
     fn on_room_message(
@@ -89,6 +100,9 @@ impl Client {
         match message {
             RoomFromBroker::Joined(joined) => self.on_joined(name, channel, &joined)?,
             RoomFromBroker::JoinRefused { code, reason } => {
+                if !room.is_asked_on(channel) {
+                    return Err("JOIN_REFUSED without JOIN");
+                }
                 self.on_join_refused(name, code, reason, now)?;
             }
             RoomFromBroker::Introduce {
@@ -104,7 +118,7 @@ impl Client {
                 author,
             } => self.on_notice(name, presence, event, author)?,
             RoomFromBroker::Stored { n, seq } => {
-                room.outbox.on_answer(n);
+                room.outbox.on_answer(n)?;
                 self.on_stored(&name, n, seq);
             }
             RoomFromBroker::NotStored { n, code, reason } => {
@@ -142,7 +156,11 @@ impl Client {
                     earlier,
                 });
             }
-            RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Left => {
+                // PUB-10: another device of the account has left, and nobody stores this any more.
+                self.give_up_waiting(&name, Refusal::NotAdmitted, "the account has left the room");
+                self.forget(name, None);
+            }
             RoomFromBroker::Removed { code, reason } => self.forget(name, Some((code, reason))),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
@@ -170,10 +188,10 @@ impl Client {
         joined: &Joined,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
+        if !room.is_asked_on(channel) {
             return Err("JOINED without JOIN");
         }
-        let seated = room.on_joined(channel, joined);
+        let seated = room.on_joined(channel, joined)?;
         let is_fork = joined.resume == ResumeOutcome::Fork;
         let cut_off = if is_fork {
             room.pages.clear()
@@ -193,6 +211,11 @@ impl Client {
         if is_fork {
             crate::sometimes!(ForkSeen);
             self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
+        }
+        if let Some(first) = seated.skipped_to {
+            crate::sometimes!(LinesSkipped);
+            let room = name.clone();
+            self.tell_in_turn(entered, ClientEvent::Skipped { room, first });
         }
         self.tell_in_turn(entered, ClientEvent::Joined { room: name });
         Ok(())
@@ -264,12 +287,12 @@ impl Client {
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
         if code == Refusal::RetryLater {
-            if room.outbox.on_retry_later(n) {
+            if room.outbox.on_retry_later(n)? {
                 room.retry_at = Some(now + RETRY_AFTER);
             }
             return Ok(());
         }
-        room.outbox.on_answer(n);
+        room.outbox.on_answer(n)?;
         if code == Refusal::Conflict {
             self.retiring |= room.outbox.on_conflict(n);
         } else if let Some(handle) = room.outbox.settle(n) {

@@ -365,6 +365,8 @@ impl Desk {
             | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
+            // The number of the next line tells.
+            | ClientEvent::Skipped { .. }
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

@@ -4,6 +4,7 @@
 //! world honours the machines' drain order, so a run is a function of its plan: the [trace
 //! hash](crate::record::Record::trace) says whether two runs were the same run.
 
+mod attack;
 mod faults;
 mod net;
 mod node;
@@ -30,6 +31,8 @@ pub(crate) use net::REPLAYED_EVERY;
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
+
+use attack::{Attacking, attackers};
 
 use crate::clock::HostClock;
 use crate::fate::mix;
@@ -68,6 +71,8 @@ enum Event {
     Back(Life, RoomName),
     /// Somebody does something besides talking.
     Act(usize),
+    /// An attacker, or its victim, has something to do.
+    Attack(usize),
 }
 
 /// What a node had on its disk, and when.
@@ -105,6 +110,8 @@ pub struct World {
     held: BTreeMap<Option<usize>, VecDeque<Event>>,
     /// Strangers who wait for the broker's answer.
     strangers: BTreeMap<SocketAddr, Client>,
+    /// The plan's attackers.
+    attackers: Vec<Attacking>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -183,6 +190,7 @@ impl World {
             clocks,
             held: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            attackers: attackers(&plan, identity.public()),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -198,6 +206,7 @@ impl World {
             plan,
         };
         world.record.history.current = Some(world.store.memory().log_id());
+        world.introduce_attackers();
         world.set_wall_clock();
         world.schedule_plan();
         for client in 0..world.nodes.len() {
@@ -221,6 +230,10 @@ impl World {
         for (index, absence) in plan.absences.iter().enumerate() {
             let at = Timestamp::from_millis(absence.at_ms);
             self.schedule(at, Event::Absence(index));
+        }
+        for (index, attacker) in plan.attackers.iter().enumerate() {
+            let at = Timestamp::from_millis(attacker.from_ms);
+            self.schedule(at, Event::Attack(index));
         }
         for (index, act) in plan.acts.iter().enumerate() {
             self.schedule(Timestamp::from_millis(act.at_ms), Event::Act(index));
@@ -308,6 +321,7 @@ impl World {
     ///
     /// The first rule that was broken.
     pub fn finish(&mut self) -> Result<(), Violation> {
+        self.finish_attacks();
         self.record.finish(self.now);
         self.verdict()
     }
@@ -433,6 +447,7 @@ impl World {
             Event::Absence(index) => self.leave_room(index),
             Event::Back(life, room) => self.join_again(life, &room),
             Event::Act(index) => self.act(index),
+            Event::Attack(index) => self.attack(index),
         }
     }
 
@@ -443,6 +458,7 @@ impl World {
             to,
             bytes,
             is_damaged,
+            sure_lie_of,
         } = datagram;
         let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
@@ -450,6 +466,9 @@ impl World {
                 return;
             }
             self.trace_event(Trace::Arrive, BROKER, &bytes);
+            if !is_data(bytes.first().copied().unwrap_or(0)) {
+                self.observe(Observation::ShookFrom(from, bytes.len()));
+            }
             if is_strangers(from) {
                 self.observe(Observation::FromStranger(from, bytes.len()));
             }
@@ -461,6 +480,9 @@ impl World {
             }
             if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {
                 self.note_heard(from);
+                if let Some(index) = sure_lie_of {
+                    self.find_out(index);
+                }
             }
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
@@ -485,7 +507,8 @@ impl World {
 
     /// The broker has taken an authentic packet; who copies one gets it heard all the same (PTH-1).
     fn note_heard(&mut self, from: SocketAddr) {
-        if let Some(client) = self.net.sender_at(from) {
+        let attacker = net::attacker_at(from).map(|index| self.nodes.len() + index);
+        if let Some(client) = self.net.sender_at(from).or(attacker) {
             let account = self.record.history.keys[client].0;
             self.record.history.heard.insert(account, self.now);
         }

@@ -131,10 +131,14 @@ impl World {
     pub(super) fn transmit(&mut self, client: Option<usize>, transmit: Transmit, bytes: &[u8]) {
         let to = transmit.path.remote;
         for datagram in transmit.datagrams(bytes) {
+            if client.is_none() && !datagram.first().copied().is_some_and(is_data) {
+                self.observe(Observation::ShookTo(to, datagram.len()));
+            }
             let (client, direction) = match client {
                 Some(client) => (client, Direction::Up),
                 None => match self.net.client_at(to) {
                     Some(client) => (client, Direction::Down),
+                    None if self.tell_attacker(to, datagram) => continue,
                     None => {
                         self.net.fates.sent += 1;
                         self.net.fates.astray += 1;
