@@ -13,7 +13,7 @@ use tertulia::broker::{
     StorageOp, StorageOutcome, StorageRequest, StoredLine,
 };
 use tertulia::chat::CHAT_LINE_MAX;
-use tertulia::client::PUBLISH_WINDOW;
+use tertulia::client::{PUBLISH_WINDOW, ROOMS_PER_LINK_MAX};
 use tertulia::link::{
     CHANNEL_BYTES_MAX, CHANNEL_MESSAGES_MAX, CREDIT_LINK, IN_FLIGHT_MAX, MESSAGE_COST,
 };
@@ -26,7 +26,7 @@ pub use tracking_allocator::Allocator;
 
 use bytes::Bytes;
 
-use crate::plan::Plan;
+use crate::plan::{Attacker, Plan, Who};
 
 /// What a record about something costs besides the bytes that it is about: a packet in flight, a
 /// line, a message.
@@ -163,9 +163,12 @@ fn copy(body: &mut Bytes) {
 /// allow each link, seat and room of theirs (LIM-2, LIM-4 to LIM-6, LIM-10, BRK-9, HST-2).
 #[must_use]
 pub fn bound(plan: &Plan) -> u64 {
+    let is_member = |attacker: &&Attacker| matches!(attacker.who, Who::Member { .. });
+    let members = plan.attackers.iter().filter(is_member).count();
     let rooms = plan.topology.clients.iter().flatten().max();
-    let rooms = rooms.map_or(0, |last| last + 1);
+    let rooms = rooms.map_or(0, |last| last + 1) + members * ROOMS_PER_LINK_MAX;
     let seats: usize = plan.topology.clients.iter().map(Vec::len).sum();
+    let seats = seats + members * ROOMS_PER_LINK_MAX;
     let link = IN_FLIGHT_MAX * RECORD / 2
         + CREDIT_LINK as usize * (1 + RECORD / 8 / MESSAGE_COST as usize)
         + MESSAGE_MAX;
@@ -174,9 +177,11 @@ pub fn bound(plan: &Plan) -> u64 {
     let publishing = PUBLISH_WINDOW * (CHAT_LINE_MAX + RECORD);
     let seat = queued + publishing + (1 + PAGES_WAITING_MAX) * read;
     let room = RECENT_BYTES_MAX + CHAT_LINE_MAX + RECENT_LINES_MAX * RECORD;
-    let links = plan.topology.clients.len() * LINKS_PER_CLIENT;
+    let links = (plan.topology.clients.len() + members) * LINKS_PER_CLIENT;
     (BASE + links * link + seats * seat + rooms * room) as u64
 }
 
-/// The most that the victims of malicious brokers may hold together, in bytes.
-pub const VICTIM_HOLDS_MAX: u64 = 16 << 20;
+/// The most that the victim of a malicious broker may hold, in bytes: what its link may have in
+/// flight, and received, half of messages included (LIM-4, LIM-10), for a few lines that wait.
+pub const VICTIM_HOLDS_MAX: u64 =
+    (BASE + IN_FLIGHT_MAX * RECORD / 2 + CREDIT_LINK as usize * 2 + CHANNEL_BYTES_MAX) as u64;

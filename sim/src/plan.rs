@@ -268,10 +268,12 @@ impl Plan {
         }
     }
 
-    /// Whether every datagram comes once, undamaged, in order, and finds its receiver.
+    /// Whether every datagram comes once, undamaged, in order, and finds its receiver, and nobody says
+    /// otherwise.
     #[must_use]
     pub fn has_perfect_network(&self) -> bool {
         self.rates == self.perfect_rates()
+            && self.attackers.is_empty()
             && self
                 .faults
                 .iter()
@@ -279,10 +281,11 @@ impl Plan {
     }
 
     /// The same people, who say the same, over a network that brings everything once, undamaged and
-    /// in order.
+    /// in order, with nobody among them who keeps to no rule.
     #[must_use]
     pub fn with_perfect_network(mut self) -> Self {
         self.rates = self.perfect_rates();
+        self.attackers.clear();
         self.faults.retain(|(_, fault)| fault.spares_the_network());
         self
     }

@@ -37,6 +37,7 @@ use attack::{Attacking, attackers};
 use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{Life, Observation, Violation};
+use crate::memory::{self, of_broker};
 use crate::plan::Plan;
 use crate::record::{BROKER, Record, Trace};
 
@@ -124,6 +125,8 @@ pub struct World {
     backups: BTreeMap<usize, Backup>,
     /// How full the broker was, and for how many inputs nobody has looked.
     tables: (Tables, u32),
+    /// The most memory that the broker was seen to hold.
+    most_held: u64,
     /// Events, and time-outs in a row, at this moment.
     spinning: (u32, u32),
     /// How many lines were shown to anybody.
@@ -199,6 +202,7 @@ impl World {
             broker_life: 0,
             backups: BTreeMap::new(),
             tables: (Tables::default(), 0),
+            most_held: 0,
             spinning: (0, 0),
             lines_shown: 0,
             lines_typed: 0,
@@ -415,7 +419,7 @@ impl World {
         match who {
             None => {
                 let now = self.set_wall_clock();
-                self.broker.handle_timeout(now);
+                of_broker(|| self.broker.handle_timeout(now));
                 self.drain_broker();
             }
             Some(client) => self.with_client(client, |client, now| client.handle_timeout(now)),
@@ -460,7 +464,6 @@ impl World {
             is_damaged,
             sure_lie_of,
         } = datagram;
-        let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             if self.is_broker_down {
                 return;
@@ -474,7 +477,11 @@ impl World {
             }
             let dropped = self.dropped();
             let now = self.set_wall_clock();
-            self.broker.handle_datagram(Path::new(from), data, now);
+            of_broker(|| {
+                // The broker's own copy: it is its memory, if it keeps it.
+                let data = BytesMut::from(&bytes[..]);
+                self.broker.handle_datagram(Path::new(from), data, now);
+            });
             if is_damaged && self.dropped() == dropped {
                 self.observe(Observation::DamageTaken(None));
             }
@@ -487,6 +494,7 @@ impl World {
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
             self.trace_event(Trace::Arrive, client as u64, &bytes);
+            let data = BytesMut::from(&bytes[..]);
             let is_dropped = self.with_client(client, |client, now| {
                 let dropped = || client.drops().iter().map(|(_, count)| count).sum::<u64>();
                 let before = dropped();
@@ -523,7 +531,7 @@ impl World {
             self.observe(observation);
         }
         let now = self.set_wall_clock();
-        self.broker.handle_storage(completion, now);
+        of_broker(|| self.broker.handle_storage(memory::told(completion), now));
         self.drain_broker();
     }
 
@@ -563,5 +571,5 @@ fn new_broker(plan: &Plan, identity: &BrokerIdentity, log: LogId, life: u64) -> 
         ..BrokerConfig::default()
     };
     let seed = seed_of(plan.seed, "broker", life);
-    Broker::new(config, identity.clone(), log, seed)
+    of_broker(|| Broker::new(config, identity.clone(), log, seed))
 }
