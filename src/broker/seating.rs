@@ -348,7 +348,7 @@ impl Broker {
             SeatStage::Entering { .. } => return Err("a publication before JOINED"),
             SeatStage::Closed => return Err("a publication in a room that is closed"),
         }
-        if seat.publishing >= PUBLISHING_MAX {
+        if seat.publishing >= PUBLISHING_MAX && !bug!(EndlessPublishing) {
             return Err("too many publications at once");
         }
         let room = seat.room.clone();

@@ -503,13 +503,19 @@ impl Delivered {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let told = Self {
             seq: r.varint()?,
             k: r.varint()?,
             n: r.varint()?,
             present_k: r.varint()?,
             present_n: r.varint()?,
-        })
+        };
+        let adds_up = told.k <= told.n
+            && told.present_n <= told.n
+            && told.present_k <= told.k.min(told.present_n);
+        adds_up
+            .then_some(told)
+            .ok_or(DecodeError::Invalid("count of who has a line"))
     }
 }
 

@@ -31,7 +31,7 @@ pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
 pub use errand::{DEVICES_MAX, DeviceEntry, ErrandFromBroker, ErrandFromNode, Grant};
 pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteError};
-pub use join::{Join, Joined, Resume, ResumeOutcome, Start};
+pub use join::{Join, Joined, NUMBER_MAX, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
 pub use linking::{
     LINK_LASTS_MAX_MS, LINK_SECRET_LEN, LinkMark, LinkSecret, PROOF_LEN, ParseLinkError, Proof,

@@ -34,6 +34,14 @@ pub enum ClientEvent {
         /// Which one.
         room: RoomName,
     },
+    /// What follows in a room begins with this line, and the broker withholds those between it and
+    /// the last one that was shown (RUM-16, RUM-17).
+    Skipped {
+        /// Which room.
+        room: RoomName,
+        /// The line.
+        first: u64,
+    },
     /// The broker does not let the client into the room.
     JoinRefused {
         /// Which one.

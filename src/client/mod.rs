@@ -473,6 +473,8 @@ impl Client {
 #[cfg(test)]
 mod journal_tests;
 #[cfg(test)]
+mod liar_tests;
+#[cfg(test)]
 mod reset_tests;
 #[cfg(test)]
 mod retry_tests;

@@ -82,6 +82,16 @@ impl Up {
         self.stage = Stage::SignedIn;
     }
 
+    /// Whether SIGN_IN is under way, or to be sent again.
+    pub(super) const fn is_signing_in(&self) -> bool {
+        matches!(self.stage, Stage::SigningIn)
+    }
+
+    /// Whether BYE is under way.
+    pub(super) const fn has_said_bye(&self) -> bool {
+        matches!(self.stage, Stage::Leaving)
+    }
+
     /// The room that was given this channel.
     pub(super) fn room_on(&self, channel: u8) -> Option<&RoomName> {
         self.channels.get(&channel)
@@ -328,7 +338,7 @@ impl Client {
     }
 
     /// JRN-9: the journal gives it up with the room.
-    fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
+    pub(super) fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
         let room = self.rooms.get(name);
         let handles = room.map_or_else(Vec::new, |room| room.outbox.handles());
         for handle in handles {

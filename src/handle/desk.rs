@@ -372,6 +372,8 @@ impl Desk {
             | ClientEvent::Rooms { .. }
             | ClientEvent::Invited { .. }
             | ClientEvent::Errand(_)
+            // The number of the next line tells.
+            | ClientEvent::Skipped { .. }
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

@@ -51,6 +51,11 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "reason": reason,
         }),
         ClientEvent::Fork { room } => json!({ "type": "fork", "room": room.as_str() }),
+        ClientEvent::Skipped { room, first } => json!({
+            "type": "skipped",
+            "room": room.as_str(),
+            "first": first,
+        }),
         ClientEvent::JoinRefused { room, code, reason } => json!({
             "type": "join_refused",
             "room": room.as_str(),

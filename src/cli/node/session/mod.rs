@@ -459,6 +459,13 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
+            ClientEvent::Skipped { room, first } => {
+                let note = format!(
+                    "-- what was said in {room} since the last line here and before line {first} \
+                     may not be read by this account --"
+                );
+                self.note(note).await;
+            }
             ClientEvent::Line { room, log, line } => self.show_line(&room, log, &line).await,
             ClientEvent::Notice {
                 room,
