@@ -32,6 +32,7 @@ mod losses;
 mod memory;
 mod moderation;
 mod prefix;
+mod report;
 mod resets;
 mod roll;
 mod room;
@@ -51,7 +52,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use budget::{ACCOUNTS_REMEMBERED_MAX, Allowance, Budgets, LINE_COST, NETWORKS_REMEMBERED_MAX};
-pub use counters::Counters;
+pub use counters::{Counters, LATENCIES_MS, Latency};
 pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
@@ -63,6 +64,7 @@ pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use holding::{MEMORY_MAX, MEMORY_MIN, Pressure};
 pub use memory::MemoryStore;
+pub use report::Report;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
@@ -293,6 +295,15 @@ enum Pending {
     },
 }
 
+/// A request that is under way.
+struct Asked {
+    pending: Pending,
+    /// What it holds (MEM-1).
+    cost: u64,
+    /// When it was made.
+    at: Timestamp,
+}
+
 /// What the store is asked again for a seat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Again {
@@ -366,8 +377,9 @@ pub struct Broker {
     news: Vec<RoomName>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
-    /// What is asked, and what that holds (MEM-1).
-    pending: BTreeMap<RequestId, (Pending, u64)>,
+    pending: BTreeMap<RequestId, Asked>,
+    /// The last time that the broker was told.
+    latest: Timestamp,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
     counters: Counters,
@@ -422,6 +434,7 @@ impl Broker {
             opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
+            latest: Timestamp::ZERO,
             next_request: 0,
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -486,6 +499,7 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+        self.latest = now;
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
         let handled = match datagram.first() {
@@ -508,6 +522,7 @@ impl Broker {
 
     /// Does what has come due. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.latest = now;
         self.half_open.expire(now);
         self.repeat_reads(now);
         self.repeat_rolls(now);
@@ -561,10 +576,14 @@ impl Broker {
 
     /// Takes the store's answer to a request.
     pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
-        let Some((pending, cost)) = self.pending.remove(&completion.id) else {
+        self.latest = now;
+        let Some(Asked { pending, cost, at }) = self.pending.remove(&completion.id) else {
             return;
         };
         self.holding.end_request(cost);
+        if let Pending::Append { .. } = pending {
+            self.counters.store_latency.add(now.saturating_since(at));
+        }
         self.on_storage(pending, completion.outcome, now);
         if let Some(link) = self.starved.pop_first() {
             self.mark_ready(link);
@@ -726,7 +745,8 @@ impl Broker {
         self.next_request += 1;
         let cost = request_cost(&op);
         self.holding.begin_request(cost);
-        self.pending.insert(id, (pending, cost));
+        let at = self.latest;
+        self.pending.insert(id, Asked { pending, cost, at });
         self.storage.push_back(StorageRequest { id, op });
         Some(id)
     }

@@ -412,11 +412,14 @@ fn a_second_join_and_a_bad_room_name_are_refused() {
 #[test]
 fn a_store_that_falls_behind_puts_publications_off() {
     let mut pump = Pump::with(&["ada"]);
+    let asked = || Asked {
+        pending: Pending::Register { link: LinkId::MAX },
+        cost: 0,
+        at: Timestamp::ZERO,
+    };
     let free = RequestId::MAX - STORAGE_PENDING_MAX as RequestId;
     for id in free..RequestId::MAX {
-        pump.broker
-            .pending
-            .insert(id, (Pending::Register { link: LinkId::MAX }, 0));
+        pump.broker.pending.insert(id, asked());
     }
     pump.say(0, "one");
     pump.run_ms(3 * LATENCY_MS);

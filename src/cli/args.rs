@@ -119,6 +119,12 @@ pub(super) struct BrokerArgs {
     #[arg(value_parser = limits::memory)]
     pub(super) memory_max: u64,
 
+    /// Tell there by HTTP how the broker is: /metrics (Prometheus), /healthz, /readyz [default: nowhere]
+    ///
+    /// Counts only: no name, room, address or text. Whoever reaches the address may ask.
+    #[arg(long, value_name = "ADDR:PORT", env = "CHAT_METRICS")]
+    pub(super) metrics: Option<SocketAddr>,
+
     /// Log warnings and errors only
     #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new(), global = true)]
     pub(super) quiet: bool,
@@ -158,7 +164,7 @@ pub(super) enum LookTask {
         #[arg(long, value_parser = room)]
         room: Option<RoomName>,
     },
-    /// Say how much is stored
+    /// Say how much is stored, and how the broker is that runs there
     Status,
 }
 

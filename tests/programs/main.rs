@@ -24,6 +24,7 @@ mod input;
 mod invites;
 mod keys;
 mod leaving;
+mod metrics;
 mod moderation;
 mod outbox;
 mod pauses;

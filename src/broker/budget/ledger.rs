@@ -70,6 +70,11 @@ impl Default for Ledger {
 }
 
 impl Ledger {
+    /// Of how many accounts anything is remembered.
+    pub(in crate::broker) fn accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
     /// Why the account has to wait, if it has to.
     pub(in crate::broker) fn refuses(
         &self,
