@@ -149,10 +149,22 @@ impl Feed {
         });
     }
 
+    /// How many items there are, and their bytes.
+    pub(super) fn holds(&self) -> (usize, usize) {
+        (self.items.len(), self.bytes)
+    }
+
     fn push(&mut self, item: FeedItem) {
         self.bytes += item.message.len();
         self.items.push_back(item);
-        while self.items.len() > RECENT_LINES_MAX || self.bytes > RECENT_BYTES_MAX {
+        self.shrink(1);
+    }
+
+    /// Keeps no more than one part in `divisor` of what it may (LIM-5, MEM-2): what falls off is read
+    /// from the store.
+    pub(super) fn shrink(&mut self, divisor: usize) {
+        let (items_max, bytes_max) = (RECENT_LINES_MAX / divisor, RECENT_BYTES_MAX / divisor);
+        while self.items.len() > items_max || self.bytes > bytes_max {
             let Some(evicted) = self.items.pop_front() else {
                 break;
             };

@@ -6,7 +6,8 @@ use ring::digest::{SHA256, digest};
 use super::gate::Verdict;
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
-use super::{Broker, FirstContacts, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
+use super::{Broker, FirstContacts, LINKS_MAX, LinkId, Pressure, REPLIES_WAITING_MAX};
+use crate::bug;
 use crate::drops::Dropped;
 use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, knows_key, screen};
@@ -74,6 +75,10 @@ impl Broker {
         }
         if self.sessions.len() >= LINKS_MAX {
             return Err(Dropped::Limit);
+        }
+        if self.pressure() >= Pressure::Closed {
+            // MEM-4
+            return Err(Dropped::Memory);
         }
         let half_open = self.half_open.len();
         let verdict = self
@@ -230,6 +235,7 @@ impl Broker {
             seats: Default::default(),
             deadline: None,
             has_turn: false,
+            held: 0,
         };
         self.sessions.insert(id, Box::new(session));
         for _ in 0..CIDS_SPARE_MAX {
@@ -279,6 +285,10 @@ impl Broker {
         }
         if self.replies.len() >= REPLIES_WAITING_MAX {
             return Err(Dropped::Limit);
+        }
+        if bug!(Amplify) {
+            self.replies
+                .extend([(path, reply.clone()), (path, reply.clone())]);
         }
         self.replies.push_back((path, reply));
         Ok(())

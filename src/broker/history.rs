@@ -136,6 +136,9 @@ impl Broker {
         outcome: StorageOutcome,
         now: Timestamp,
     ) {
+        if let StorageOutcome::Past { lines, .. } = &outcome {
+            self.charge_reading(id, lines, now);
+        }
         let Some(page) = self.page_of(id, channel) else {
             return;
         };
@@ -207,6 +210,15 @@ pub(super) fn advance_page(seat: &mut Seat) {
         page.count += 1;
     } else {
         seat.pages.pop_front();
+    }
+}
+
+impl Seat {
+    /// The page that the seat gets is about to be read, or as good as that.
+    pub(super) fn begin_reading_page(&mut self) {
+        if let Some(page) = self.pages.front_mut() {
+            page.reading = true;
+        }
     }
 }
 

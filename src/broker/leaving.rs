@@ -7,7 +7,9 @@ use super::seating::Broken;
 use super::session::SeatStage;
 use super::storage::StorageOp;
 use super::{Broker, LinkId, Pending};
-use crate::chat::{ControlFromBroker, LISTED_BYTES_MAX, LISTED_MAX, RoomFromBroker, RoomName};
+use crate::chat::{
+    Budget, ControlFromBroker, LISTED_BYTES_MAX, LISTED_MAX, RoomFromBroker, RoomName,
+};
 use crate::link::CloseCode;
 use crate::secure::AccountKey;
 use crate::time::Timestamp;
@@ -40,6 +42,7 @@ impl Broker {
             }
         }
         let (account, device, room) = (session.account, session.device, seat.room.clone());
+        let payer = session.payer();
         let op = StorageOp::Leave {
             room: room.clone(),
             account,
@@ -52,6 +55,8 @@ impl Broker {
             room: room.clone(),
             account,
         };
+        // BUD-4
+        self.charge(payer, Budget::Changes, 1, now);
         if self.ask(op, pending).is_some() {
             if let Some(room) = self.rooms.get_mut(&room) {
                 room.asking += 1;

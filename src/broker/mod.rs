@@ -14,6 +14,8 @@
 //!
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
+mod budget;
+mod counters;
 mod devices;
 mod early;
 mod egress;
@@ -22,6 +24,7 @@ mod gate;
 mod half_open;
 mod handshake;
 mod history;
+mod holding;
 mod introduction;
 mod leaving;
 mod links;
@@ -29,6 +32,7 @@ mod losses;
 mod memory;
 mod moderation;
 mod prefix;
+mod report;
 mod resets;
 mod roll;
 mod room;
@@ -47,6 +51,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+pub use budget::{ACCOUNTS_REMEMBERED_MAX, Allowance, Budgets, LINE_COST, NETWORKS_REMEMBERED_MAX};
+pub use counters::{Counters, LATENCIES_MS, Latency};
 pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
@@ -56,7 +62,9 @@ pub use gate::{
 };
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
+pub use holding::{MEMORY_MAX, MEMORY_MIN, Pressure};
 pub use memory::MemoryStore;
+pub use report::Report;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
@@ -75,10 +83,12 @@ use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecre
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
+use budget::Ledger;
 use devices::{Offers, Stored};
 use egress::Egress;
 use gate::Gate;
 use half_open::HalfOpenTable;
+use holding::{Holding, request_cost};
 use links::{LinkMemory, Recalls};
 use losses::Losses;
 use resets::Resets;
@@ -112,6 +122,10 @@ pub struct BrokerConfig {
     pub first_contacts: FirstContacts,
     /// Who may come in (ADM-1).
     pub access: Access,
+    /// What each account and each network may cause (BUD-2).
+    pub budgets: Budgets,
+    /// How many bytes the broker holds at most, as it estimates them; [`MEMORY_MIN`] at least (MEM-1).
+    pub memory_max: u64,
 }
 
 /// Who may come in, of those whom the broker does not know (ADM-1).
@@ -141,6 +155,8 @@ impl Default for BrokerConfig {
             reset_secret: None,
             first_contacts: FirstContacts::Open,
             access: Access::Open,
+            budgets: Budgets::default(),
+            memory_max: MEMORY_MAX,
         }
     }
 }
@@ -279,6 +295,15 @@ enum Pending {
     },
 }
 
+/// A request that is under way.
+struct Asked {
+    pending: Pending,
+    /// What it holds (MEM-1).
+    cost: u64,
+    /// When it was made.
+    at: Timestamp,
+}
+
 /// What the store is asked again for a seat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Again {
@@ -352,11 +377,15 @@ pub struct Broker {
     news: Vec<RoomName>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
-    pending: BTreeMap<RequestId, Pending>,
+    pending: BTreeMap<RequestId, Asked>,
+    /// The last time that the broker was told.
+    latest: Timestamp,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
-    received: u64,
+    counters: Counters,
     drops: Drops,
+    ledger: Ledger,
+    holding: Holding,
 }
 
 impl Broker {
@@ -370,6 +399,7 @@ impl Broker {
         let reset_secret = config.reset_secret.clone();
         let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
         let gate = Gate::new(rng.fork());
+        let holding = Holding::new(config.memory_max);
         let mut broker = Self {
             config,
             identity,
@@ -404,10 +434,13 @@ impl Broker {
             opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
+            latest: Timestamp::ZERO,
             next_request: 0,
             events: VecDeque::new(),
-            received: 0,
+            counters: Counters::default(),
             drops: Drops::default(),
+            ledger: Ledger::default(),
+            holding,
         };
         broker.ask(StorageOp::Open, Pending::Open);
         broker
@@ -430,7 +463,13 @@ impl Broker {
     /// How many datagrams were received (BRK-4).
     #[must_use]
     pub const fn received(&self) -> u64 {
-        self.received
+        self.counters.datagrams_in
+    }
+
+    /// What was done so far (BRK-4, MET-2).
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many datagrams were dropped, by reason (BRK-4).
@@ -460,7 +499,9 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
-        self.received += 1;
+        self.latest = now;
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
@@ -470,6 +511,7 @@ impl Broker {
             self.drops.add(reason, 1);
             tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
+        self.mind_memory(now);
     }
 
     /// The datagram that was handled last took so much of the processor's time, as the driver has
@@ -480,6 +522,7 @@ impl Broker {
 
     /// Does what has come due. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.latest = now;
         self.half_open.expire(now);
         self.repeat_reads(now);
         self.repeat_rolls(now);
@@ -533,13 +576,19 @@ impl Broker {
 
     /// Takes the store's answer to a request.
     pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
-        let Some(pending) = self.pending.remove(&completion.id) else {
+        self.latest = now;
+        let Some(Asked { pending, cost, at }) = self.pending.remove(&completion.id) else {
             return;
         };
+        self.holding.end_request(cost);
+        if let Pending::Append { .. } = pending {
+            self.counters.store_latency.add(now.saturating_since(at));
+        }
         self.on_storage(pending, completion.outcome, now);
         if let Some(link) = self.starved.pop_first() {
             self.mark_ready(link);
         }
+        self.mind_memory(now);
     }
 
     // ---- commands
@@ -565,6 +614,17 @@ impl Broker {
     ///
     /// Links take turns, a batch each (BRK-3).
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        let mut transmit = self.next_transmit(now, out);
+        if transmit.is_none() && self.mind_memory(now) {
+            transmit = self.next_transmit(now, out);
+        }
+        if let Some(transmit) = &transmit {
+            self.counters.on_sent(transmit);
+        }
+        transmit
+    }
+
+    fn next_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((path, datagram)) = self.replies.pop_front() {
             out.extend_from_slice(&datagram);
             return Some(Transmit {
@@ -584,6 +644,9 @@ impl Broker {
                 continue;
             };
             session.link.allow_copies(self.egress.may_copy(now));
+            session
+                .link
+                .allow_more_credit(self.holding.pressure() < Pressure::Thrifty);
             let copied = session.link.stats().bytes_copied;
             let transmit = session.link.poll_transmit(now, out);
             if let Some(transmit) = &transmit {
@@ -593,6 +656,7 @@ impl Broker {
             }
             self.reschedule(id);
             if transmit.is_some() {
+                self.note_link_holds(id);
                 return transmit;
             }
         }
@@ -679,7 +743,10 @@ impl Broker {
         }
         let id = self.next_request;
         self.next_request += 1;
-        self.pending.insert(id, pending);
+        let cost = request_cost(&op);
+        self.holding.begin_request(cost);
+        let at = self.latest;
+        self.pending.insert(id, Asked { pending, cost, at });
         self.storage.push_back(StorageRequest { id, op });
         Some(id)
     }

@@ -31,6 +31,8 @@ pub(super) struct Room {
     pub(super) asking: usize,
     /// Whether its readers are about to be given a turn.
     has_news: bool,
+    /// What it held when that was last looked at (MEM-1).
+    pub(super) held: u64,
 }
 
 /// The most devices of an account that may come back to a room (LIM-15).
@@ -66,6 +68,7 @@ impl Room {
             roster: Roster::Unasked,
             asking: 0,
             has_news: false,
+            held: 0,
         }
     }
 
@@ -135,6 +138,7 @@ impl Broker {
                 }
             }
         }
+        self.counters.lines_stored += 1;
         let (seq, len) = (stored.line.seq, stored.line.body.len());
         self.events.push_back(BrokerEvent::Stored {
             room: name.clone(),
@@ -399,6 +403,7 @@ impl Broker {
 
     /// The readers of the room are to be told something, all at once of what comes at once.
     pub(super) fn note_news(&mut self, name: &RoomName) {
+        self.note_room_holds(name);
         if let Some(room) = self.rooms.get_mut(name)
             && !core::mem::replace(&mut room.has_news, true)
         {
@@ -432,7 +437,8 @@ impl Broker {
     /// Lets go of a room that nobody uses: the store keeps it.
     pub(super) fn forget_if_unused(&mut self, name: &RoomName) {
         if self.rooms.get(name).is_some_and(Room::is_unused) {
-            self.rooms.remove(name);
+            let room = self.rooms.remove(name);
+            self.forget_room_holds(room.map_or(0, |room| room.held));
         }
     }
 }

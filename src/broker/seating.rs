@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::Payer;
 use super::feed::Feed;
 use super::history::read_page_again;
+use super::holding::MemoryWait;
 use super::moderation::muted;
 use super::roll::Told;
 use super::room::{Parting, Room};
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
-use super::{Again, Broker, LinkId, Pending, ROOMS_MAX};
+use super::{Again, Broker, Counters, LinkId, Pending, ROOMS_MAX};
 use crate::bug;
 use crate::chat::{
-    ControlFromNode, Decision, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
+    Budget, ControlFromNode, Decision, HistoryPolicy, Join, Joined, Kind, Publication, Recorded,
+    Refusal, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
 use crate::time::Timestamp;
@@ -70,6 +72,7 @@ impl Broker {
             return;
         }
         self.note_link(id);
+        self.note_link_holds(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -130,16 +133,19 @@ impl Broker {
             return Ok(());
         };
         if let Some(seat) = session.seats.get_mut(&channel) {
+            self.counters.refuse(Refusal::AlreadyJoined);
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
         }
         let (room, refusal) = match RoomName::new(&join.room) {
-            Ok(name) if session.channel_of(&name).is_some() => (name, Some(Refusal::AlreadyJoined)),
-            Ok(name) if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&name) => {
-                (name, Some(Refusal::TooManyRooms))
+            Ok(name) => {
+                let refusal = self.refuses_join(id, &name, now);
+                (name, refusal)
             }
-            Ok(name) => (name, None),
             Err(_) => (RoomName::default(), Some(Refusal::RoomInvalid)),
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
         };
         let stage = if refusal.is_some() {
             SeatStage::Closed
@@ -150,6 +156,7 @@ impl Broker {
         };
         let mut seat = Seat::new(room.clone(), stage, join.quiet);
         if let Some(refusal) = refusal {
+            self.counters.refuse(refusal);
             refuse_join(&mut seat, refusal);
             session.seats.insert(channel, Box::new(seat));
             return Ok(());
@@ -190,6 +197,19 @@ impl Broker {
         Ok(())
     }
 
+    /// Why a session is not let into a room, as far as the broker knows without asking its store.
+    fn refuses_join(&self, id: LinkId, name: &RoomName, now: Timestamp) -> Option<Refusal> {
+        let session = self.sessions.get(&id)?;
+        if session.channel_of(name).is_some() {
+            Some(Refusal::AlreadyJoined)
+        } else if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(name) {
+            Some(Refusal::TooManyRooms)
+        } else {
+            // BUD-4
+            self.over_budget(session.payer(), Budget::Changes, now)
+        }
+    }
+
     /// The store says no, lets the account in no more (ROL-4), or cannot answer now: the seat is given
     /// up, so that the node may try again on another channel.
     fn refuse_entry(
@@ -204,6 +224,7 @@ impl Broker {
             && let Some(seat) = session.seats.get_mut(&channel)
         {
             seat.stage = SeatStage::Closed;
+            self.counters.refuse(code);
             refuse_join(seat, code);
             let (account, is_quiet) = (session.account, seat.is_quiet);
             let last_heard = session.link.last_heard();
@@ -243,6 +264,11 @@ impl Broker {
         }
         let account = entered.author.account;
         let is_new = entered.notice.is_some();
+        if is_new || entered.joined.is_some() {
+            let who = self.sessions.get(&id).map(|session| session.payer());
+            let is_local = who.is_some_and(|who| who.is_local);
+            self.charge(Payer { account, is_local }, Budget::Changes, 1, now);
+        }
         let room = self.rooms.get(name);
         let own = room.and_then(|room| room.present.get(&account));
         let own = own.map(|presence| presence.row.number);
@@ -309,7 +335,7 @@ impl Broker {
         let Some(name) = session.name().cloned() else {
             return Ok(());
         };
-        let (account, device) = (session.account, session.device);
+        let (account, device, payer) = (session.account, session.device, session.payer());
         let seat = session
             .seats
             .get_mut(&channel)
@@ -322,12 +348,27 @@ impl Broker {
             SeatStage::Entering { .. } => return Err("a publication before JOINED"),
             SeatStage::Closed => return Err("a publication in a room that is closed"),
         }
-        if seat.publishing >= PUBLISHING_MAX {
+        if seat.publishing >= PUBLISHING_MAX && !bug!(EndlessPublishing) {
             return Err("too many publications at once");
         }
-        if busy {
+        let room = seat.room.clone();
+        let now_or_later = match seat.waits_behind(n, now) {
             // LIM-7
-            refuse_publication(seat, n, Refusal::RetryLater);
+            _ if busy => Err(Refusal::RetryLater),
+            Some(refusal) => Err(refusal),
+            None if let Some(refusal) = self.refuses_for_memory(MemoryWait::Line) => Err(refusal),
+            None => self.take_line(payer, &room, publication.body.len(), now),
+        };
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
+        let Some(seat) = seat else {
+            return Ok(());
+        };
+        if let Err(refusal) = now_or_later {
+            seat.note_put_off(n, refusal, now);
+            refuse_publication(&mut self.counters, seat, n, refusal);
             return Ok(());
         }
         let refuse = match publication.kind {
@@ -343,7 +384,6 @@ impl Broker {
             _ => Some(Refusal::BadText),
         };
         seat.publishing += 1;
-        let room = seat.room.clone();
         let op = StorageOp::Append {
             room: room.clone(),
             account,
@@ -419,18 +459,23 @@ impl Broker {
                 let seq = decided.line.line.seq;
                 seat.reply(&RoomFromBroker::Stored { n, seq });
             }
-            StorageOutcome::Known(Recorded::Refused(code)) => refuse_publication(seat, n, *code),
+            StorageOutcome::Known(Recorded::Refused(code)) => {
+                refuse_publication(&mut self.counters, seat, n, *code);
+            }
             StorageOutcome::Muted(until_ms) => {
                 let (code, reason) = (Refusal::Muted, muted(*until_ms, now_ms));
+                self.counters.refuse(code);
                 seat.reply(&RoomFromBroker::NotStored { n, code, reason });
             }
-            StorageOutcome::Conflict => refuse_publication(seat, n, Refusal::Conflict),
+            StorageOutcome::Conflict => {
+                refuse_publication(&mut self.counters, seat, n, Refusal::Conflict);
+            }
             StorageOutcome::Gap(last) => {
                 crate::sometimes!(GapAnswered);
                 seat.reply(&RoomFromBroker::Gap { last: *last });
             }
             // BRK-5
-            _ => refuse_publication(seat, n, Refusal::RetryLater),
+            _ => refuse_publication(&mut self.counters, seat, n, Refusal::RetryLater),
         }
     }
 
@@ -552,6 +597,9 @@ impl Broker {
     }
 
     fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome, now: Timestamp) {
+        if let StorageOutcome::Lines(lines) = &outcome {
+            self.charge_reading(id, lines, now);
+        }
         let seat = self
             .sessions
             .get_mut(&id)
@@ -613,7 +661,8 @@ fn refuse_join(seat: &mut Seat, code: Refusal) {
     });
 }
 
-fn refuse_publication(seat: &mut Seat, n: u64, code: Refusal) {
+fn refuse_publication(counters: &mut Counters, seat: &mut Seat, n: u64, code: Refusal) {
+    counters.refuse(code);
     if code == Refusal::RetryLater {
         crate::sometimes!(RetryLaterAnswered);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::PutOff;
 use super::devices::Errand;
 use super::history::Page;
 use super::introduction::Introduction;
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub(super) deadline: Option<Timestamp>,
     /// Whether the link waits for its turn to send.
     pub(super) has_turn: bool,
+    /// What it held when that was last looked at (MEM-1).
+    pub(super) held: u64,
 }
 
 /// How far a session has come.
@@ -81,6 +84,8 @@ pub(super) struct Seat {
     pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.
     pub(super) publishing: usize,
+    /// The last publication that has to come again later (BUD-5).
+    pub(super) put_off: Option<PutOff>,
     introduced: BTreeMap<u64, u64>,
 }
 
@@ -256,6 +261,7 @@ impl Seat {
             unreported: None,
             pages: VecDeque::new(),
             publishing: 0,
+            put_off: None,
             introduced: BTreeMap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! Signing in and out: who a session is, and what its end means (SPEC.md section 9.1).
 
+use super::holding::MemoryWait;
 use super::room::Parting;
 use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::Stage;
@@ -69,7 +70,7 @@ impl Broker {
     /// Asks the store whether the session may have its name, as soon as the store has opened.
     fn register(&mut self, id: LinkId, now: Timestamp) {
         let now_ms = self.wall_ms(now);
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
         let Stage::Early(name, invite) = &session.stage else {
@@ -78,13 +79,19 @@ impl Broker {
         if self.opening != Opening::Done {
             return;
         }
+        if let Some(refusal) = self.refuses_for_memory(MemoryWait::Newcomer) {
+            self.refuse_sign_in(id, refusal, String::new());
+            return;
+        }
+        let ip = session.link.path().remote.ip();
         let op = StorageOp::Register {
             account: session.account,
             device: session.device,
             name: name.clone(),
-            entrance: match self.config.access {
-                Access::Open => Entrance::Open,
-                Access::Invite => Entrance::Invited(*invite),
+            entrance: match (self.refuses_newcomer(ip, now), self.config.access) {
+                (Some(refusal), _) => Entrance::Closed(refusal),
+                (None, Access::Open) => Entrance::Open,
+                (None, Access::Invite) => Entrance::Invited(*invite),
             },
             now_ms,
         };
@@ -121,6 +128,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        self.counters.refuse(code);
         let reason = if reason.is_empty() {
             code.to_string()
         } else {
@@ -147,11 +155,15 @@ impl Broker {
             return;
         }
         match outcome {
-            StorageOutcome::Registered(name) => {
+            StorageOutcome::Registered { name, is_new } => {
+                let ip = session.link.path().remote.ip();
                 session.stage = Stage::Named(name);
                 session
                     .control
                     .push_back(ControlFromBroker::Welcome { people }.encode());
+                if is_new {
+                    self.charge_newcomer(ip, now);
+                }
                 self.replace_older(id, now);
             }
             StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
@@ -240,6 +252,7 @@ impl Broker {
             self.routes.remove(cid);
         }
         self.accounts.remove(&(session.account, id));
+        self.forget_link_holds(&session);
         if let Some(row) = session.remembered {
             self.links.forget(row.cid);
         }

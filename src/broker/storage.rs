@@ -251,6 +251,8 @@ pub enum Entrance {
     Open,
     /// An invite is: the one that was shown, if one was.
     Invited(Option<InviteMark>),
+    /// Nothing helps: it is refused for this reason (BUD-3).
+    Closed(Refusal),
 }
 
 /// The most invites of a broker that are neither revoked nor expired (LIM-14).
@@ -271,7 +273,12 @@ pub enum StorageOutcome {
     /// [`StorageOp::Open`].
     Opened(Box<Opened>),
     /// [`StorageOp::Register`]: the account has this name now, as first written.
-    Registered(Name),
+    Registered {
+        /// The name.
+        name: Name,
+        /// Whether the account was not known before.
+        is_new: bool,
+    },
     /// [`StorageOp::Register`]: no.
     NotRegistered(Refusal),
     /// [`StorageOp::Invite`]: its number.

@@ -125,7 +125,8 @@ impl ControlFromBroker {
                 put_varint(&mut out, *people);
             }
             Self::SignInRefused { code, reason } => {
-                put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason)
+                out.push(SIGN_IN_REFUSED);
+                put_refusal(&mut out, *code, reason);
             }
             Self::ByeOk => out.push(BYE_OK),
             Self::Rooms { total, rooms } => {

@@ -205,7 +205,10 @@ impl ErrandFromBroker {
                 devices.iter().for_each(|entry| entry.encode(out));
             }
             Self::DeviceRevoked => out.push(DEVICE_REVOKED),
-            Self::Refused { code, reason } => put_refusal(out, ERRAND_REFUSED, *code, reason),
+            Self::Refused { code, reason } => {
+                out.push(ERRAND_REFUSED);
+                put_refusal(out, *code, reason);
+            }
         }
     }
 

@@ -38,6 +38,7 @@ const DELIVERED: u8 = 0x32;
 const HISTORY: u8 = 0x34;
 pub(super) const PAST: u8 = 0x35;
 const HISTORY_END: u8 = 0x36;
+const PUT_OFF: u8 = 0x37;
 
 /// The most names in a ROSTER or ROOMS (LIM-8).
 pub const LISTED_MAX: usize = 1_000;
@@ -223,6 +224,13 @@ pub enum RoomFromBroker {
         /// Whether there are earlier ones that may be asked for.
         earlier: bool,
     },
+    /// What is to be read for this channel comes later, by itself (BUD-6).
+    PutOff {
+        /// Why, and how much later.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 impl RoomFromNode {
@@ -332,7 +340,8 @@ impl RoomFromBroker {
         match self {
             Self::Joined(joined) => joined.put(&mut out),
             Self::JoinRefused { code, reason } => {
-                put_refusal(&mut out, JOIN_REFUSED, *code, reason)
+                out.push(JOIN_REFUSED);
+                put_refusal(&mut out, *code, reason);
             }
             Self::Introduce {
                 author,
@@ -367,8 +376,7 @@ impl RoomFromBroker {
             Self::NotStored { n, code, reason } => {
                 out.push(NOT_STORED);
                 put_varint(&mut out, *n);
-                put_varint(&mut out, code.code());
-                out.extend_from_slice(reason.as_bytes());
+                put_refusal(&mut out, *code, reason);
             }
             Self::Gap { last } => {
                 out.push(GAP);
@@ -380,9 +388,13 @@ impl RoomFromBroker {
                 put_varint(&mut out, *invite);
             }
             Self::NotInvited { code, reason } => {
-                put_refusal(&mut out, NOT_INVITED, *code, reason);
+                out.push(NOT_INVITED);
+                put_refusal(&mut out, *code, reason);
             }
-            Self::Removed { code, reason } => put_refusal(&mut out, REMOVED, *code, reason),
+            Self::Removed { code, reason } => {
+                out.push(REMOVED);
+                put_refusal(&mut out, *code, reason);
+            }
             Self::Roster { total, names } => {
                 out.push(ROSTER);
                 put_varint(&mut out, *total);
@@ -396,6 +408,10 @@ impl RoomFromBroker {
                 out.push(HISTORY_END);
                 put_varint(&mut out, *count);
                 out.push(u8::from(*earlier));
+            }
+            Self::PutOff { code, reason } => {
+                out.push(PUT_OFF);
+                put_refusal(&mut out, *code, reason);
             }
         }
         out.into()
@@ -467,6 +483,10 @@ impl RoomFromBroker {
                     _ => return Err(DecodeError::Invalid("flag")),
                 },
             },
+            PUT_OFF => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::PutOff { code, reason }
+            }
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -483,13 +503,19 @@ impl Delivered {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let told = Self {
             seq: r.varint()?,
             k: r.varint()?,
             n: r.varint()?,
             present_k: r.varint()?,
             present_n: r.varint()?,
-        })
+        };
+        let adds_up = told.k <= told.n
+            && told.present_n <= told.n
+            && told.present_k <= told.k.min(told.present_n);
+        adds_up
+            .then_some(told)
+            .ok_or(DecodeError::Invalid("count of who has a line"))
     }
 }
 
@@ -556,14 +582,20 @@ pub(super) const fn check_listed(len: usize) -> Result<(), DecodeError> {
     }
 }
 
-pub(super) fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {
-    out.push(kind);
+pub(super) fn put_refusal(out: &mut Vec<u8>, code: Refusal, reason: &str) {
     put_varint(out, code.code());
+    if let Refusal::OverBudget { wait_ms, .. } = code {
+        put_varint(out, wait_ms.min(VARINT_MAX));
+    }
     out.extend_from_slice(reason.as_bytes());
 }
 
 pub(super) fn refusal(r: &mut Reader<'_>) -> Result<(Refusal, String), DecodeError> {
-    Ok((Refusal::from_code(r.varint()?), r.rest_text()?.to_owned()))
+    let mut code = Refusal::from_code(r.varint()?);
+    if let Refusal::OverBudget { wait_ms, .. } = &mut code {
+        *wait_ms = r.varint()?;
+    }
+    Ok((code, r.rest_text()?.to_owned()))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@ use core::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chat::NUMBER_MAX;
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId, Resume,
-    ResumeOutcome, RoomId, Start,
+    Budget, ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId,
+    Resume, ResumeOutcome, RoomId, Start,
 };
 use crate::chat::{INVITE_LEN, InviteSecret};
 
@@ -19,6 +20,48 @@ fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
         typed_lag_ms: 250,
         body: Bytes::from_static(body),
     })
+}
+
+/// RUM-19: a broker cannot use up the numbers that come after its own.
+#[test]
+fn no_joined_leads_to_numbers_that_do_not_fit_the_wire() {
+    let joined = |n, seq| {
+        let joined = Joined {
+            log: LogId([1; 16]),
+            room: RoomId([2; 16]),
+            resume: ResumeOutcome::Fresh,
+            last: LastPublication { n, digest: [3; 32] },
+            base: LineBase {
+                seq,
+                stored_at_ms: 0,
+                hash: [4; 32],
+            },
+        };
+        RoomFromBroker::decode(&RoomFromBroker::Joined(joined).encode()).is_ok()
+    };
+    assert!(joined(NUMBER_MAX, NUMBER_MAX - 1));
+    assert!(!joined(NUMBER_MAX + 1, 0));
+    assert!(!joined(0, NUMBER_MAX));
+}
+
+/// STA-3: counts that do not add up are not told.
+#[test]
+fn more_than_all_do_not_have_a_line() {
+    let told = |k, n, present_k, present_n| {
+        let delivered = RoomFromBroker::Delivered(Delivered {
+            seq: 1,
+            k,
+            n,
+            present_k,
+            present_n,
+        });
+        RoomFromBroker::decode(&delivered.encode()).is_ok()
+    };
+    assert!(told(3, 5, 1, 2));
+    assert!(!told(6, 5, 1, 2));
+    assert!(!told(3, 5, 1, 6));
+    assert!(!told(3, 5, 3, 2));
+    assert!(!told(3, 5, 4, 5));
 }
 
 #[test]
@@ -52,6 +95,23 @@ fn messages_survive_the_wire() {
         code: Refusal::TooLong,
         reason: "no".into(),
     };
+    // BUD-1: how long to wait comes through.
+    let budget = Budget::Lines;
+    let put_off = Refusal::OverBudget {
+        budget,
+        wait_ms: 70_000,
+    };
+    let later = RoomFromBroker::NotStored {
+        n: 1,
+        code: put_off,
+        reason: put_off.to_string(),
+    };
+    assert_eq!(RoomFromBroker::decode(&later.encode()), Ok(later));
+    let history = RoomFromBroker::PutOff {
+        code: put_off,
+        reason: "slow".into(),
+    };
+    assert_eq!(RoomFromBroker::decode(&history.encode()), Ok(history));
     let notice = RoomFromBroker::Notice {
         presence: 9,
         event: NoticeEvent::TimedOut,

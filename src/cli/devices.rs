@@ -1,4 +1,4 @@
-//! Devices in words, by their fingerprints (CLI-25), and what a host does about them (CLI-27).
+//! Devices in words, by their fingerprints (CLI-25), and what a host does about them (CLI-28).
 
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -1,8 +1,23 @@
 //! What a client tells its owner.
 
+use core::time::Duration;
+
 use super::{Asker, ErrandEvent};
 use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
+
+/// What can be put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOff {
+    /// Signing in.
+    SignIn,
+    /// Coming into a room.
+    Join,
+    /// Lines that wait to be stored.
+    Lines,
+    /// What is read of what was said before.
+    History,
+}
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +34,32 @@ pub enum ClientEvent {
         /// Which one.
         room: RoomName,
     },
+    /// What follows in a room begins with this line, and the broker withholds those between it and
+    /// the last one that was shown (RUM-16, RUM-17).
+    Skipped {
+        /// Which room.
+        room: RoomName,
+        /// The line.
+        first: u64,
+    },
     /// The broker does not let the client into the room.
     JoinRefused {
         /// Which one.
         room: RoomName,
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The broker has put something off; it is asked again by itself, and nothing is lost (PUB-4,
+    /// BUD-1).
+    PutOff {
+        /// What.
+        what: PutOff,
+        /// In which room, if in one.
+        room: Option<RoomName>,
+        /// For how long.
+        wait: Duration,
         /// Why, for programs.
         code: Refusal,
         /// Why, in words.

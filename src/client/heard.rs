@@ -1,10 +1,12 @@
 //! What the broker says, on the control channel and in the rooms.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
 use super::room::{Room, Seat};
-use super::up::RETRY_AFTER;
-use super::{Client, ClientEvent, EndReason, JournalEntry, State};
+use super::up::{RETRY_AFTER, WAIT_MIN};
+use super::{Client, ClientEvent, EndReason, JournalEntry, PutOff, State};
 use crate::bug;
 use crate::chat::{
     ControlFromBroker, Joined, Name, NoticeEvent, Recorded, Refusal, ResumeOutcome, RoomFromBroker,
@@ -12,6 +14,15 @@ use crate::chat::{
 };
 use crate::link::CloseCode;
 use crate::time::Timestamp;
+
+/// The longest that a node waits because a broker says so (BUD-8).
+pub const WAIT_MAX: Duration = Duration::from_secs(3_600);
+
+/// After how long the same is asked again (PUB-4, BUD-8).
+fn wait(code: Refusal) -> Duration {
+    let told = code.wait().unwrap_or(RETRY_AFTER);
+    told.clamp(WAIT_MIN, WAIT_MAX)
+}
 
 impl Client {
     /// The broker broke a rule (LIF-4).
@@ -25,10 +36,7 @@ impl Client {
         let handled = if channel == 0 {
             match ControlFromBroker::decode(data) {
                 Ok(ControlFromBroker::Errand(answer)) => self.on_errand_answer(answer, now),
-                Ok(message) => {
-                    self.on_control(message, now);
-                    Ok(())
-                }
+                Ok(message) => self.on_control(message, now),
                 Err(_) => Err("malformed control message"),
             }
         } else {
@@ -42,20 +50,34 @@ impl Client {
         }
     }
 
-    fn on_control(&mut self, message: ControlFromBroker, now: Timestamp) {
+    fn on_control(
+        &mut self,
+        message: ControlFromBroker,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
         let State::Up(up) = &mut self.state else {
-            return;
+            return Ok(());
         };
         match message {
+            // SGN-9
+            ControlFromBroker::Welcome { .. } | ControlFromBroker::SignInRefused { .. }
+                if !up.is_signing_in() =>
+            {
+                return Err("an answer to a SIGN_IN that was not sent");
+            }
+            ControlFromBroker::ByeOk if !up.has_said_bye() => {
+                return Err("BYE_OK without BYE");
+            }
             ControlFromBroker::Welcome { .. } => {
                 up.on_welcome();
                 self.online = true;
                 self.events.push_back(ClientEvent::Online);
             }
-            ControlFromBroker::SignInRefused {
-                code: Refusal::RetryLater,
-                ..
-            } => up.sign_in_again_at(now + RETRY_AFTER),
+            ControlFromBroker::SignInRefused { code, reason } if code.is_for_now() => {
+                let wait = wait(code);
+                up.sign_in_again_at(now + wait);
+                self.tell_put_off(PutOff::SignIn, None, (code, reason));
+            }
             ControlFromBroker::SignInRefused { code, reason } if code.is_of_the_account() => {
                 self.end(EndReason::NotAdmitted { code, reason }, now);
             }
@@ -73,6 +95,7 @@ impl Client {
                 self.events.push_back(ClientEvent::Rooms { total, rooms });
             }
         }
+        Ok(())
     }
 
     fn on_room_message(
@@ -92,6 +115,9 @@ impl Client {
         match message {
             RoomFromBroker::Joined(joined) => self.on_joined(name, channel, &joined)?,
             RoomFromBroker::JoinRefused { code, reason } => {
+                if !room.is_asked_on(channel) {
+                    return Err("JOIN_REFUSED without JOIN");
+                }
                 self.on_join_refused(name, code, reason, now)?;
             }
             RoomFromBroker::Introduce {
@@ -107,7 +133,7 @@ impl Client {
                 author,
             } => self.on_notice(name, presence, event, author)?,
             RoomFromBroker::Stored { n, seq } => {
-                room.outbox.on_answer(n);
+                room.outbox.on_answer(n)?;
                 self.on_stored(&name, n, seq);
             }
             RoomFromBroker::NotStored { n, code, reason } => {
@@ -145,7 +171,14 @@ impl Client {
                     earlier,
                 });
             }
-            RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Left => {
+                // PUB-10: another device of the account has left, and nobody stores this any more.
+                self.give_up_waiting(&name, Refusal::NotAdmitted, "the account has left the room");
+                self.forget(name, None);
+            }
+            RoomFromBroker::PutOff { code, reason } => {
+                self.tell_put_off(PutOff::History, Some(name), (code, reason));
+            }
             RoomFromBroker::Invited { invite } => {
                 let outcome = Ok(invite);
                 let invited = ClientEvent::Invited {
@@ -176,6 +209,22 @@ impl Client {
         Ok(())
     }
 
+    /// Its owner is told that it has to wait, and why.
+    fn tell_put_off(
+        &mut self,
+        what: PutOff,
+        room: Option<RoomName>,
+        (code, reason): (Refusal, String),
+    ) {
+        self.events.push_back(ClientEvent::PutOff {
+            what,
+            room,
+            wait: wait(code),
+            code,
+            reason,
+        });
+    }
+
     fn room(&mut self, name: &RoomName) -> Result<&mut Room, &'static str> {
         self.rooms.get_mut(name).ok_or("a room that was not joined")
     }
@@ -189,10 +238,10 @@ impl Client {
         joined: &Joined,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
+        if !room.is_asked_on(channel) {
             return Err("JOINED without JOIN");
         }
-        let seated = room.on_joined(channel, joined);
+        let seated = room.on_joined(channel, joined)?;
         let is_fork = joined.resume == ResumeOutcome::Fork;
         let cut_off = if is_fork {
             room.pages.clear()
@@ -213,6 +262,11 @@ impl Client {
             crate::sometimes!(ForkSeen);
             self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
         }
+        if let Some(first) = seated.skipped_to {
+            crate::sometimes!(LinesSkipped);
+            let room = name.clone();
+            self.tell_in_turn(entered, ClientEvent::Skipped { room, first });
+        }
         self.tell_in_turn(entered, ClientEvent::Joined { room: name });
         Ok(())
     }
@@ -225,9 +279,10 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if code == Refusal::RetryLater {
+        if code.is_for_now() {
             room.seat = Seat::Out;
-            room.retry_at = Some(now + RETRY_AFTER);
+            room.retry_at = Some(now + wait(code));
+            self.tell_put_off(PutOff::Join, Some(name), (code, reason));
         } else {
             room.seat = Seat::Refused;
             // ROL-4: who comes back comes anew.
@@ -282,13 +337,14 @@ impl Client {
         now: Timestamp,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if code == Refusal::RetryLater {
-            if room.outbox.on_retry_later(n) {
-                room.retry_at = Some(now + RETRY_AFTER);
+        if code.is_for_now() {
+            if room.outbox.on_retry_later(n)? {
+                room.retry_at = Some(now + wait(code));
+                self.tell_put_off(PutOff::Lines, Some(name), (code, reason));
             }
             return Ok(());
         }
-        room.outbox.on_answer(n);
+        room.outbox.on_answer(n)?;
         if code == Refusal::Conflict {
             self.retiring |= room.outbox.on_conflict(n);
         } else if let Some(handle) = room.outbox.settle(n) {

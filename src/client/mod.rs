@@ -30,7 +30,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 pub use errand::{Errand, ErrandEvent};
-pub use event::{ClientEvent, EndReason};
+pub use event::{ClientEvent, EndReason, PutOff};
+pub use heard::WAIT_MAX;
 pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
 pub use outbox::{OUTBOX_MAX, PUBLISH_WINDOW};
 pub use room::JoinOptions;
@@ -471,6 +472,8 @@ impl Client {
 
 #[cfg(test)]
 mod journal_tests;
+#[cfg(test)]
+mod liar_tests;
 #[cfg(test)]
 mod reset_tests;
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a node waits at least, whatever a broker says (BUD-8).
+pub(super) const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// A link, and what was said on it.
 pub(super) struct Up {
@@ -78,6 +80,16 @@ impl Up {
 
     pub(super) const fn on_welcome(&mut self) {
         self.stage = Stage::SignedIn;
+    }
+
+    /// Whether SIGN_IN is under way, or to be sent again.
+    pub(super) const fn is_signing_in(&self) -> bool {
+        matches!(self.stage, Stage::SigningIn)
+    }
+
+    /// Whether BYE is under way.
+    pub(super) const fn has_said_bye(&self) -> bool {
+        matches!(self.stage, Stage::Leaving)
     }
 
     /// The room that was given this channel.
@@ -326,7 +338,7 @@ impl Client {
     }
 
     /// JRN-9: the journal gives it up with the room.
-    fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
+    pub(super) fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
         let room = self.rooms.get(name);
         let handles = room.map_or_else(Vec::new, |room| room.outbox.handles());
         for handle in handles {

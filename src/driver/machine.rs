@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
+use crate::broker::{Broker, BrokerEvent, Report, StorageCompletion, StorageRequest};
 use crate::chat::{Decision, HistoryPolicy, InviteWish, RoomName};
 use crate::client::{
     Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
@@ -77,6 +77,8 @@ pub enum BrokerCommand {
     ShutDown,
     /// Say how many datagrams were dropped so far (BRK-4).
     Drops(oneshot::Sender<Drops>),
+    /// Say how it is (MET-1).
+    Report(oneshot::Sender<Report>),
     /// [`Broker::decide`].
     Decide {
         /// The order under which it was left with the store.
@@ -139,6 +141,9 @@ impl Machine for Broker {
             // Who asked may have lost interest.
             BrokerCommand::Drops(reply) => {
                 let _ = reply.send(self.drops().clone());
+            }
+            BrokerCommand::Report(reply) => {
+                let _ = reply.send(self.report());
             }
             BrokerCommand::Decide {
                 order,

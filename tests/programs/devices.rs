@@ -223,7 +223,7 @@ fn a_linked_device_that_has_lost_its_memory_is_linked_again() {
     desk.shows("ada: five");
 }
 
-/// CLI-27, DEV-8: the host calls a device back too, while the broker runs.
+/// CLI-28, DEV-8: the host calls a device back too, while the broker runs.
 #[test]
 fn the_host_lists_and_revokes_the_devices_of_somebody() {
     let scene = Scene::new();

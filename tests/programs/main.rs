@@ -7,6 +7,7 @@ mod support;
 
 mod arguments;
 mod bad_network;
+mod budgets;
 mod conversation;
 mod crashes;
 mod deaths;
@@ -23,6 +24,7 @@ mod input;
 mod invites;
 mod keys;
 mod leaving;
+mod metrics;
 mod moderation;
 mod outbox;
 mod pauses;

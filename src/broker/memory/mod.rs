@@ -319,7 +319,7 @@ impl MemoryStore {
             return StorageOutcome::NotRegistered(refusal);
         }
         let outcome = self.register(account, name, entrance, now_ms);
-        if let StorageOutcome::Registered(_) = outcome
+        if let StorageOutcome::Registered { .. } = outcome
             && let Err(refusal) = self.devices.note(account, device, false, now_ms)
         {
             return StorageOutcome::NotRegistered(refusal);
@@ -338,7 +338,10 @@ impl MemoryStore {
     ) -> StorageOutcome {
         if let Some(own) = self.accounts.get(&account) {
             return if *own == name {
-                StorageOutcome::Registered(own.clone())
+                StorageOutcome::Registered {
+                    name: own.clone(),
+                    is_new: false,
+                }
             } else {
                 StorageOutcome::NotRegistered(Refusal::NameFixed)
             };
@@ -356,7 +359,7 @@ impl MemoryStore {
         self.invites.on_used(invite);
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
-        StorageOutcome::Registered(name)
+        StorageOutcome::Registered { name, is_new: true }
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {

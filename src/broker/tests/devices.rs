@@ -29,9 +29,10 @@ fn send(pump: &mut Pump, identity: NodeIdentity, errand: Errand) -> usize {
     let key = pump.broker.public_key();
     let nodes = pump.nodes.iter();
     let mut same = nodes.filter(|node| node.identity.account() == identity.account());
-    let name = same.next().map(|node| node.name.clone());
-    let name = name.unwrap_or_else(|| Name::new("nobody").unwrap());
-    let node = pump.add_known(name.as_str(), identity, Some(key));
+    let name = same
+        .next()
+        .map_or_else(|| "nobody".to_owned(), |node| node.name.to_string());
+    let node = pump.add_known(&name, identity, Some(key));
     pump.nodes[node].client.set_errand(errand);
     node
 }

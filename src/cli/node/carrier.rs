@@ -11,6 +11,7 @@ use tokio::time::{interval, timeout};
 
 use super::Scripted;
 use super::record::Record;
+use super::session::patience::Patience;
 use super::words;
 use crate::chat::visible;
 use crate::cli::exit::{Code, Failure};
@@ -116,6 +117,7 @@ async fn run(
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
     let mut spool = Spool::default();
+    let (mut patience, clock) = (Patience::default(), Clock::system());
     let mut looking = interval(LOOKED_EVERY);
     let mut failed = pin!(record.journal.failed());
     let outcome = loop {
@@ -132,6 +134,12 @@ async fn run(
                 Some(ClientEvent::Ended(reason)) => break on_ended(&mut record, reason, &key),
                 Some(event) => {
                     spool.on_event(&event);
+                    if let ClientEvent::PutOff { what, room, wait, reason, .. } = &event
+                        && patience.is_news(*what, clock.now())
+                    {
+                        let why = (*wait, &**reason);
+                        eprintln!("{}", words::put_off(*what, room.as_ref(), why, 0));
+                    }
                 }
                 None => break Ok(()),
             },

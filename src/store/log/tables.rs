@@ -391,7 +391,7 @@ fn sign_in(
         return Ok(StorageOutcome::NotRegistered(refusal));
     }
     let outcome = register(connection, account, name, entrance, now_ms)?;
-    if let StorageOutcome::Registered(_) = outcome
+    if let StorageOutcome::Registered { .. } = outcome
         && let Err(refusal) = devices::note(connection, account, device, false, now_ms)?
     {
         return Ok(StorageOutcome::NotRegistered(refusal));
@@ -415,7 +415,10 @@ fn register(
     if let Some(own) = own {
         let own = rows::person(&own)?;
         return Ok(if own == name {
-            StorageOutcome::Registered(own)
+            StorageOutcome::Registered {
+                name: own,
+                is_new: false,
+            }
         } else {
             StorageOutcome::NotRegistered(Refusal::NameFixed)
         });
@@ -438,7 +441,7 @@ fn register(
     let (written, folded) = (name.as_str(), name.folded());
     let skeleton = name.skeleton();
     insert.execute((account.as_bytes(), written, folded, skeleton, invite))?;
-    Ok(StorageOutcome::Registered(name))
+    Ok(StorageOutcome::Registered { name, is_new: true })
 }
 
 fn links(

@@ -30,10 +30,12 @@ use crate::store::sqlite::StoreError;
 mod ending;
 mod inviting;
 pub(super) mod past;
+pub(super) mod patience;
 mod shown;
 mod typed;
 
 use past::Past;
+use patience::Patience;
 
 /// After this long without a first contact, the node says so.
 const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(3);
@@ -78,6 +80,7 @@ pub(super) struct Session<'a> {
     /// A line that outbox or journal had no room for; nothing more is read meanwhile.
     held: Option<(RoomName, Bytes)>,
     leaving: Option<Leaving>,
+    patience: Patience,
 }
 
 /// Whether the broker is in reach.
@@ -210,6 +213,7 @@ impl<'a> Session<'a> {
             waiting,
             held: None,
             leaving: None,
+            patience: Patience::default(),
         };
         session.pick_up().await?;
         Ok(session)
@@ -424,6 +428,19 @@ impl<'a> Session<'a> {
                     .await;
                 self.forget(&room).await;
             }
+            ClientEvent::PutOff {
+                what,
+                room,
+                wait,
+                reason,
+                ..
+            } => {
+                if self.patience.is_news(what, self.clock.now()) {
+                    let why = (wait, &*reason);
+                    let note = words::put_off(what, room.as_ref(), why, self.waiting);
+                    self.note(note).await;
+                }
+            }
             ClientEvent::RoomLeft { room, removed } => {
                 self.note(words::left(&room, removed)).await;
                 self.forget(&room).await;
@@ -439,6 +456,13 @@ impl<'a> Session<'a> {
                 let note = format!(
                     "-- the broker has another history of {room} than before (lost, or restored \
                      from a backup): earlier lines may be gone there --"
+                );
+                self.note(note).await;
+            }
+            ClientEvent::Skipped { room, first } => {
+                let note = format!(
+                    "-- what was said in {room} since the last line here and before line {first} \
+                     may not be read by this account --"
                 );
                 self.note(note).await;
             }

@@ -209,6 +209,7 @@ impl Known {
                     entrance: match ask.a {
                         0 => Entrance::Open,
                         1 => Entrance::Invited(None),
+                        2 if ask.second => Entrance::Closed(Refusal::RetryLater),
                         number => Entrance::Invited(Some(mark(number))),
                     },
                     now_ms,
