@@ -67,11 +67,26 @@ pub enum Mutant {
     NoCertificateCheck,
     /// A log hands out lines that are not what was stored (STO-7).
     NoHashCheck,
+    /// A node goes on wherever its broker says that it is (RUM-17).
+    AnyPlace,
+    /// A node shows lines in whatever order they come (RUM-8).
+    NoTurnCheck,
+    /// A node shows whatever comes as the page that it asked for (HST-1).
+    EndlessPages,
+    /// A broker answers a handshake datagram more than once (HSD-8).
+    Amplify,
+    /// A link takes an acknowledgement of what it has not sent (ACK-3).
+    BelieveUnsent,
+    /// A link takes an acknowledgement of what it has left out (ACK-3).
+    BelieveSkipped,
+    /// A broker lets any number of one member's publications wait for its store (PUB-8).
+    EndlessPublishing,
 }
 
 impl Mutant {
-    /// Every mutant that a simulation finds. (Of the others the fuzzer's corpora do.)
-    pub const ALL: [Self; 26] = [
+    /// Every mutant that a simulation of a drawn plan finds. (Of the others the fuzzer's corpora do,
+    /// or a comparison of simulations.)
+    pub const ALL: [Self; 32] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -98,6 +113,12 @@ impl Mutant {
         Self::ForgetDeparture,
         Self::ReportBeforeJournal,
         Self::HoleReported,
+        Self::AnyPlace,
+        Self::NoTurnCheck,
+        Self::EndlessPages,
+        Self::Amplify,
+        Self::BelieveUnsent,
+        Self::BelieveSkipped,
     ];
 }
 

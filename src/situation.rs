@@ -94,6 +94,16 @@ pub enum Situation {
     JournalFull,
     /// A datagram came again in a later life of either side (KEY-2, SEC-6).
     ReplayedAcrossLives,
+    /// A node was told that lines are withheld from it (RUM-17).
+    LinesSkipped,
+    /// A member that keeps to no rule sent something (THR-11).
+    MemberAttacked,
+    /// A broker took an acknowledgement of what cannot have come (ACK-3).
+    SureLieTaken,
+    /// A broker lied to a node (THR-15).
+    BrokerLied,
+    /// And the node ended for it, or because it was told to (LIF-4).
+    VictimEnded,
 }
 
 impl Situation {
@@ -101,7 +111,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 48] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -145,6 +155,11 @@ impl Situation {
         Self::DiskFull,
         Self::JournalFull,
         Self::ReplayedAcrossLives,
+        Self::LinesSkipped,
+        Self::MemberAttacked,
+        Self::SureLieTaken,
+        Self::BrokerLied,
+        Self::VictimEnded,
     ];
 }
 

@@ -8,7 +8,7 @@ use std::{env, fs, io};
 use tertulia::mutant::Mutant;
 
 use crate::history::Violation;
-use crate::plan::{Plan, Rates};
+use crate::plan::{Plan, Rates, Who};
 use crate::run::{Outcome, run};
 
 /// At most so many runs are spent on making a plan smaller.
@@ -207,6 +207,12 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
             p.faults.remove(fault);
         });
     }
+    for attacker in 0..plan.attackers.len() {
+        with(&|p| {
+            p.attackers.remove(attacker);
+        });
+        smaller_attacks(plan, attacker, &mut with);
+    }
     with(&|p| p.acts.clear());
     with(&|p| p.watchers.clear());
     with(&|p| p.entering.clear());
@@ -237,4 +243,23 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
         with(&|p| rate(&mut p.rates));
     }
     all
+}
+
+/// The same attacker, doing one thing less, or for half as long.
+fn smaller_attacks(plan: &Plan, attacker: usize, with: &mut impl FnMut(&dyn Fn(&mut Plan))) {
+    let count = match &plan.attackers[attacker].who {
+        Who::Member { tricks, .. } => tricks.len(),
+        Who::Broker { lies } => lies.len(),
+    };
+    for index in 0..count {
+        with(&|p| match &mut p.attackers[attacker].who {
+            Who::Member { tricks, .. } => {
+                tricks.remove(index);
+            }
+            Who::Broker { lies } => {
+                lies.remove(index);
+            }
+        });
+    }
+    with(&|p| p.attackers[attacker].for_ms /= 2);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tertulia::broker::{StorageOp, Tables};
 use tertulia::chat::{Delivered, Kind, Line, LineBase, LogId, NoticeEvent, Refusal, RoomName};
-use tertulia::client::{EndReason, JournalEntry, JournalState};
+use tertulia::client::{ClientEvent, EndReason, JournalEntry, JournalState};
 use tertulia::secure::{AccountKey, DeviceKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -49,6 +49,23 @@ pub struct Typed {
     pub is_watched: bool,
     /// Its place among all that the device typed into this room.
     pub index: usize,
+}
+
+/// What is seen of a node whose broker has turned against it.
+#[derive(Clone, Debug)]
+pub enum Victim {
+    /// Its program starts.
+    Born,
+    /// Its journal has these publications, which have no outcome.
+    Keeps(BTreeSet<u64>),
+    /// Somebody types a line, and it takes it under this handle.
+    Typed(u64),
+    /// Somebody asks for so many earlier lines.
+    AskedHistory(u64),
+    /// What it tells.
+    Told(Box<ClientEvent>),
+    /// It holds more memory than ever before in the run: so many bytes.
+    Holds(u64),
 }
 
 /// Something that happened.
@@ -173,8 +190,18 @@ pub enum Observation {
     Holds(u64),
     /// A handshake datagram that was damaged on the way was taken; by a client, or the broker.
     DamageTaken(Option<usize>),
+    /// Something about a node whose broker is another than the others' (`client` is the attacker's
+    /// place in the plan).
+    Victim(Life, Victim),
+    /// The broker goes on talking to the attacker with this place in the plan, having taken an
+    /// acknowledgement from it of what cannot have come.
+    Believed(usize),
     /// The broker starts with a new log.
     NewLog,
+    /// A handshake datagram of so many bytes comes to the broker from an address, whoever is there.
+    ShookFrom(SocketAddr, usize),
+    /// The broker sends one there.
+    ShookTo(SocketAddr, usize),
     /// The broker gets so many bytes from an address that will never prove itself.
     FromStranger(SocketAddr, usize),
     /// The broker sends so many bytes there; whether they belong to a link.
@@ -235,6 +262,8 @@ pub struct History {
     pub now: Timestamp,
     /// The broker's grace (PRS-1).
     pub grace: Duration,
+    /// The accounts that keep to no rule.
+    pub attackers: BTreeSet<AccountKey>,
     /// Whether the network is known to bring everything once, undamaged and in order, and `met`
     /// to be about this run alone.
     pub is_network_perfect: bool,

@@ -5,6 +5,7 @@
 //! happens to the [checkers](check), a file for each promise of SPEC.md section 2. A
 //! [run](run::run) that breaks one prints a command that replays it.
 
+pub mod attack;
 pub mod check;
 pub mod clock;
 pub mod failure;

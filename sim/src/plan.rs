@@ -5,6 +5,7 @@
 //! thing is missing.
 
 mod act;
+mod attack;
 mod draw;
 mod fault;
 mod from_bytes;
@@ -21,11 +22,13 @@ use tertulia::time::Timestamp;
 use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
-    draw_absences, draw_acts, draw_entering, draw_faults, draw_kills, draw_moves, draw_rates,
-    draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers, draw_workload,
+    draw_absences, draw_acts, draw_attackers, draw_entering, draw_faults, draw_kills, draw_moves,
+    draw_rates, draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers,
+    draw_workload,
 };
 
 pub use act::{Act, Entering, What};
+pub use attack::{Attacker, Lie, Trick, Who};
 pub use fault::{Fault, Way};
 
 /// Everything that a run depends on.
@@ -59,6 +62,9 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// What goes wrong, and when in ms.
     pub faults: Vec<(u64, Fault)>,
+    /// Who keeps to no rule; at the core level only.
+    #[serde(default)]
+    pub attackers: Vec<Attacker>,
 }
 
 /// Who is there.
@@ -158,6 +164,7 @@ impl Plan {
             watchers: Vec::new(),
             acts: Vec::new(),
             faults: Vec::new(),
+            attackers: Vec::new(),
         }
     }
 
@@ -197,8 +204,10 @@ impl Plan {
         let entering = draw_entering(&mut uses, &topology);
         let watchers = draw_watchers(&mut uses, &topology);
         let acts = draw_acts(&mut uses, &topology, span_ms);
+        let attackers = draw_attackers(&mut Dice::new(mix(seed, 0xa77a)), span_ms);
         Self {
             seed,
+            attackers,
             entering,
             watchers,
             acts,
@@ -227,7 +236,9 @@ impl Plan {
             .map(|talk| talk.from_ms + talk.every_ms * talk.lines);
         let absences = self.absences.iter().map(|a| a.at_ms + a.for_ms);
         let acts = self.acts.iter().map(|act| act.at_ms);
+        let attackers = self.attackers.iter().map(|a| a.from_ms + a.for_ms);
         let all = faults.chain(talks).chain(absences).chain(acts);
+        let all = all.chain(attackers);
         all.max().unwrap_or(0)
     }
 
@@ -257,10 +268,12 @@ impl Plan {
         }
     }
 
-    /// Whether every datagram comes once, undamaged, in order, and finds its receiver.
+    /// Whether every datagram comes once, undamaged, in order, and finds its receiver, and nobody says
+    /// otherwise.
     #[must_use]
     pub fn has_perfect_network(&self) -> bool {
         self.rates == self.perfect_rates()
+            && self.attackers.is_empty()
             && self
                 .faults
                 .iter()
@@ -268,10 +281,11 @@ impl Plan {
     }
 
     /// The same people, who say the same, over a network that brings everything once, undamaged and
-    /// in order.
+    /// in order, with nobody among them who keeps to no rule.
     #[must_use]
     pub fn with_perfect_network(mut self) -> Self {
         self.rates = self.perfect_rates();
+        self.attackers.clear();
         self.faults.retain(|(_, fault)| fault.spares_the_network());
         self
     }
@@ -358,6 +372,14 @@ mod tests {
             fault(|f| matches!(f, Fault::Racer { .. })),
             share(&|p| !p.absences.is_empty()),
             share(&|p| !p.entering.is_empty()),
+            share(&|p| {
+                let mut all = p.attackers.iter();
+                all.any(|a| matches!(a.who, Who::Member { .. }))
+            }),
+            share(&|p| {
+                let mut all = p.attackers.iter();
+                all.any(|a| matches!(a.who, Who::Broker { .. }))
+            }),
             share(&|p| {
                 p.acts
                     .iter()

@@ -1,9 +1,12 @@
-//! A broker's memory, counted by the allocator of this process, with the real drivers.
+//! A broker's memory, counted by the allocator of this process, with the real drivers; and that of
+//! a broker with members, and of a node with a broker, that keep to no rule.
 
-use sim::history::Observation;
+use sim::attack::Acks;
+use sim::history::{Observation, Victim};
 use sim::memory::{self, Allocator};
-use sim::plan::{Fault, Plan, Talk, Way};
+use sim::plan::{Attacker, Fault, Lie, Plan, Talk, Trick, Way, Who};
 use sim::turmoil_world::run;
+use sim::world::World;
 use tertulia::mutant::Mutant;
 
 #[global_allocator]
@@ -71,4 +74,68 @@ fn a_broker_holds_no_more_than_its_limits_say_and_more_if_a_queue_has_none() {
         );
         assert_eq!(violation, None, "seed {seed}");
     }
+    hostile_members_cost_a_broker_no_more_than_its_limits_say();
+    a_lying_broker_makes_no_node_grow();
+}
+
+/// THR-11: a member that does everything that no node does, for each way to acknowledge.
+fn hostile_members_cost_a_broker_no_more_than_its_limits_say() {
+    for (seed, acks) in (0..).zip(Acks::ALL) {
+        let mut plan = Plan::quiet(seed, 2);
+        plan.workload = vec![Talk {
+            client: 0,
+            room: 0,
+            from_ms: 2_000,
+            every_ms: 100,
+            lines: 200,
+            len: 200,
+            is_monotonous: false,
+        }];
+        plan.attackers = vec![attacker(Who::Member {
+            room: 0,
+            acks,
+            tricks: Trick::ALL.to_vec(),
+        })];
+        let held = most_held_in_a_world(&plan, |seen| match seen {
+            Observation::Holds(bytes) => Some(*bytes),
+            _ => None,
+        });
+        let bound = memory::bound(&plan);
+        println!("a member that acknowledges {acks:?}: {held} bytes held at most, {bound} allowed");
+        assert!(held > 100_000, "{held}");
+    }
+}
+
+/// THR-15
+fn a_lying_broker_makes_no_node_grow() {
+    for (seed, lie) in (0..).zip(Lie::ALL) {
+        let mut plan = Plan::quiet(seed, 0);
+        plan.attackers = vec![attacker(Who::Broker { lies: vec![lie] })];
+        let held = most_held_in_a_world(&plan, |seen| match seen {
+            Observation::Victim(_, Victim::Holds(bytes)) => Some(*bytes),
+            _ => None,
+        });
+        let bound = memory::VICTIM_HOLDS_MAX;
+        println!("a broker that lies about {lie:?}: {held} bytes held at most, {bound} allowed");
+        assert!(held > 1_000, "{held}");
+    }
+}
+
+fn attacker(who: Who) -> Attacker {
+    Attacker {
+        from_ms: 3_000,
+        for_ms: 20_000,
+        who,
+    }
+}
+
+/// The most that was held in a run that keeps every promise.
+fn most_held_in_a_world(plan: &Plan, held: impl Fn(&Observation) -> Option<u64>) -> u64 {
+    let mut world = World::new(plan.clone());
+    assert_eq!(world.run(), Ok(()), "seed {}", plan.seed);
+    let all = &world.record.observations;
+    all.iter()
+        .filter_map(|(_, seen)| held(seen))
+        .max()
+        .unwrap_or(0)
 }

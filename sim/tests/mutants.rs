@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::env;
 
+use sim::attack::Acks;
 use sim::failure::mutant_from_environment;
-use sim::plan::{Fault, Plan, Talk, Way};
+use sim::plan::{Attacker, Fault, Lie, Plan, Talk, Trick, Way, Who};
 use sim::run::{SEEDS, first_seed, for_each_seed, run};
 use sim::turmoil_world;
 use tertulia::mutant::Mutant;
@@ -40,7 +41,11 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::NoCrc => "no_damage",
         Mutant::EntitlementIgnored | Mutant::ForgetDeparture => "membership",
         Mutant::ReportBeforeJournal | Mutant::HoleReported => "honest_states",
+        Mutant::AnyPlace | Mutant::NoTurnCheck | Mutant::EndlessPages => "not_fooled",
+        Mutant::Amplify => "strangers_get_little",
+        Mutant::BelieveUnsent | Mutant::BelieveSkipped => "liars_are_cut_off",
         Mutant::NoCertificateCheck | Mutant::NoHashCheck => "none: the corpus of the fuzzer does",
+        Mutant::EndlessPublishing => "none: attacks.rs does",
     }
 }
 
@@ -105,11 +110,36 @@ fn plan_for(mutant: Mutant, seed: u64) -> Plan {
             is_monotonous: false,
         }];
     }
+    if let Some(who) = attacker_for(mutant) {
+        // Attackers do many things; what the mutant is for has to be among them, for long enough.
+        plan.attackers = vec![Attacker {
+            from_ms: 5_000,
+            for_ms: 30_000,
+            who,
+        }];
+    }
     if mutant == Mutant::DropSecondDatagram {
         // Loss of its own would hide what the driver loses.
         plan = plan.with_perfect_network();
     }
     plan
+}
+
+/// Who tries what a mutant lets happen.
+fn attacker_for(mutant: Mutant) -> Option<Who> {
+    let broker = |lie| Some(Who::Broker { lies: vec![lie] });
+    let member = |acks| {
+        let (room, tricks) = (0, vec![Trick::Asks]);
+        Some(Who::Member { room, acks, tricks })
+    };
+    match mutant {
+        Mutant::AnyPlace => broker(Lie::Joined),
+        Mutant::NoTurnCheck => broker(Lie::Order),
+        Mutant::EndlessPages => broker(Lie::Pages),
+        Mutant::BelieveUnsent => member(Acks::Unsent),
+        Mutant::BelieveSkipped => member(Acks::Skipped),
+        _ => None,
+    }
 }
 
 /// The share of plans, in thousandths, under which the checker named found the mutant when that was
@@ -141,7 +171,12 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::ForgetDeparture => 50,
         Mutant::ReportBeforeJournal => 230,
         Mutant::HoleReported => 150,
-        Mutant::NoCertificateCheck | Mutant::NoHashCheck => 0,
+        Mutant::AnyPlace => 680,
+        Mutant::NoTurnCheck | Mutant::Amplify => 990,
+        Mutant::EndlessPages => 750,
+        Mutant::BelieveUnsent => 850,
+        Mutant::BelieveSkipped => 650,
+        Mutant::NoCertificateCheck | Mutant::NoHashCheck | Mutant::EndlessPublishing => 0,
     }
 }
 

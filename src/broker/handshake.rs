@@ -7,6 +7,7 @@ use super::gate::Verdict;
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
 use super::{Broker, FirstContacts, LINKS_MAX, LinkId, Pressure, REPLIES_WAITING_MAX};
+use crate::bug;
 use crate::drops::Dropped;
 use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, knows_key, screen};
@@ -229,6 +230,7 @@ impl Broker {
             account: peer.account,
             device: peer.device,
             stage: Stage::Unnamed,
+            was_hung_up: false,
             control: Default::default(),
             seats: Default::default(),
             deadline: None,
@@ -283,6 +285,10 @@ impl Broker {
         }
         if self.replies.len() >= REPLIES_WAITING_MAX {
             return Err(Dropped::Limit);
+        }
+        if bug!(Amplify) {
+            self.replies
+                .extend([(path, reply.clone()), (path, reply.clone())]);
         }
         self.replies.push_back((path, reply));
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::room::Parting;
 use super::seating::Broken;
 use super::session::SeatStage;
 use super::storage::StorageOp;
@@ -113,7 +114,7 @@ impl Broker {
             }
             self.stop_watching(name, account, (link, channel), watched.into_keys());
             if !is_quiet {
-                self.give_up_seat(name, account, false, last_heard, now);
+                self.give_up_seat(name, account, Parting::Other, last_heard, now);
             }
             self.after_input(link, now);
         }

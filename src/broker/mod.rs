@@ -16,6 +16,7 @@
 
 mod budget;
 mod counters;
+mod devices;
 mod early;
 mod egress;
 mod feed;
@@ -52,6 +53,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use budget::{ACCOUNTS_REMEMBERED_MAX, Allowance, Budgets, LINE_COST, NETWORKS_REMEMBERED_MAX};
 pub use counters::{Counters, LATENCIES_MS, Latency};
+pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
     ADDRESS_BURST, ADDRESS_RATE, COOKIE_LIFETIME, FIRST_CONTACT_COST, HALF_OPEN_CALM,
@@ -67,9 +69,9 @@ pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
-    Author, Decided, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow,
-    Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp, StorageOutcome,
-    StorageRequest, StoredLine,
+    Author, Decided, Departed, DeviceRow, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX,
+    MemberRow, Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp,
+    StorageOutcome, StorageRequest, StoredLine,
 };
 pub use tables::Tables;
 
@@ -82,6 +84,7 @@ use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use budget::Ledger;
+use devices::{Offers, Stored};
 use egress::Egress;
 use gate::Gate;
 use half_open::HalfOpenTable;
@@ -263,6 +266,10 @@ enum Pending {
         event: NoticeEvent,
     },
     Open,
+    Errand {
+        link: LinkId,
+        errand: Stored,
+    },
     Report {
         link: LinkId,
         channel: u8,
@@ -274,6 +281,11 @@ enum Pending {
         room: RoomName,
     },
     Decide {
+        room: RoomName,
+    },
+    Invite {
+        link: LinkId,
+        channel: u8,
         room: RoomName,
     },
     History {
@@ -341,6 +353,8 @@ pub struct Broker {
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
+    /// Codes by which devices may be linked (DEV-3).
+    offers: Offers,
     /// The links of each account.
     accounts: BTreeSet<(AccountKey, LinkId)>,
     rooms: BTreeMap<RoomName, Room>,
@@ -404,6 +418,7 @@ impl Broker {
             next_link: 0,
             routes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            offers: Offers::default(),
             accounts: BTreeSet::new(),
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),

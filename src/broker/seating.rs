@@ -11,7 +11,7 @@ use super::history::read_page_again;
 use super::holding::MemoryWait;
 use super::moderation::muted;
 use super::roll::Told;
-use super::room::Room;
+use super::room::{Parting, Room};
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
 use super::{Again, Broker, Counters, LinkId, Pending, ROOMS_MAX};
@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
 /// a window before a GAP (PUB-8).
-const PUBLISHING_MAX: usize = 256;
+pub(super) const PUBLISHING_MAX: usize = 256;
 
 /// How long after the store has failed the same is asked again: a store that fails fast must not
 /// keep the broker busy (BRK-3, BRK-5).
@@ -40,7 +40,12 @@ impl Broker {
         while let Some(event) = self.sessions.get_mut(&id).and_then(|s| s.link.poll_event()) {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
-                LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::Closed { by_peer, .. } => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.was_hung_up = by_peer;
+                    }
+                    self.end_session(id, false, now);
+                }
                 LinkEvent::CidRetired { cid } => {
                     crate::sometimes!(CidRetired);
                     self.on_cid_retired(id, cid);
@@ -96,6 +101,7 @@ impl Broker {
                     self.on_history(id, channel, before, count)
                 }
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
+                Ok(RoomFromNode::Invite(wish)) => self.on_invite(id, channel, wish, now),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
                 }
@@ -167,13 +173,13 @@ impl Broker {
             presence: (!join.quiet).then_some(now_ms),
             now_ms,
         };
-        let account = session.account;
+        let (account, device) = (session.account, session.device);
         self.rooms
             .entry(room.clone())
             .or_insert_with(Room::new)
             .asking += 1;
         if !join.quiet {
-            self.take_seat(&room, account);
+            self.take_seat(&room, account, device);
         }
         if self
             .ask(
@@ -223,14 +229,14 @@ impl Broker {
             let (account, is_quiet) = (session.account, seat.is_quiet);
             let last_heard = session.link.last_heard();
             if !is_quiet {
-                self.give_up_seat(name, account, false, last_heard, now);
+                self.give_up_seat(name, account, Parting::Other, last_heard, now);
             }
         }
         self.done_asking(name);
         self.mark_ready(id);
     }
 
-    fn done_asking(&mut self, name: &RoomName) {
+    pub(super) fn done_asking(&mut self, name: &RoomName) {
         if let Some(room) = self.rooms.get_mut(name) {
             room.asking = room.asking.saturating_sub(1);
         }
@@ -342,7 +348,7 @@ impl Broker {
             SeatStage::Entering { .. } => return Err("a publication before JOINED"),
             SeatStage::Closed => return Err("a publication in a room that is closed"),
         }
-        if seat.publishing >= PUBLISHING_MAX {
+        if seat.publishing >= PUBLISHING_MAX && !bug!(EndlessPublishing) {
             return Err("too many publications at once");
         }
         let room = seat.room.clone();
@@ -536,11 +542,21 @@ impl Broker {
                 self.on_absented(&room, account, event, outcome, now);
                 self.done_asking(&room);
             }
+            Pending::Invite {
+                link,
+                channel,
+                room,
+            } => {
+                self.on_invited(link, channel, &outcome);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
             Pending::Decide { room } => {
                 self.on_operator_decided(&room, outcome, now);
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),
+            Pending::Errand { link, errand } => self.on_errand_stored(link, errand, outcome, now),
             Pending::Report {
                 link,
                 channel,

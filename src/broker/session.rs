@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::budget::PutOff;
+use super::devices::Errand;
 use super::history::Page;
 use super::introduction::Introduction;
 use super::storage::{LinkRow, PresenceRow, StoredLine};
@@ -31,6 +32,8 @@ pub(super) struct Session {
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,
+    /// Whether the node has closed the link.
+    pub(super) was_hung_up: bool,
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
     pub(super) seats: BTreeMap<u8, Box<Seat>>,
@@ -53,6 +56,8 @@ pub(super) enum Stage {
     Registering,
     /// Signed in.
     Named(Name),
+    /// Here for something else (DEV-1).
+    Errand(Errand),
     /// Said goodbye, or was ended; only the link's own end is still to come.
     Ended,
 }
@@ -138,7 +143,11 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Early(..) | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed
+            | Stage::Early(..)
+            | Stage::Registering
+            | Stage::Errand(_)
+            | Stage::Ended => None,
         }
     }
 
@@ -159,8 +168,11 @@ impl Session {
         cursors().next().is_some() && cursors().all(|cursor| cursor.pace != Pace::Live)
     }
 
-    /// Whether it sits in rooms, and in all of them quietly (RUM-14).
+    /// Whether it sits in rooms, and in all of them quietly (RUM-14), or is on an errand (DEV-2).
     pub(super) fn is_quiet(&self) -> bool {
+        if matches!(self.stage, Stage::Errand(_)) {
+            return true;
+        }
         !self.seats.is_empty() && self.seats.values().all(|seat| seat.is_quiet)
     }
 

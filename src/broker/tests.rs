@@ -13,6 +13,7 @@ use crate::secure::NodeIdentity;
 
 mod admission;
 mod budget;
+mod devices;
 mod gate;
 mod history;
 mod holding;

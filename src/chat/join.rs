@@ -7,6 +7,10 @@ use crate::wire::{DecodeError, Reader, put_sized, put_varint};
 /// The flag of a quiet session (RUM-14).
 const QUIET: u8 = 0x01;
 
+/// The highest number of a publication or a line with which a node can be told to go on (RUM-19): so
+/// far below those that do not fit the wire that nobody counts from here to there.
+pub const NUMBER_MAX: u64 = 1 << 56;
+
 /// Where a node was in a room's log (RUM-9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
@@ -147,6 +151,9 @@ impl Joined {
         };
         let (n, digest): (u64, Digest) = (r.varint()?, r.array()?);
         let next = r.varint()?;
+        if n.max(next) > NUMBER_MAX {
+            return Err(DecodeError::Invalid("number beyond all that are ever used"));
+        }
         let seq = next
             .checked_sub(1)
             .ok_or(DecodeError::Invalid("next seq"))?;

@@ -6,9 +6,11 @@
 //! What travels most is kept small (PUB-9): a line leaves out what the channel's JOINED and the
 //! author's introduction have said already.
 
+use core::num::NonZeroU64;
+
 use bytes::Bytes;
 
-use super::{Join, Joined, Kind, PastLine, Publication, Refusal, Stretch};
+use super::{InviteMark, Join, Joined, Kind, PastLine, Publication, Refusal, Stretch};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -27,6 +29,9 @@ const LEFT: u8 = 0x1b;
 const WHO: u8 = 0x1c;
 const ROSTER: u8 = 0x1d;
 const REMOVED: u8 = 0x1e;
+const INVITE: u8 = 0x1f;
+const INVITED: u8 = 0x20;
+const NOT_INVITED: u8 = 0x21;
 const CURSOR: u8 = 0x30;
 const WATCH: u8 = 0x31;
 const DELIVERED: u8 = 0x32;
@@ -51,6 +56,8 @@ pub enum RoomFromNode {
     Leave,
     /// "Who is here?" (RUM-13)
     Who,
+    /// "Let in who shows this" (ROL-7).
+    Invite(InviteWish),
     /// "I have these lines for good, all of them" (STA-1).
     Cursor(Stretch),
     /// "Tell me who has this line of mine" (STA-3).
@@ -65,6 +72,17 @@ pub enum RoomFromNode {
         /// At most so many lines.
         count: u64,
     },
+}
+
+/// An invite that somebody in the room wants to be made (ROL-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InviteWish {
+    /// By what its secret, which the broker is not told, will be known.
+    pub mark: InviteMark,
+    /// How many accounts it lets in, at most 2^62 - 1; `None` for any number.
+    pub uses: Option<NonZeroU64>,
+    /// For how many milliseconds, at most 2^62 - 1; `None` without an end.
+    pub lasts_ms: Option<NonZeroU64>,
 }
 
 /// How far a line has come (STA-3).
@@ -176,6 +194,18 @@ pub enum RoomFromBroker {
         /// Why, in words.
         reason: String,
     },
+    /// An invite is made (ROL-7).
+    Invited {
+        /// Its number.
+        invite: u64,
+    },
+    /// An invite is not made (ROL-7).
+    NotInvited {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
     /// Who is present (RUM-13).
     Roster {
         /// How many there are.
@@ -226,6 +256,19 @@ impl RoomFromNode {
             }
             Self::Leave => out.push(LEAVE),
             Self::Who => out.push(WHO),
+            Self::Invite(InviteWish {
+                mark,
+                uses,
+                lasts_ms,
+            }) => {
+                out.push(INVITE);
+                out.extend_from_slice(&mark.0);
+                put_varint(&mut out, uses.map_or(0, NonZeroU64::get).min(VARINT_MAX));
+                put_varint(
+                    &mut out,
+                    lasts_ms.map_or(0, NonZeroU64::get).min(VARINT_MAX),
+                );
+            }
             Self::Cursor(Stretch { after, to }) => {
                 out.push(CURSOR);
                 put_varint(&mut out, *after);
@@ -268,6 +311,11 @@ impl RoomFromNode {
             }
             LEAVE => Self::Leave,
             WHO => Self::Who,
+            INVITE => Self::Invite(InviteWish {
+                mark: InviteMark(r.array()?),
+                uses: NonZeroU64::new(r.varint()?),
+                lasts_ms: NonZeroU64::new(r.varint()?),
+            }),
             CURSOR => Self::Cursor(Stretch {
                 after: r.varint()?,
                 to: r.varint()?,
@@ -335,6 +383,14 @@ impl RoomFromBroker {
                 put_varint(&mut out, *last);
             }
             Self::Left => out.push(LEFT),
+            Self::Invited { invite } => {
+                out.push(INVITED);
+                put_varint(&mut out, *invite);
+            }
+            Self::NotInvited { code, reason } => {
+                out.push(NOT_INVITED);
+                put_refusal(&mut out, *code, reason);
+            }
             Self::Removed { code, reason } => {
                 out.push(REMOVED);
                 put_refusal(&mut out, *code, reason);
@@ -397,6 +453,13 @@ impl RoomFromBroker {
             }
             GAP => Self::Gap { last: r.varint()? },
             LEFT => Self::Left,
+            INVITED => Self::Invited {
+                invite: r.varint()?,
+            },
+            NOT_INVITED => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::NotInvited { code, reason }
+            }
             REMOVED => {
                 let (code, reason) = refusal(&mut r)?;
                 Self::Removed { code, reason }
@@ -440,13 +503,19 @@ impl Delivered {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let told = Self {
             seq: r.varint()?,
             k: r.varint()?,
             n: r.varint()?,
             present_k: r.varint()?,
             present_n: r.varint()?,
-        })
+        };
+        let adds_up = told.k <= told.n
+            && told.present_n <= told.n
+            && told.present_k <= told.k.min(told.present_n);
+        adds_up
+            .then_some(told)
+            .ok_or(DecodeError::Invalid("count of who has a line"))
     }
 }
 

@@ -1,10 +1,14 @@
+use core::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::chat::NUMBER_MAX;
 use crate::chat::{
     Budget, ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId,
     Resume, ResumeOutcome, RoomId, Start,
 };
+use crate::chat::{INVITE_LEN, InviteSecret};
 
 fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
     RoomFromBroker::Line(WireLine {
@@ -16,6 +20,48 @@ fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
         typed_lag_ms: 250,
         body: Bytes::from_static(body),
     })
+}
+
+/// RUM-19: a broker cannot use up the numbers that come after its own.
+#[test]
+fn no_joined_leads_to_numbers_that_do_not_fit_the_wire() {
+    let joined = |n, seq| {
+        let joined = Joined {
+            log: LogId([1; 16]),
+            room: RoomId([2; 16]),
+            resume: ResumeOutcome::Fresh,
+            last: LastPublication { n, digest: [3; 32] },
+            base: LineBase {
+                seq,
+                stored_at_ms: 0,
+                hash: [4; 32],
+            },
+        };
+        RoomFromBroker::decode(&RoomFromBroker::Joined(joined).encode()).is_ok()
+    };
+    assert!(joined(NUMBER_MAX, NUMBER_MAX - 1));
+    assert!(!joined(NUMBER_MAX + 1, 0));
+    assert!(!joined(0, NUMBER_MAX));
+}
+
+/// STA-3: counts that do not add up are not told.
+#[test]
+fn more_than_all_do_not_have_a_line() {
+    let told = |k, n, present_k, present_n| {
+        let delivered = RoomFromBroker::Delivered(Delivered {
+            seq: 1,
+            k,
+            n,
+            present_k,
+            present_n,
+        });
+        RoomFromBroker::decode(&delivered.encode()).is_ok()
+    };
+    assert!(told(3, 5, 1, 2));
+    assert!(!told(6, 5, 1, 2));
+    assert!(!told(3, 5, 1, 6));
+    assert!(!told(3, 5, 3, 2));
+    assert!(!told(3, 5, 4, 5));
 }
 
 #[test]
@@ -252,5 +298,41 @@ proptest! {
     #[test]
     fn zigzag_is_its_own_inverse(value in any::<i64>()) {
         prop_assert_eq!(unzigzag(zigzag(value)), value);
+    }
+}
+
+/// ADM-2, ROL-4, ROL-7: what lets in and what shows out has the layout that SPEC.md gives it.
+#[test]
+fn what_is_said_about_admission_survives_the_wire() {
+    let secret = InviteSecret::new([7; INVITE_LEN]);
+    let sign_in = ControlFromNode::SignIn {
+        name: "ada".into(),
+        invite: Some(secret.clone()),
+    };
+    let bytes = sign_in.encode();
+    assert_eq!(bytes[..], [&[0x08][..], &[7; 16], b"ada"].concat());
+    assert_eq!(ControlFromNode::decode(&bytes), Ok(sign_in));
+    assert!(ControlFromNode::decode(&bytes.slice(..16)).is_err());
+
+    let limits = [(None, None), (NonZeroU64::new(3), NonZeroU64::new(1 << 61))];
+    for (uses, lasts_ms) in limits {
+        let wish = RoomFromNode::Invite(InviteWish {
+            mark: secret.mark(),
+            uses,
+            lasts_ms,
+        });
+        assert_eq!(RoomFromNode::decode(&wish.encode()), Ok(wish));
+    }
+    let (code, reason) = (Refusal::Kicked, "out".to_owned());
+    let removed = RoomFromBroker::Removed { code, reason };
+    assert_eq!(removed.encode()[..], *b"\x1e\x18out");
+    let (code, reason) = (Refusal::NotAllowed, "no".to_owned());
+    let not_invited = RoomFromBroker::NotInvited { code, reason };
+    for message in [
+        removed,
+        not_invited,
+        RoomFromBroker::Invited { invite: 300 },
+    ] {
+        assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
 }

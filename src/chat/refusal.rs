@@ -54,6 +54,12 @@ pub enum Refusal {
     Banned,
     /// Not heard in the room (ROL-5).
     Muted,
+    /// The device speaks for its account no more (DEV-8).
+    DeviceRevoked,
+    /// Nobody offers to link a device by this code (DEV-4).
+    LinkUnknown,
+    /// All devices of the account that the broker keeps are revoked (LIM-15).
+    TooManyDevices,
     /// Not now: more than the broker's host grants. Nothing was recorded (BUD-1).
     OverBudget {
         /// Of what.
@@ -93,6 +99,9 @@ impl Refusal {
             Self::Kicked => 24,
             Self::Banned => 25,
             Self::Muted => 26,
+            Self::DeviceRevoked => 48,
+            Self::LinkUnknown => 49,
+            Self::TooManyDevices => 50,
             Self::OverBudget { budget, .. } => budget.code(),
             Self::Other(code) => code,
         }
@@ -109,6 +118,8 @@ impl Refusal {
                 | Self::InviteUsedUp
                 | Self::InviteExpired
                 | Self::InviteRevoked
+                | Self::DeviceRevoked
+                | Self::TooManyDevices
         )
     }
 
@@ -154,6 +165,9 @@ impl Refusal {
             Self::Kicked => "kicked",
             Self::Banned => "banned",
             Self::Muted => "muted",
+            Self::DeviceRevoked => "device_revoked",
+            Self::LinkUnknown => "link_unknown",
+            Self::TooManyDevices => "too_many_devices",
             Self::OverBudget { budget, .. } => budget.label(),
             Self::Other(_) => "other",
         }
@@ -186,6 +200,9 @@ impl Refusal {
             24 => Self::Kicked,
             25 => Self::Banned,
             26 => Self::Muted,
+            48 => Self::DeviceRevoked,
+            49 => Self::LinkUnknown,
+            50 => Self::TooManyDevices,
             other => match Budget::from_code(other) {
                 Some(budget) => Self::OverBudget { budget, wait_ms: 0 },
                 None => Self::Other(other),
@@ -220,6 +237,11 @@ impl fmt::Display for Refusal {
             Self::Kicked => "kicked out of the room",
             Self::Banned => "banned from the room",
             Self::Muted => "muted in the room",
+            Self::DeviceRevoked => "this device was revoked: it speaks for the account no more",
+            Self::LinkUnknown => {
+                "the code is wrong, was used before, or has expired: have a new one made"
+            }
+            Self::TooManyDevices => "the account has too many devices",
             Self::OverBudget { budget, wait_ms } => {
                 let tenths = wait_ms.div_ceil(100);
                 return match (tenths / 10, tenths % 10) {

@@ -330,11 +330,46 @@ pub(super) enum NodeCommand {
     Demo(DemoArgs),
     Send(SendArgs),
     Tail(TailArgs),
+    Link(LinkArgs),
+    Devices(DevicesArgs),
     /// Say the fingerprints of the keys that are here
     Keys,
     /// `chat-broker`, for a demonstration that has this program only
     #[command(name = BROKER_COMMAND, hide = true)]
     Broker(Box<BrokerArgs>),
+}
+
+/// Link another device to your account.
+///
+/// On a device that has the account, `chat-node link` prints a code, which is good once and for ten
+/// minutes. On the new device, `chat-node link CODE` makes it one of the account: it has the same name
+/// there. What has the code is let in; keep it to yourself.
+#[derive(Debug, Args)]
+pub(super) struct LinkArgs {
+    /// The code that the other device shows; without it, one is made here
+    #[arg(value_name = "CODE")]
+    pub(super) code: Option<ChatUrl>,
+
+    /// Where the new device reaches the broker [default: where this one does]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "code")]
+    pub(super) at: Option<HostPort>,
+}
+
+/// Say which devices your account has, or revoke one.
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    #[command(subcommand)]
+    pub(super) task: Option<DevicesTask>,
+}
+
+/// What can be done with devices that are there.
+#[derive(Debug, Subcommand)]
+pub(super) enum DevicesTask {
+    /// Let a device speak for you no more, for ever; what it said stays
+    Revoke {
+        /// Its fingerprint, or the beginning of it
+        fingerprint: String,
+    },
 }
 
 /// Send lines, and tell by the exit code what became of them.
@@ -552,6 +587,16 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
                     .to_owned());
             }
         }
+    }
+    if args.url.as_ref().is_some_and(|url| url.link.is_some()) {
+        return Err("this is a code that links a device: chat-node link CODE".to_owned());
+    }
+    if let Some(NodeCommand::Link(LinkArgs {
+        code: Some(code), ..
+    })) = &args.command
+        && code.link.is_none()
+    {
+        return Err("this is no code that links a device: chat-node link makes one".to_owned());
     }
     if args.json && args.name.is_none() && args.command.is_none() {
         return Err("--json has no line to ask for a name: say --name".to_owned());

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::Asker;
+use super::{Asker, ErrandEvent};
 use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
 
@@ -34,6 +34,14 @@ pub enum ClientEvent {
         /// Which one.
         room: RoomName,
     },
+    /// What follows in a room begins with this line, and the broker withholds those between it and
+    /// the last one that was shown (RUM-16, RUM-17).
+    Skipped {
+        /// Which room.
+        room: RoomName,
+        /// The line.
+        first: u64,
+    },
     /// The broker does not let the client into the room.
     JoinRefused {
         /// Which one.
@@ -63,6 +71,13 @@ pub enum ClientEvent {
         room: RoomName,
         /// Why, if others have decided so (ROL-4).
         removed: Option<(Refusal, String)>,
+    },
+    /// What came of the oldest wish for an invite in this room that has no answer yet (ROL-7).
+    Invited {
+        /// To which room.
+        room: RoomName,
+        /// Its number, or why there is none, for programs and in words.
+        outcome: Result<u64, (Refusal, String)>,
     },
     /// Who is present in a room.
     Roster {
@@ -171,6 +186,8 @@ pub enum ClientEvent {
         /// Why, in words.
         reason: String,
     },
+    /// What came of an errand.
+    Errand(ErrandEvent),
     /// The client is done; nothing more will happen.
     Ended(EndReason),
 }
@@ -178,7 +195,7 @@ pub enum ClientEvent {
 /// Why a client ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// It left, as it was told to, with everything settled.
+    /// It left, as it was told to, with everything settled; or its errand is done.
     Left,
     /// It was told to give up; this many publications were still waiting.
     Abandoned {
@@ -199,7 +216,8 @@ pub enum EndReason {
         /// Why, in words.
         reason: String,
     },
-    /// The broker does not let the account in, under whatever name (ADM-4).
+    /// The broker does not let the account or the device in, under whatever name (ADM-4, DEV-8), or
+    /// refuses an errand.
     NotAdmitted {
         /// Why, for programs.
         code: Refusal,

@@ -35,10 +35,8 @@ impl Client {
     pub(super) fn on_message(&mut self, channel: u8, data: &Bytes, now: Timestamp) {
         let handled = if channel == 0 {
             match ControlFromBroker::decode(data) {
-                Ok(message) => {
-                    self.on_control(message, now);
-                    Ok(())
-                }
+                Ok(ControlFromBroker::Errand(answer)) => self.on_errand_answer(answer, now),
+                Ok(message) => self.on_control(message, now),
                 Err(_) => Err("malformed control message"),
             }
         } else {
@@ -52,11 +50,24 @@ impl Client {
         }
     }
 
-    fn on_control(&mut self, message: ControlFromBroker, now: Timestamp) {
+    fn on_control(
+        &mut self,
+        message: ControlFromBroker,
+        now: Timestamp,
+    ) -> Result<(), &'static str> {
         let State::Up(up) = &mut self.state else {
-            return;
+            return Ok(());
         };
         match message {
+            // SGN-9
+            ControlFromBroker::Welcome { .. } | ControlFromBroker::SignInRefused { .. }
+                if !up.is_signing_in() =>
+            {
+                return Err("an answer to a SIGN_IN that was not sent");
+            }
+            ControlFromBroker::ByeOk if !up.has_said_bye() => {
+                return Err("BYE_OK without BYE");
+            }
             ControlFromBroker::Welcome { .. } => {
                 up.on_welcome();
                 self.online = true;
@@ -74,6 +85,8 @@ impl Client {
                 self.end(EndReason::NameRefused { code, reason }, now);
             }
             ControlFromBroker::ByeOk => self.end(EndReason::Left, now),
+            // Taken by the caller.
+            ControlFromBroker::Errand(_) => {}
             ControlFromBroker::Rooms { total, rooms } => {
                 // A name that is none must not reach a screen.
                 let known =
@@ -82,6 +95,7 @@ impl Client {
                 self.events.push_back(ClientEvent::Rooms { total, rooms });
             }
         }
+        Ok(())
     }
 
     fn on_room_message(
@@ -101,6 +115,9 @@ impl Client {
         match message {
             RoomFromBroker::Joined(joined) => self.on_joined(name, channel, &joined)?,
             RoomFromBroker::JoinRefused { code, reason } => {
+                if !room.is_asked_on(channel) {
+                    return Err("JOIN_REFUSED without JOIN");
+                }
                 self.on_join_refused(name, code, reason, now)?;
             }
             RoomFromBroker::Introduce {
@@ -116,7 +133,7 @@ impl Client {
                 author,
             } => self.on_notice(name, presence, event, author)?,
             RoomFromBroker::Stored { n, seq } => {
-                room.outbox.on_answer(n);
+                room.outbox.on_answer(n)?;
                 self.on_stored(&name, n, seq);
             }
             RoomFromBroker::NotStored { n, code, reason } => {
@@ -154,10 +171,30 @@ impl Client {
                     earlier,
                 });
             }
+            RoomFromBroker::Left => {
+                // PUB-10: another device of the account has left, and nobody stores this any more.
+                self.give_up_waiting(&name, Refusal::NotAdmitted, "the account has left the room");
+                self.forget(name, None);
+            }
             RoomFromBroker::PutOff { code, reason } => {
                 self.tell_put_off(PutOff::History, Some(name), (code, reason));
             }
-            RoomFromBroker::Left => self.forget(name, None),
+            RoomFromBroker::Invited { invite } => {
+                let outcome = Ok(invite);
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
+            RoomFromBroker::NotInvited { code, reason } => {
+                let outcome = Err((code, reason));
+                let invited = ClientEvent::Invited {
+                    room: name,
+                    outcome,
+                };
+                self.events.push_back(invited);
+            }
             RoomFromBroker::Removed { code, reason } => self.forget(name, Some((code, reason))),
             RoomFromBroker::Roster { total, names } => {
                 // A name that is none must not reach a screen.
@@ -201,10 +238,10 @@ impl Client {
         joined: &Joined,
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
-        if !matches!(room.seat, Seat::Asked(asked) if asked == channel) {
+        if !room.is_asked_on(channel) {
             return Err("JOINED without JOIN");
         }
-        let seated = room.on_joined(channel, joined);
+        let seated = room.on_joined(channel, joined)?;
         let is_fork = joined.resume == ResumeOutcome::Fork;
         let cut_off = if is_fork {
             room.pages.clear()
@@ -224,6 +261,11 @@ impl Client {
         if is_fork {
             crate::sometimes!(ForkSeen);
             self.tell_in_turn(entered, ClientEvent::Fork { room: name.clone() });
+        }
+        if let Some(first) = seated.skipped_to {
+            crate::sometimes!(LinesSkipped);
+            let room = name.clone();
+            self.tell_in_turn(entered, ClientEvent::Skipped { room, first });
         }
         self.tell_in_turn(entered, ClientEvent::Joined { room: name });
         Ok(())
@@ -296,13 +338,13 @@ impl Client {
     ) -> Result<(), &'static str> {
         let room = self.room(&name)?;
         if code.is_for_now() {
-            if room.outbox.on_retry_later(n) {
+            if room.outbox.on_retry_later(n)? {
                 room.retry_at = Some(now + wait(code));
                 self.tell_put_off(PutOff::Lines, Some(name), (code, reason));
             }
             return Ok(());
         }
-        room.outbox.on_answer(n);
+        room.outbox.on_answer(n)?;
         if code == Refusal::Conflict {
             self.retiring |= room.outbox.on_conflict(n);
         } else if let Some(handle) = room.outbox.settle(n) {

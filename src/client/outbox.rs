@@ -252,15 +252,17 @@ impl Outbox {
         !self.unanswered.is_empty()
     }
 
-    /// Publication `n` was answered, in whatever way.
-    pub(super) fn on_answer(&mut self, n: u64) {
-        let _round = self.take_unanswered(|sent| sent == n);
+    /// Publication `n` was answered, in whatever way. The error is that none was sent to which that
+    /// is the answer (PUB-10).
+    pub(super) fn on_answer(&mut self, n: u64) -> Result<u64, &'static str> {
+        let round = self.take_unanswered(|sent| sent == n);
+        round.ok_or("an answer to what was not published")
     }
 
     /// Publication `n` is to be sent again later (PUB-4). Returns whether that is news.
-    pub(super) fn on_retry_later(&mut self, n: u64) -> bool {
-        let round = self.take_unanswered(|sent| sent == n);
-        self.begin_round(round, n.saturating_sub(1))
+    pub(super) fn on_retry_later(&mut self, n: u64) -> Result<bool, &'static str> {
+        let round = self.on_answer(n)?;
+        Ok(self.begin_round(Some(round), n.saturating_sub(1)))
     }
 
     /// A publication came before its predecessors (PUB-2): after `last`, all are to be sent again.
@@ -363,7 +365,7 @@ mod tests {
         // One's own line may be the first to tell; what frees the window is the answer.
         assert_eq!(outbox.settle(1), Some(0));
         assert_eq!(outbox.next_to_send(), None);
-        outbox.on_answer(1);
+        assert!(outbox.on_answer(1).is_ok());
         assert_eq!(
             outbox.next_to_send().map(|next| next.n),
             Some(PUBLISH_WINDOW as u64 + 1)
@@ -389,14 +391,14 @@ mod tests {
             sent
         };
         assert_eq!(send_all(&mut outbox), (1..=10).collect::<Vec<u64>>());
-        assert!(outbox.on_retry_later(1));
+        assert_eq!(outbox.on_retry_later(1), Ok(true));
         assert_eq!(send_all(&mut outbox), (1..=10).collect::<Vec<u64>>());
         for _ in 2..=10 {
             outbox.on_gap(0);
             assert_eq!(send_all(&mut outbox), [0_u64; 0]);
         }
         // The repetition has a gap of its own: that one is news.
-        outbox.on_answer(1);
+        assert!(outbox.on_answer(1).is_ok());
         outbox.on_gap(1);
         assert_eq!(send_all(&mut outbox), (2..=10).collect::<Vec<u64>>());
     }

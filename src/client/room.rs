@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::outbox::Outbox;
 use super::states::{Asker, Pages, Reports, Watches};
+use crate::bug;
 use crate::chat::{
-    Join, Joined, Line, LineBase, LogId, Name, PastLine, Publication, Resume, ResumeOutcome,
-    RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine,
+    CHAT_LINE_MAX, Join, Joined, Kind, Line, LineBase, LogId, Name, PastLine, Publication, Resume,
+    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine, check_body,
 };
 use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
@@ -90,6 +91,8 @@ pub(super) struct Seated {
     pub(super) entry: Option<JournalEntry>,
     /// The broker knows publications of this device that the node does not (JRN-4).
     pub(super) is_outrun: bool,
+    /// The node goes on with this line, and gets none between its last one and that (RUM-17).
+    pub(super) skipped_to: Option<u64>,
 }
 
 impl Room {
@@ -127,6 +130,11 @@ impl Room {
             Seat::In(_, introduced) | Seat::Leaving(introduced) => introduced.len(),
             Seat::Out | Seat::Asked(_) | Seat::Refused => 0,
         }
+    }
+
+    /// Whether a JOIN on this channel waits for its answer.
+    pub(super) fn is_asked_on(&self, channel: u8) -> bool {
+        matches!(self.seat, Seat::Asked(asked) if asked == channel)
     }
 
     /// Whether the broker was asked on this link to let the client in.
@@ -180,7 +188,12 @@ impl Room {
     }
 
     /// Takes JOINED.
-    pub(super) fn on_joined(&mut self, channel: u8, joined: &Joined) -> Seated {
+    pub(super) fn on_joined(
+        &mut self,
+        channel: u8,
+        joined: &Joined,
+    ) -> Result<Seated, &'static str> {
+        let skipped_to = self.check_place(joined)?;
         self.seat = Seat::In(channel, BTreeMap::new());
         let is_fork = joined.resume == ResumeOutcome::Fork;
         if self.cursor.is_none() || is_fork {
@@ -203,7 +216,29 @@ impl Room {
             self.watches = Watches::default();
         }
         let is_outrun = self.outbox.on_joined(joined.last, is_fork);
-        Seated { entry, is_outrun }
+        Ok(Seated {
+            entry,
+            is_outrun,
+            skipped_to,
+        })
+    }
+
+    /// RUM-17: only a fork, which the reader is told of, leads elsewhere than on. Returns the line
+    /// with which it goes on, if those before it are left out.
+    fn check_place(&self, joined: &Joined) -> Result<Option<u64>, &'static str> {
+        let Joined { log, base, .. } = *joined;
+        match (joined.resume, self.cursor) {
+            _ if bug!(AnyPlace) => Ok(None),
+            (ResumeOutcome::Fork, _) | (ResumeOutcome::Fresh, None) => Ok(None),
+            (ResumeOutcome::Resumed, Some(cursor)) if cursor == (log, base) => Ok(None),
+            (ResumeOutcome::Resumed, _) => Err("JOINED that resumes elsewhere"),
+            (ResumeOutcome::Fresh, Some((of, cursor))) => {
+                let goes_on = of == log && base.seq >= cursor.seq;
+                let skips = base.seq > cursor.seq;
+                let first = skips.then_some(base.seq + 1);
+                goes_on.then_some(first).ok_or("JOINED that goes back")
+            }
+        }
     }
 
     /// JRN-3: once everything that the broker may know has its outcome, what is left gets the
@@ -264,6 +299,10 @@ impl Room {
         if authors.len() >= AUTHORS_MAX {
             return Err("too many authors");
         }
+        let before = authors.get(&number);
+        if before.is_some_and(|author| (author.account, author.device) != (account, device)) {
+            return Err("an author's number that is another's");
+        }
         authors.insert(
             number,
             Author {
@@ -313,6 +352,7 @@ impl Room {
         let author = authors
             .get(&past.author)
             .ok_or("an author without introduction")?;
+        check_line(past.kind, &past.body)?;
         let is_news = self.pages.on_past(&past)?;
         let line = Line {
             seq: past.seq,
@@ -340,9 +380,10 @@ impl Room {
         let Some((log, base)) = &mut self.cursor else {
             return Err("a line before JOINED");
         };
-        if wire.seq != base.seq + 1 {
+        if wire.seq != base.seq + 1 && !bug!(NoTurnCheck) {
             return Err("a line out of turn");
         }
+        check_line(wire.kind, &wire.body)?;
         let author = authors
             .get(&wire.author)
             .ok_or("an author without introduction")?;
@@ -373,13 +414,22 @@ impl Room {
     }
 }
 
+/// RUM-18: what no store takes is no line.
+fn check_line(kind: Kind, body: &[u8]) -> Result<(), &'static str> {
+    let is_line = match kind {
+        Kind::Message => check_body(body).is_ok(),
+        _ => body.len() <= CHAT_LINE_MAX,
+    };
+    is_line.then_some(()).ok_or("a line that is none")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Kind, LastPublication};
+    use crate::chat::LastPublication;
 
     /// A room whose JOINED said that line 5 is next.
-    fn joined() -> Room {
+    fn room_at_line_4() -> Room {
         let mut room = Room::new(JoinOptions::default(), RoomState::NEW);
         room.seat = Seat::Asked(1);
         room.on_joined(
@@ -395,7 +445,8 @@ mod tests {
                     hash: [0; 32],
                 },
             },
-        );
+        )
+        .unwrap();
         room.introduce(1, AccountKey([1; 32]), DeviceKey([2; 32]), "ada")
             .unwrap();
         assert!(room.number_if_answered().is_some());
@@ -418,7 +469,7 @@ mod tests {
     /// RUM-8, DLV-3.
     #[test]
     fn a_line_out_of_turn_is_not_taken() {
-        let mut room = joined();
+        let mut room = room_at_line_4();
         for wrong in [4, 6, 0] {
             assert_eq!(
                 room.on_line(line(wrong, 1)).unwrap_err(),
@@ -436,7 +487,7 @@ mod tests {
     /// STA-1: a report names what came since the node came in, and never what it had before a hole.
     #[test]
     fn a_report_says_nothing_of_what_lies_before_a_hole() {
-        let mut room = joined();
+        let mut room = room_at_line_4();
         let log = LogId([1; 16]);
         let report = |room: &mut Room| room.reports.take_due(Timestamp::from_millis(60_000));
         (5..=7).for_each(|seq| room.on_line_journaled(log, seq));
@@ -458,7 +509,8 @@ mod tests {
                 last: LastPublication::NONE,
                 base,
             },
-        );
+        )
+        .unwrap();
         // What was under way to the journal before comes to its end there.
         room.on_line_journaled(log, 8);
         assert_eq!(report(&mut room), None);
@@ -472,10 +524,71 @@ mod tests {
         );
     }
 
+    /// RUM-17, PUB-2: whatever else JOINED may say, it leads neither back nor, in secret, elsewhere.
+    #[test]
+    fn a_broker_leads_a_node_back_or_elsewhere_only_by_a_fork() {
+        let place = |log, resume, seq| Joined {
+            log: LogId([log; 16]),
+            room: RoomId([0; 16]),
+            resume,
+            last: LastPublication::NONE,
+            base: LineBase {
+                seq,
+                stored_at_ms: 100,
+                hash: [0; 32],
+            },
+        };
+        let skipped = |joined: Joined| {
+            let mut room = room_at_line_4();
+            room.on_link_lost();
+            let seated = room.on_joined(2, &joined);
+            seated.map(|seated| seated.skipped_to)
+        };
+        assert_eq!(skipped(place(1, ResumeOutcome::Resumed, 4)), Ok(None));
+        assert_eq!(skipped(place(9, ResumeOutcome::Fork, 0)), Ok(None));
+        assert_eq!(skipped(place(1, ResumeOutcome::Fresh, 4)), Ok(None));
+        assert_eq!(skipped(place(1, ResumeOutcome::Fresh, 9)), Ok(Some(10)));
+        for wrong in [
+            place(1, ResumeOutcome::Resumed, 5),
+            place(9, ResumeOutcome::Resumed, 4),
+            place(1, ResumeOutcome::Fresh, 3),
+            place(9, ResumeOutcome::Fresh, 9),
+        ] {
+            assert!(skipped(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// RUM-18: what could not have been stored is not shown.
+    #[test]
+    fn a_line_that_is_none_is_not_taken() {
+        for body in [
+            vec![b'x'; CHAT_LINE_MAX + 1],
+            vec![],
+            vec![b'\n'],
+            vec![0xff],
+        ] {
+            let mut wire = line(5, 1);
+            wire.body = body.into();
+            assert_eq!(room_at_line_4().on_line(wire), Err("a line that is none"));
+        }
+    }
+
+    /// RUM-6: a number stands for one author as long as the channel lasts.
+    #[test]
+    fn an_authors_number_is_not_given_to_another() {
+        let mut room = room_at_line_4();
+        let (account, device) = (AccountKey([1; 32]), DeviceKey([2; 32]));
+        assert_eq!(room.introduce(1, account, device, "ada"), Ok(()));
+        assert!(
+            room.introduce(1, account, DeviceKey([3; 32]), "ada")
+                .is_err()
+        );
+    }
+
     /// RUM-6, SGN-3: nobody is shown without having been introduced by a proper name.
     #[test]
     fn a_line_of_a_stranger_is_not_taken() {
-        let mut room = joined();
+        let mut room = room_at_line_4();
         assert_eq!(
             room.on_line(line(5, 2)).unwrap_err(),
             "an author without introduction"
@@ -487,7 +600,7 @@ mod tests {
     /// PRS-3.
     #[test]
     fn a_notice_is_news_once() {
-        let mut room = joined();
+        let mut room = room_at_line_4();
         assert!(room.on_notice(10));
         assert!(!room.on_notice(10));
         assert!(!room.on_notice(9));

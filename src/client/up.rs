@@ -82,6 +82,16 @@ impl Up {
         self.stage = Stage::SignedIn;
     }
 
+    /// Whether SIGN_IN is under way, or to be sent again.
+    pub(super) const fn is_signing_in(&self) -> bool {
+        matches!(self.stage, Stage::SigningIn)
+    }
+
+    /// Whether BYE is under way.
+    pub(super) const fn has_said_bye(&self) -> bool {
+        matches!(self.stage, Stage::Leaving)
+    }
+
     /// The room that was given this channel.
     pub(super) fn room_on(&self, channel: u8) -> Option<&RoomName> {
         self.channels.get(&channel)
@@ -178,6 +188,11 @@ impl Client {
     fn on_closed(&mut self, by_peer: bool, code: CloseCode, reason: String, now: Timestamp) {
         match code {
             CloseCode::Replaced if by_peer => self.end(EndReason::Replaced, now),
+            CloseCode::Revoked if by_peer => {
+                let code = Refusal::DeviceRevoked;
+                let reason = code.to_string();
+                self.end(EndReason::NotAdmitted { code, reason }, now);
+            }
             CloseCode::Protocol => self.end(EndReason::Protocol { reason }, now),
             _ => self.shake_hands(now),
         }
@@ -187,6 +202,9 @@ impl Client {
 
     /// SGN-1
     pub(super) fn sign_in(&mut self, now: Timestamp) {
+        if self.errand.is_some() {
+            return self.begin_errand(now);
+        }
         let sign_in = ControlFromNode::SignIn {
             name: self.name.as_str().to_owned(),
             // ADM-2: not to a broker that has only just shown its key.
@@ -214,17 +232,18 @@ impl Client {
         let _ = up.link.send(0, message.encode(), now);
     }
 
-    /// RUM-13
-    pub(super) fn send_question(&mut self, room: &RoomName, now: Timestamp) -> bool {
+    /// Says something in a room that is answered at once, or never (RUM-13, ROL-7).
+    pub(super) fn send_question(
+        &mut self,
+        room: &RoomName,
+        question: &RoomFromNode,
+        now: Timestamp,
+    ) -> bool {
         let State::Up(up) = &mut self.state else {
             return false;
         };
         let channel = self.rooms.get(room).and_then(Room::channel);
-        channel.is_some_and(|channel| {
-            up.link
-                .send(channel, RoomFromNode::Who.encode(), now)
-                .is_ok()
-        })
+        channel.is_some_and(|channel| up.link.send(channel, question.encode(), now).is_ok())
     }
 
     // ---- going on
@@ -236,7 +255,10 @@ impl Client {
             return;
         };
         let is_expecting = match up.stage {
-            Stage::SigningIn => up.sign_in_at.is_none(),
+            Stage::SigningIn => {
+                let errand = self.errand.as_ref();
+                up.sign_in_at.is_none() && errand.is_none_or(|errand| errand.is_expecting())
+            }
             Stage::SignedIn => self.rooms.values().any(Room::is_expecting),
             Stage::Leaving => true,
         };
@@ -316,7 +338,7 @@ impl Client {
     }
 
     /// JRN-9: the journal gives it up with the room.
-    fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
+    pub(super) fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
         let room = self.rooms.get(name);
         let handles = room.map_or_else(Vec::new, |room| room.outbox.handles());
         for handle in handles {

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, BrokerEvent, Report, StorageCompletion, StorageRequest};
-use crate::chat::{Decision, HistoryPolicy, RoomName};
+use crate::chat::{Decision, HistoryPolicy, InviteWish, RoomName};
 use crate::client::{
     Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
 };
@@ -252,6 +252,15 @@ pub enum NodeCommand {
         /// Told whether anybody was asked.
         reply: oneshot::Sender<bool>,
     },
+    /// [`Client::ask_invite`].
+    AskInvite {
+        /// To which room.
+        room: RoomName,
+        /// What it is to be.
+        wish: InviteWish,
+        /// Told whether anybody was asked.
+        reply: oneshot::Sender<bool>,
+    },
     /// [`Client::ask_history`].
     AskHistory {
         /// Of which room.
@@ -403,6 +412,9 @@ impl Client {
             }
             NodeCommand::AskWho { room, reply } => {
                 let _ = reply.send(self.ask_who(&room, now));
+            }
+            NodeCommand::AskInvite { room, wish, reply } => {
+                let _ = reply.send(self.ask_invite(&room, wish, now));
             }
             NodeCommand::AskHistory {
                 room,

@@ -370,6 +370,10 @@ impl Desk {
             | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
+            | ClientEvent::Invited { .. }
+            | ClientEvent::Errand(_)
+            // The number of the next line tells.
+            | ClientEvent::Skipped { .. }
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

@@ -77,7 +77,7 @@ pub enum HandshakeError {
 
 /// The Noise pattern, as the HELLO names it (SEC-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pattern {
+pub(super) enum Pattern {
     /// First contact.
     Xx,
     /// The broker's key is known.
@@ -92,7 +92,7 @@ impl Pattern {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Xx => "Noise_XX_25519_AESGCM_SHA256",
             Self::Ik => "Noise_IK_25519_AESGCM_SHA256",
@@ -404,7 +404,7 @@ impl fmt::Debug for Plan {
 
 /// Whose end of a handshake.
 #[derive(Clone, Copy)]
-enum Role {
+pub(super) enum Role {
     Node,
     Broker,
 }
@@ -412,13 +412,13 @@ enum Role {
 /// Why building a Noise state cannot fail.
 const BUILDER_IS_COMPLETE: &str = "the pattern's name is right and each of its keys is given once";
 
-fn noise_builder<'a>(pattern: Pattern, seed: &Zeroizing<Seed>) -> Builder<'a> {
+pub(super) fn noise_builder<'a>(pattern: Pattern, seed: &Zeroizing<Seed>) -> Builder<'a> {
     let params = pattern.name().parse().expect(BUILDER_IS_COMPLETE);
     Builder::with_resolver(params, Box::new(Primitives::new(seed.clone())))
 }
 
 /// Writes the next Noise message.
-fn write(noise: &mut HandshakeState, payload: &[u8]) -> Bytes {
+pub(super) fn write(noise: &mut HandshakeState, payload: &[u8]) -> Bytes {
     let mut message = vec![0; payload.len() + NOISE_OVERHEAD];
     let len = noise
         .write_message(payload, &mut message)
@@ -428,7 +428,7 @@ fn write(noise: &mut HandshakeState, payload: &[u8]) -> Bytes {
 }
 
 /// Reads the peer's Noise message: its payload.
-fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+pub(super) fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
     let mut payload = vec![0; message.len()];
     let len = noise
         .read_message(message, &mut payload)
@@ -438,7 +438,7 @@ fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, Handshake
 }
 
 /// Noise's two keys of a completed handshake: the first is for what the node sends (KEY-1).
-fn split(mut noise: HandshakeState, role: Role) -> LinkSecrets {
+pub(super) fn split(mut noise: HandshakeState, role: Role) -> LinkSecrets {
     debug_assert!(noise.is_handshake_finished());
     let from_node_and_broker = Zeroizing::new(noise.dangerously_get_raw_split());
     let (from_node, from_broker) = *from_node_and_broker;

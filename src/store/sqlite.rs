@@ -5,7 +5,7 @@
 //! says which kind of file it is, and the version of its schema (STO-2).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -173,6 +173,7 @@ fn try_writing_beside(path: &Path) -> Result<()> {
 /// As [`Blame`] tells; [`Blame::Newer`] and [`Blame::Damaged`] leave the file as it is.
 pub fn open(path: &Path, schema: &Schema) -> Result<Connection> {
     make_private(path)?;
+    check_format(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Before anything is written: a file of another kind stays as it is.
     version_now(&connection, schema)?;
@@ -183,6 +184,24 @@ pub fn open(path: &Path, schema: &Schema) -> Result<Connection> {
     }
     migrate(&mut connection, schema)?;
     Ok(connection)
+}
+
+/// STO-3: what the header says of the file's format. Of a write version that there is not, SQLite
+/// would only say that it cannot write to the file.
+fn check_format(path: &Path) -> Result<()> {
+    const FORMATS: core::ops::Range<usize> = 18..20;
+    const FORMAT_MAX: u8 = 2;
+    let mut header = Vec::new();
+    File::open(path)?
+        .take(FORMATS.end as u64)
+        .read_to_end(&mut header)?;
+    match header.get(FORMATS) {
+        Some(formats) if formats.iter().any(|format| *format > FORMAT_MAX) => {
+            let why = format!("its header says format {formats:?}, and there are two");
+            Err(StoreError::damaged(why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lets others read the file while this process writes to it. Returns the journal mode. SQLite does

@@ -3,7 +3,7 @@
 use crate::support::transcript::count_of;
 use crate::support::{PATIENCE, Scene};
 
-/// BUD-1, BUD-2, BUD-8, CLI-26, DLV-4: lines that are too many wait, which is said, and all of them
+/// BUD-1, BUD-2, BUD-8, CLI-27, DLV-4: lines that are too many wait, which is said, and all of them
 /// come, in their order.
 #[test]
 fn a_paste_over_the_budget_waits_and_arrives_in_order() {

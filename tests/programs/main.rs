@@ -12,6 +12,7 @@ mod conversation;
 mod crashes;
 mod deaths;
 mod demonstration;
+mod devices;
 mod durability;
 mod flood;
 #[cfg(target_os = "linux")]

@@ -58,6 +58,7 @@ impl Checker for Fifo {
         };
         if !matches!(line.kind, Kind::Message | Kind::Policy)
             || history.outdated.contains(&line.account)
+            || history.attackers.contains(&line.account)
         {
             return Ok(());
         }

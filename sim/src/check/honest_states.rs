@@ -182,7 +182,9 @@ impl HonestStates {
             let has = |account: &&AccountKey| {
                 let key = (log, room.clone(), **account);
                 let has = history.journaled.get(&key);
-                has.is_some_and(|has| has.contains(&told.seq))
+                // Who keeps to no rule may say that it has what it has not.
+                history.attackers.contains(*account)
+                    || has.is_some_and(|has| has.contains(&told.seq))
             };
             let present = self.present_at.get(&(log, room.clone(), told.seq));
             let present = present.into_iter().flatten();

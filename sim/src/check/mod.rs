@@ -11,6 +11,7 @@ mod fifo;
 mod honest_outcomes;
 mod honest_pages;
 mod honest_states;
+mod liars_are_cut_off;
 mod liveness;
 mod membership;
 mod memory;
@@ -19,6 +20,7 @@ mod no_damage;
 mod no_noise;
 mod no_phantom;
 mod no_waste;
+mod not_fooled;
 mod one_total_order;
 mod strangers_get_little;
 
@@ -68,6 +70,8 @@ impl Default for Checkers {
             Box::new(bounds::Bounds),
             Box::new(memory::Memory),
             Box::new(no_waste::NoWaste),
+            Box::new(not_fooled::NotFooled::default()),
+            Box::new(liars_are_cut_off::LiarsAreCutOff),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
             Box::new(membership::Membership::default()),
             Box::new(honest_states::HonestStates::default()),

@@ -98,7 +98,9 @@ fn may_go(room: &RoomName, name: &str, timed_out: bool, history: &History) -> Re
     }
     let silent = history.given_up.get(&(account, room.clone())).copied();
     let silent = silent.unwrap_or_default();
-    if timed_out && silent < history.grace {
+    // Whose link was closed for a broken rule has been heard for the last time then.
+    let is_owed = timed_out && !history.attackers.contains(&account);
+    if is_owed && silent < history.grace {
         return Err(format!("{name} times out, but was heard {silent:?} before"));
     }
     Ok(())

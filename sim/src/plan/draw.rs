@@ -1,6 +1,9 @@
 //! What a seed makes of each part of a plan.
 
-use super::{Absence, Act, Entering, Fault, Rates, Talk, Topology, Way, What};
+use super::{
+    Absence, Act, Attacker, Entering, Fault, Lie, Rates, Talk, Topology, Trick, Way, What, Who,
+};
+use crate::attack::Acks;
 use crate::fate::Dice;
 
 pub(super) fn draw_topology(dice: &mut Dice) -> Topology {
@@ -354,4 +357,35 @@ pub(super) fn draw_replays(
         (at_ms, fault)
     };
     (0..2).map(replay).collect()
+}
+
+/// A member and a broker that keep to no rule, each in half of the plans, and each thing that they
+/// may do in half of those.
+pub(super) fn draw_attackers(dice: &mut Dice, span_ms: u64) -> Vec<Attacker> {
+    let mut attackers = Vec::new();
+    for class in 0..2 {
+        if dice.chance(500) {
+            continue;
+        }
+        let who = match class {
+            0 => Who::Member {
+                room: dice.range(0, 2) as usize,
+                acks: Acks::ALL[dice.range(0, Acks::ALL.len() as u64 - 1) as usize],
+                tricks: half_of(dice, &Trick::ALL),
+            },
+            _ => Who::Broker {
+                lies: half_of(dice, &Lie::ALL),
+            },
+        };
+        attackers.push(Attacker {
+            from_ms: dice.range(0, span_ms / 2),
+            for_ms: dice.range(2_000, 15_000),
+            who,
+        });
+    }
+    attackers
+}
+
+fn half_of<T: Copy>(dice: &mut Dice, all: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|_| dice.chance(500)).collect()
 }

@@ -5,12 +5,18 @@
 //! ranges as those of drawn plans; so the mutations that a fuzzer knows (change a byte, repeat a
 //! piece, cross two inputs) are changes to a plan that make sense.
 
-use super::{Absence, Act, Entering, Fault, Plan, Rates, Talk, Topology, Way, What};
+use super::{
+    Absence, Act, Attacker, Entering, Fault, Lie, Plan, Rates, Talk, Topology, Trick, Way, What,
+    Who,
+};
+use crate::attack::Acks;
 
 /// In how many ms all of a plan begins.
 const SPAN_MS: u64 = 12_000;
 /// More records than these are not read.
 const RECORDS_MAX: usize = 16;
+/// A record of strangers whose third byte is this or higher is one of an attacker.
+const ATTACKS_FROM: u8 = 0xc0;
 /// How many lines are typed in all, at most.
 const LINES_MAX: u64 = 60;
 
@@ -133,6 +139,10 @@ impl Bytes<'_> {
                     quiet: self.bit(),
                 };
             }
+            31 if self.0.get(2).is_some_and(|byte| *byte >= ATTACKS_FROM) => {
+                let attacker = self.attacker(client);
+                plan.attackers.push(attacker);
+            }
             10..13 => {
                 let what = self.what(kind % 32);
                 plan.acts.push(Act {
@@ -178,6 +188,29 @@ impl Bytes<'_> {
                 count: self.range(1, 60),
             },
             _ => What::AskWho,
+        }
+    }
+
+    /// Somebody who keeps to no rule: the third byte says who, the others what.
+    fn attacker(&mut self, client: usize) -> Attacker {
+        let (from_ms, for_ms) = (self.at(), self.range(1_000, 10_000));
+        let is_broker = self.bit();
+        let acks = Acks::ALL[self.pick(Acks::ALL.len())];
+        let chosen = u16::from_be_bytes([self.byte(), self.byte()]);
+        let who = match is_broker {
+            true => Who::Broker {
+                lies: chosen_of(chosen, &Lie::ALL),
+            },
+            false => Who::Member {
+                room: client % 2,
+                acks,
+                tricks: chosen_of(chosen, &Trick::ALL),
+            },
+        };
+        Attacker {
+            from_ms,
+            for_ms,
+            who,
         }
     }
 
@@ -264,6 +297,13 @@ impl Bytes<'_> {
             },
         }
     }
+}
+
+/// Those whose bits are set.
+fn chosen_of<T: Copy>(bits: u16, all: &[T]) -> Vec<T> {
+    let all = all.iter().enumerate();
+    let chosen = all.filter(|(index, _)| bits >> index & 1 != 0);
+    chosen.map(|(_, one)| *one).collect()
 }
 
 #[cfg(test)]

@@ -171,6 +171,7 @@ impl World {
                 to,
                 bytes,
                 is_damaged: false,
+                sure_lie_of: None,
             };
             let at = self.now + REPLAYED_EVERY * number as u32;
             self.queue
@@ -217,6 +218,7 @@ impl World {
                 to: broker_address(),
                 bytes,
                 is_damaged: false,
+                sure_lie_of: None,
             };
             self.schedule(self.now, Event::Arrive(hello));
         }

@@ -4,6 +4,7 @@
 //! world honours the machines' drain order, so a run is a function of its plan: the [trace
 //! hash](crate::record::Record::trace) says whether two runs were the same run.
 
+mod attack;
 mod faults;
 mod net;
 mod node;
@@ -31,9 +32,12 @@ pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, other_device};
 pub use store::SimStore;
 
+use attack::{Attacking, attackers};
+
 use crate::clock::HostClock;
 use crate::fate::mix;
 use crate::history::{Life, Observation, Violation};
+use crate::memory::{self, of_broker};
 use crate::plan::Plan;
 use crate::record::{BROKER, Record, Trace};
 
@@ -68,6 +72,8 @@ enum Event {
     Back(Life, RoomName),
     /// Somebody does something besides talking.
     Act(usize),
+    /// An attacker, or its victim, has something to do.
+    Attack(usize),
 }
 
 /// What a node had on its disk, and when.
@@ -105,6 +111,8 @@ pub struct World {
     held: BTreeMap<Option<usize>, VecDeque<Event>>,
     /// Strangers who wait for the broker's answer.
     strangers: BTreeMap<SocketAddr, Client>,
+    /// The plan's attackers.
+    attackers: Vec<Attacking>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -117,6 +125,8 @@ pub struct World {
     backups: BTreeMap<usize, Backup>,
     /// How full the broker was, and for how many inputs nobody has looked.
     tables: (Tables, u32),
+    /// The most memory that the broker was seen to hold.
+    most_held: u64,
     /// Events, and time-outs in a row, at this moment.
     spinning: (u32, u32),
     /// How many lines were shown to anybody.
@@ -183,6 +193,7 @@ impl World {
             clocks,
             held: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            attackers: attackers(&plan, identity.public()),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -191,6 +202,7 @@ impl World {
             broker_life: 0,
             backups: BTreeMap::new(),
             tables: (Tables::default(), 0),
+            most_held: 0,
             spinning: (0, 0),
             lines_shown: 0,
             lines_typed: 0,
@@ -198,6 +210,7 @@ impl World {
             plan,
         };
         world.record.history.current = Some(world.store.memory().log_id());
+        world.introduce_attackers();
         world.set_wall_clock();
         world.schedule_plan();
         for client in 0..world.nodes.len() {
@@ -221,6 +234,10 @@ impl World {
         for (index, absence) in plan.absences.iter().enumerate() {
             let at = Timestamp::from_millis(absence.at_ms);
             self.schedule(at, Event::Absence(index));
+        }
+        for (index, attacker) in plan.attackers.iter().enumerate() {
+            let at = Timestamp::from_millis(attacker.from_ms);
+            self.schedule(at, Event::Attack(index));
         }
         for (index, act) in plan.acts.iter().enumerate() {
             self.schedule(Timestamp::from_millis(act.at_ms), Event::Act(index));
@@ -308,6 +325,7 @@ impl World {
     ///
     /// The first rule that was broken.
     pub fn finish(&mut self) -> Result<(), Violation> {
+        self.finish_attacks();
         self.record.finish(self.now);
         self.verdict()
     }
@@ -401,7 +419,7 @@ impl World {
         match who {
             None => {
                 let now = self.set_wall_clock();
-                self.broker.handle_timeout(now);
+                of_broker(|| self.broker.handle_timeout(now));
                 self.drain_broker();
             }
             Some(client) => self.with_client(client, |client, now| client.handle_timeout(now)),
@@ -433,6 +451,7 @@ impl World {
             Event::Absence(index) => self.leave_room(index),
             Event::Back(life, room) => self.join_again(life, &room),
             Event::Act(index) => self.act(index),
+            Event::Attack(index) => self.attack(index),
         }
     }
 
@@ -443,28 +462,39 @@ impl World {
             to,
             bytes,
             is_damaged,
+            sure_lie_of,
         } = datagram;
-        let data = BytesMut::from(&bytes[..]);
         if to == broker_address() {
             if self.is_broker_down {
                 return;
             }
             self.trace_event(Trace::Arrive, BROKER, &bytes);
+            if !is_data(bytes.first().copied().unwrap_or(0)) {
+                self.observe(Observation::ShookFrom(from, bytes.len()));
+            }
             if is_strangers(from) {
                 self.observe(Observation::FromStranger(from, bytes.len()));
             }
             let dropped = self.dropped();
             let now = self.set_wall_clock();
-            self.broker.handle_datagram(Path::new(from), data, now);
+            of_broker(|| {
+                // The broker's own copy: it is its memory, if it keeps it.
+                let data = BytesMut::from(&bytes[..]);
+                self.broker.handle_datagram(Path::new(from), data, now);
+            });
             if is_damaged && self.dropped() == dropped {
                 self.observe(Observation::DamageTaken(None));
             }
             if is_data(bytes.first().copied().unwrap_or(0)) && self.dropped() == dropped {
                 self.note_heard(from);
+                if let Some(index) = sure_lie_of {
+                    self.find_out(index);
+                }
             }
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
             self.trace_event(Trace::Arrive, client as u64, &bytes);
+            let data = BytesMut::from(&bytes[..]);
             let is_dropped = self.with_client(client, |client, now| {
                 let dropped = || client.drops().iter().map(|(_, count)| count).sum::<u64>();
                 let before = dropped();
@@ -485,7 +515,8 @@ impl World {
 
     /// The broker has taken an authentic packet; who copies one gets it heard all the same (PTH-1).
     fn note_heard(&mut self, from: SocketAddr) {
-        if let Some(client) = self.net.sender_at(from) {
+        let attacker = net::attacker_at(from).map(|index| self.nodes.len() + index);
+        if let Some(client) = self.net.sender_at(from).or(attacker) {
             let account = self.record.history.keys[client].0;
             self.record.history.heard.insert(account, self.now);
         }
@@ -500,7 +531,7 @@ impl World {
             self.observe(observation);
         }
         let now = self.set_wall_clock();
-        self.broker.handle_storage(completion, now);
+        of_broker(|| self.broker.handle_storage(memory::told(completion), now));
         self.drain_broker();
     }
 
@@ -540,5 +571,5 @@ fn new_broker(plan: &Plan, identity: &BrokerIdentity, log: LogId, life: u64) -> 
         ..BrokerConfig::default()
     };
     let seed = seed_of(plan.seed, "broker", life);
-    Broker::new(config, identity.clone(), log, seed)
+    of_broker(|| Broker::new(config, identity.clone(), log, seed))
 }

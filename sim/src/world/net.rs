@@ -34,10 +34,34 @@ pub(super) fn stranger_address(number: u64) -> SocketAddr {
     ([10, 3, high, low], 9_999).into()
 }
 
-/// Whether an address is a stranger's or a copier's: nobody there can ever prove to be a node.
+/// The address of one of the plan's attackers.
+pub(super) fn attacker_address(index: usize) -> SocketAddr {
+    let [.., high, low] = index.to_be_bytes();
+    ([10, 4, high, low], 6_666).into()
+}
+
+/// The attacker that has an address.
+pub(super) fn attacker_at(address: SocketAddr) -> Option<usize> {
+    match address.ip() {
+        IpAddr::V4(ip) => match ip.octets() {
+            [10, 4, high, low] => Some(usize::from(u16::from_be_bytes([high, low]))),
+            _ => None,
+        },
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// An address that is not an attacker's, and from which its datagrams claim to come.
+pub(super) fn spoofed_address(number: u16) -> SocketAddr {
+    let [high, low] = number.to_be_bytes();
+    ([10, 6, high, low], 7_777).into()
+}
+
+/// Whether an address is a stranger's, a copier's, or a forged one: nobody there can ever prove to be a
+/// node.
 #[must_use]
 pub fn is_strangers(address: SocketAddr) -> bool {
-    matches!(address.ip(), IpAddr::V4(ip) if matches!(ip.octets(), [10, 2 | 3, ..]))
+    matches!(address.ip(), IpAddr::V4(ip) if matches!(ip.octets(), [10, 2 | 3 | 6, ..]))
 }
 
 /// A datagram under way.
@@ -51,6 +75,8 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
     /// Whether that is a handshake datagram, and not as it was sent.
     pub is_damaged: bool,
+    /// The attacker that acknowledges in it what cannot have come.
+    pub sure_lie_of: Option<usize>,
 }
 
 /// A datagram as somebody on the way saw it, before anything befell it.
@@ -301,6 +327,7 @@ impl Net {
                     to,
                     bytes: bytes.to_vec(),
                     is_damaged: false,
+                    sure_lie_of: None,
                 },
             });
         }
@@ -342,6 +369,7 @@ impl Net {
                 to,
                 bytes: arrives,
                 is_damaged,
+                sure_lie_of: None,
             };
             (now + *delay, datagram)
         };
@@ -353,6 +381,7 @@ impl Net {
                 to,
                 bytes: bytes.to_vec(),
                 is_damaged: false,
+                sure_lie_of: None,
             };
             all.push((now + fate.delays[0] / 2, copy));
         }

@@ -14,6 +14,7 @@ use tertulia::wire::is_data;
 use super::{Event, World, is_strangers};
 use crate::fate::Direction;
 use crate::history::Observation;
+use crate::memory::{self, of_broker};
 use crate::record::Trace;
 use crate::told::told;
 
@@ -21,16 +22,17 @@ impl World {
     pub(super) fn drain_broker(&mut self) {
         let mut out = Vec::new();
         let now = self.time_at(None);
-        while let Some(transmit) = self.broker.poll_transmit(now, &mut out) {
+        while let Some(transmit) = of_broker(|| self.broker.poll_transmit(now, &mut out)) {
             self.transmit(None, transmit, &out);
             out.clear();
         }
-        while let Some(request) = self.broker.poll_storage() {
+        while let Some(request) = of_broker(|| self.broker.poll_storage()) {
+            let request = memory::asked(request);
             self.record.history.note_giving_up(&request.op, self.now);
             let at = self.store.submit(request, self.now);
             self.schedule(at, Event::Stored(self.broker_life));
         }
-        while let Some(event) = self.broker.poll_event() {
+        while let Some(event) = of_broker(|| self.broker.poll_event()) {
             match &event {
                 BrokerEvent::Joined { name, room } => {
                     self.observe(Observation::Came(room.clone(), name.to_string()));
@@ -52,8 +54,12 @@ impl World {
         self.measure();
     }
 
-    /// Looks now and then how full the broker is.
+    /// Looks how much memory the broker holds, if that is counted, and now and then how full it is.
     fn measure(&mut self) {
+        if let Some(held) = memory::held().filter(|held| *held > self.most_held) {
+            self.most_held = held;
+            self.observe(Observation::Holds(held));
+        }
         const EVERY: u32 = 16;
         let (most, since) = &mut self.tables;
         *since = (*since + 1) % EVERY;
@@ -131,10 +137,14 @@ impl World {
     pub(super) fn transmit(&mut self, client: Option<usize>, transmit: Transmit, bytes: &[u8]) {
         let to = transmit.path.remote;
         for datagram in transmit.datagrams(bytes) {
+            if client.is_none() && !datagram.first().copied().is_some_and(is_data) {
+                self.observe(Observation::ShookTo(to, datagram.len()));
+            }
             let (client, direction) = match client {
                 Some(client) => (client, Direction::Up),
                 None => match self.net.client_at(to) {
                     Some(client) => (client, Direction::Down),
+                    None if self.tell_attacker(to, datagram) => continue,
                     None => {
                         self.net.fates.sent += 1;
                         self.net.fates.astray += 1;

@@ -53,9 +53,11 @@ impl World {
             Event::Say(talk, _) => Some(self.plan.workload[*talk].client),
             Event::Act(index) => Some(self.plan.acts[*index].client),
             Event::Absence(index) => Some(self.plan.absences[*index].client),
-            Event::Backup(_) | Event::Fault(_) | Event::FaultEnds(_) | Event::Start(_) => {
-                return Some(event);
-            }
+            Event::Backup(_)
+            | Event::Fault(_)
+            | Event::FaultEnds(_)
+            | Event::Start(_)
+            | Event::Attack(_) => return Some(event),
         };
         if self.stopped_until(host).is_none() {
             return Some(event);

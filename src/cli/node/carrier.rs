@@ -179,7 +179,10 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
     match reason {
         EndReason::Left | EndReason::Abandoned { .. } => Ok(()),
         // The next one begins with the new device (JRN-4).
-        EndReason::Retired { .. } => Ok(record.profile.change_device()?),
+        EndReason::Retired { .. } => record.profile.change_device().map_err(|error| {
+            // DEV-6: a linked device keeps what waits until it is linked again.
+            Failure::new(Code::Unconfirmed, error.to_string())
+        }),
         EndReason::KeyChanged { shown, .. } => refused(format!(
             "the broker's key has changed: {} is known, {} was shown; chat-node tells more",
             key.fingerprint(),

@@ -51,6 +51,11 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "reason": reason,
         }),
         ClientEvent::Fork { room } => json!({ "type": "fork", "room": room.as_str() }),
+        ClientEvent::Skipped { room, first } => json!({
+            "type": "skipped",
+            "room": room.as_str(),
+            "first": first,
+        }),
         ClientEvent::JoinRefused { room, code, reason } => json!({
             "type": "join_refused",
             "room": room.as_str(),
@@ -175,6 +180,13 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         (Some("history"), room) => history(room, &value),
         (Some("policy"), room) => policy(room, &value),
         (Some("quit"), _) => Typed::Leave,
+        (Some("invite"), room) => {
+            let uses = value.get("uses").map_or(Some(1), Value::as_u64);
+            match uses.and_then(NonZeroU64::new) {
+                Some(uses) => Typed::Command(Command::Invite(room, uses)),
+                None => mistake("\"invite\" may have \"uses\", a number from 1 on"),
+            }
+        }
         (Some(word @ ("kick" | "ban" | "unban" | "mute" | "unmute" | "role")), room) => {
             match decision(word, &value) {
                 Some(decision) => Typed::Command(Command::Decide(room, decision)),
@@ -186,7 +198,7 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         }
         _ => mistake(
             "\"type\" is one of say, join (with a room), leave, history, policy, kick, ban, unban, \
-             mute, unmute, role, quit",
+             mute, unmute, role, invite, quit",
         ),
     }
 }

@@ -115,6 +115,11 @@ pub(super) fn policy(room: &RoomName, line: &Line) -> Option<String> {
     Some(format!("-- {name} has decided for {room}: {who} --"))
 }
 
+/// No invite is made (CLI-22).
+pub(super) fn not_invited(reason: &str) -> String {
+    format!("-- the broker makes no invite: {} --", visible(reason))
+}
+
 /// The room is left; why, if others have decided so (ROL-4).
 pub(super) fn left(room: &RoomName, removed: Option<(Refusal, String)>) -> String {
     let room = visible(room.as_str());
@@ -201,7 +206,7 @@ pub(super) fn no_contact(waiting: usize) -> String {
     }
 }
 
-/// The broker has put something off (CLI-26).
+/// The broker has put something off (CLI-27).
 pub(super) fn put_off(
     what: PutOff,
     room: Option<&RoomName>,

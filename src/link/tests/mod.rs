@@ -20,6 +20,7 @@ mod paths;
 mod sharing;
 mod thin;
 mod timing;
+mod tricks;
 
 use core::time::Duration;
 use std::collections::BTreeMap;

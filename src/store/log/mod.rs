@@ -22,6 +22,7 @@
 
 mod alike;
 mod check;
+mod devices;
 mod invites;
 mod lanes;
 mod membership;

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
-use crate::chat::{Name, RoomName, visible};
+use crate::chat::{InviteSecret, Name, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
@@ -28,6 +28,7 @@ use crate::store::journal::{News, Unopened};
 use crate::store::sqlite::StoreError;
 
 mod ending;
+mod inviting;
 pub(super) mod past;
 pub(super) mod patience;
 mod shown;
@@ -61,6 +62,8 @@ pub(super) struct Session<'a> {
     early: VecDeque<(RoomName, Bytes)>,
     spool: Spool,
     past: Past,
+    /// The secret of an invite that the broker is asked to make (CLI-22).
+    inviting: Option<InviteSecret>,
     /// Publications that are no text, but decide something, and what is said when they do not.
     decisions: BTreeMap<u64, &'static str>,
     ends: Ends<Client>,
@@ -199,6 +202,7 @@ impl<'a> Session<'a> {
             early: VecDeque::new(),
             spool: Spool::default(),
             past: Past::default(),
+            inviting: None,
             decisions: BTreeMap::new(),
             ends,
             task: Some(tokio::spawn(driver.run())),
@@ -406,7 +410,9 @@ impl<'a> Session<'a> {
             }
             // Another program waits for that (CLI-12).
             ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. } => {}
+            ClientEvent::Invited { room, outcome } => self.on_invited(room, outcome).await?,
             ClientEvent::Offline => {
+                self.forget_invite().await;
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
             }
@@ -453,6 +459,13 @@ impl<'a> Session<'a> {
                 );
                 self.note(note).await;
             }
+            ClientEvent::Skipped { room, first } => {
+                let note = format!(
+                    "-- what was said in {room} since the last line here and before line {first} \
+                     may not be read by this account --"
+                );
+                self.note(note).await;
+            }
             ClientEvent::Line { room, log, line } => self.show_line(&room, log, &line).await,
             ClientEvent::Notice {
                 room,
@@ -476,6 +489,8 @@ impl<'a> Session<'a> {
             }
             // Said in objects only.
             ClientEvent::Waiting { .. }
+            // Nobody who chats is on one.
+            | ClientEvent::Errand(_)
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::PutOff;
 use crate::time::Timestamp;
 
-/// Who has been told is not told again of the same for so long (CLI-26): what is put off comes in
+/// Who has been told is not told again of the same for so long (CLI-27): what is put off comes in
 /// small portions.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
@@ -30,7 +30,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// CLI-26.
+    /// CLI-27.
     #[test]
     fn one_is_told_every_ten_seconds() {
         let mut patience = Patience::default();
