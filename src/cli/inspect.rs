@@ -36,6 +36,17 @@ impl From<io::Error> for Stop {
 pub(super) fn run(task: &LookTask, dir: &Path) -> Result<Code, Failure> {
     let path = log_path(dir);
     if !path.exists() {
+        if matches!(task, LookTask::Status)
+            && let Some(running) = running::of(dir)
+        {
+            // One that keeps no lines.
+            return match io::stdout().write_all(running.as_bytes()) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(Failure::file(Path::new("stdout"), &error))
+                }
+                _ => Ok(Code::Done),
+            };
+        }
         let message = format!("no broker has stored anything in {}", dir.display());
         return Err(Failure::new(Code::Directory, message));
     }

@@ -57,6 +57,7 @@ fn a_broker_tells_its_counts_to_who_asks() {
     for text in ["one", "two", "secret three"] {
         ada.type_line(text);
     }
+    ada.shows("ada: two");
     ada.says("waiting for");
     let noise = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     noise
@@ -100,6 +101,7 @@ fn the_status_of_a_running_broker_shows_what_it_does() {
     ada.shows("ada: hello");
     let look = || {
         let status = scene.bare_broker().args(&["status"]);
+        let status = status.data_dir(&scene.path("broker"));
         status.run(b"").exited_with(0)
     };
     let patience = crate::support::Stopwatch::start();
