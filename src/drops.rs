@@ -34,6 +34,8 @@ pub enum Dropped {
     Rate,
     /// A handshake when handshakes took too much of the time (ADR-6).
     Busy,
+    /// A handshake when the broker had too much to hold (MEM-4).
+    Memory,
     /// A first contact, or another version, where first contacts are not taken (ADR-8).
     FirstContact,
     /// A handshake that does not verify (SEC-3).
@@ -69,6 +71,7 @@ impl Dropped {
             Self::CookieWrong => "cookie_wrong",
             Self::Rate => "rate",
             Self::Busy => "busy",
+            Self::Memory => "memory",
             Self::FirstContact => "first_contact",
             Self::Handshake => "handshake",
             Self::UnknownLink => "unknown_link",

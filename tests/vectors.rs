@@ -21,6 +21,9 @@ use tertulia::wire::{
     Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, ResetToken, decode_frames,
 };
 
+#[path = "vectors/devices.rs"]
+mod devices;
+
 const SPEC: &str = include_str!("../SPEC.md");
 
 /// The seeds whose first 32 bytes of randomness are the ephemeral keys of section 17.1.

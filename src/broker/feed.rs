@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::introduction::Introduction;
 use super::storage::{Author, PresenceRow, StoredLine};
 use crate::chat::{RoomFromBroker, WireLine};
 
@@ -25,7 +26,7 @@ pub(super) struct FeedItem {
     pub(super) presence: Option<u64>,
     /// Whom it is about, for an introduction where one is due; shared, as the message is, by all
     /// who get it.
-    pub(super) author: Arc<Author>,
+    pub(super) author: Arc<Introduction>,
     /// The encoded message.
     pub(super) message: Bytes,
 }
@@ -48,7 +49,7 @@ impl FeedItem {
         Self {
             seq: line.seq,
             presence: None,
-            author: Arc::new(line.into()),
+            author: Arc::new(Author::from(line).into()),
             message: message.encode(),
         }
     }
@@ -63,7 +64,7 @@ impl FeedItem {
         Self {
             seq: row.after_seq + 1,
             presence: Some(row.number),
-            author: Arc::new(row.author.clone()),
+            author: Arc::new(row.author.clone().into()),
             message: message.encode(),
         }
     }
@@ -148,10 +149,22 @@ impl Feed {
         });
     }
 
+    /// How many items there are, and their bytes.
+    pub(super) fn holds(&self) -> (usize, usize) {
+        (self.items.len(), self.bytes)
+    }
+
     fn push(&mut self, item: FeedItem) {
         self.bytes += item.message.len();
         self.items.push_back(item);
-        while self.items.len() > RECENT_LINES_MAX || self.bytes > RECENT_BYTES_MAX {
+        self.shrink(1);
+    }
+
+    /// Keeps no more than one part in `divisor` of what it may (LIM-5, MEM-2): what falls off is read
+    /// from the store.
+    pub(super) fn shrink(&mut self, divisor: usize) {
+        let (items_max, bytes_max) = (RECENT_LINES_MAX / divisor, RECENT_BYTES_MAX / divisor);
+        while self.items.len() > items_max || self.bytes > bytes_max {
             let Some(evicted) = self.items.pop_front() else {
                 break;
             };

@@ -6,7 +6,7 @@ use ring::digest::{SHA256, digest};
 use super::gate::Verdict;
 use super::half_open::{Stage as HalfOpenStage, Unconfirmed};
 use super::session::{Session, Stage};
-use super::{Broker, FirstContacts, LINKS_MAX, LinkId, REPLIES_WAITING_MAX};
+use super::{Broker, FirstContacts, LINKS_MAX, LinkId, Pressure, REPLIES_WAITING_MAX};
 use crate::bug;
 use crate::drops::Dropped;
 use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
@@ -75,6 +75,10 @@ impl Broker {
         }
         if self.sessions.len() >= LINKS_MAX {
             return Err(Dropped::Limit);
+        }
+        if self.pressure() >= Pressure::Closed {
+            // MEM-4
+            return Err(Dropped::Memory);
         }
         let half_open = self.half_open.len();
         let verdict = self
@@ -226,10 +230,12 @@ impl Broker {
             account: peer.account,
             device: peer.device,
             stage: Stage::Unnamed,
+            was_hung_up: false,
             control: Default::default(),
             seats: Default::default(),
             deadline: None,
             has_turn: false,
+            held: 0,
         };
         self.sessions.insert(id, Box::new(session));
         for _ in 0..CIDS_SPARE_MAX {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::introduction::Introduction;
 use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::{Seat, SeatStage};
 use super::states::in_room;
@@ -43,7 +44,7 @@ pub(super) struct Page {
 /// What a page has for its seat.
 pub(super) enum PageNext {
     /// A line, with its author; or the end.
-    Say(Bytes, Option<Author>),
+    Say(Bytes, Option<Introduction>),
     /// Lines must be read first: so many from here, and none from there on.
     Read { from: u64, before: u64 },
     /// Nothing now.
@@ -135,6 +136,9 @@ impl Broker {
         outcome: StorageOutcome,
         now: Timestamp,
     ) {
+        if let StorageOutcome::Past { lines, .. } = &outcome {
+            self.charge_reading(id, lines, now);
+        }
         let Some(page) = self.page_of(id, channel) else {
             return;
         };
@@ -181,7 +185,7 @@ pub(super) fn next_of_page(seat: &Seat) -> PageNext {
             typed_at_ms: line.typed_at_ms,
             body: line.body.clone(),
         });
-        return PageNext::Say(past.encode(), Some(line.into()));
+        return PageNext::Say(past.encode(), Some(Author::from(line).into()));
     }
     if page.reading {
         return PageNext::Nothing;
@@ -206,6 +210,15 @@ pub(super) fn advance_page(seat: &mut Seat) {
         page.count += 1;
     } else {
         seat.pages.pop_front();
+    }
+}
+
+impl Seat {
+    /// The page that the seat gets is about to be read, or as good as that.
+    pub(super) fn begin_reading_page(&mut self) {
+        if let Some(page) = self.pages.front_mut() {
+            page.reading = true;
+        }
     }
 }
 

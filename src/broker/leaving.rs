@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::room::Parting;
 use super::seating::Broken;
 use super::session::SeatStage;
 use super::storage::StorageOp;
 use super::{Broker, LinkId, Pending};
-use crate::chat::{ControlFromBroker, LISTED_BYTES_MAX, LISTED_MAX, RoomFromBroker, RoomName};
+use crate::chat::{
+    Budget, ControlFromBroker, LISTED_BYTES_MAX, LISTED_MAX, RoomFromBroker, RoomName,
+};
 use crate::link::CloseCode;
 use crate::secure::AccountKey;
 use crate::time::Timestamp;
@@ -39,6 +42,7 @@ impl Broker {
             }
         }
         let (account, device, room) = (session.account, session.device, seat.room.clone());
+        let payer = session.payer();
         let op = StorageOp::Leave {
             room: room.clone(),
             account,
@@ -51,6 +55,8 @@ impl Broker {
             room: room.clone(),
             account,
         };
+        // BUD-4
+        self.charge(payer, Budget::Changes, 1, now);
         if self.ask(op, pending).is_some() {
             if let Some(room) = self.rooms.get_mut(&room) {
                 room.asking += 1;
@@ -108,7 +114,7 @@ impl Broker {
             }
             self.stop_watching(name, account, (link, channel), watched.into_keys());
             if !is_quiet {
-                self.give_up_seat(name, account, false, last_heard, now);
+                self.give_up_seat(name, account, Parting::Other, last_heard, now);
             }
             self.after_input(link, now);
         }

@@ -19,6 +19,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How many changes it is told at a time (BRK-3).
 const TOLD_MAX: usize = 1_024;
 
+/// How many links that have ended wait to be forgotten, while the store cannot: beyond that they are
+/// left to it, and their nodes get a reset that means nothing to them (LIM-22).
+const FORGOTTEN_WAITING_MAX: usize = 65_536;
+
 /// How many resets a remembered link gets: a datagram may be lost (RST-5).
 const RECALLS: u8 = 3;
 /// How far these are apart (RST-5).
@@ -46,6 +50,13 @@ impl LinkMemory {
     pub(super) fn forget(&mut self, cid: BrokerCid) {
         self.remember.remove(&cid);
         self.forget.insert(cid);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        while self.forget.len() > FORGOTTEN_WAITING_MAX {
+            self.forget.pop_first();
+        }
     }
 
     /// When the store is to be told.
@@ -80,6 +91,7 @@ impl LinkMemory {
             }
         }
         self.forget.extend(forget);
+        self.bound();
     }
 }
 
@@ -233,6 +245,22 @@ mod tests {
         assert_eq!(remember, [row(1, 2), row(3, 1)]);
         assert_eq!(forget, [[2; 8]]);
         assert_eq!(links.due(), None);
+    }
+
+    /// LIM-22: a store that cannot be told anything does not make the broker grow.
+    #[test]
+    fn news_that_nobody_takes_do_not_grow_without_end() {
+        let mut links = LinkMemory::default();
+        for number in 0..FORGOTTEN_WAITING_MAX as u64 + 1_000 {
+            let cid = number.to_be_bytes();
+            links.remember(LinkRow {
+                cid,
+                path: row(1, 1).path,
+            });
+            links.forget(cid);
+        }
+        assert_eq!(links.remember.len(), 0);
+        assert_eq!(links.forget.len(), FORGOTTEN_WAITING_MAX);
     }
 
     /// RST-5, BRK-3.

@@ -14,6 +14,9 @@
 //!
 //! The machine knows no clock, socket or disk: see [`Broker`] for how it is driven.
 
+mod budget;
+mod counters;
+mod devices;
 mod early;
 mod egress;
 mod feed;
@@ -21,15 +24,19 @@ mod gate;
 mod half_open;
 mod handshake;
 mod history;
+mod holding;
+mod introduction;
 mod leaving;
 mod links;
 mod losses;
 mod memory;
 mod moderation;
 mod prefix;
+mod report;
 mod resets;
 mod roll;
 mod room;
+mod schedule;
 mod seating;
 mod sending;
 mod session;
@@ -44,6 +51,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+pub use budget::{ACCOUNTS_REMEMBERED_MAX, Allowance, Budgets, LINE_COST, NETWORKS_REMEMBERED_MAX};
+pub use counters::{Counters, LATENCIES_MS, Latency};
+pub use devices::LINK_OFFERS_MAX;
 pub use feed::{RECENT_BYTES_MAX, RECENT_LINES_MAX};
 pub use gate::{
     ADDRESS_BURST, ADDRESS_RATE, COOKIE_LIFETIME, FIRST_CONTACT_COST, HALF_OPEN_CALM,
@@ -52,14 +62,16 @@ pub use gate::{
 };
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
+pub use holding::{MEMORY_MAX, MEMORY_MIN, Pressure};
 pub use memory::MemoryStore;
+pub use report::Report;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
 pub use states::WATCHES_MAX;
 pub use storage::{
-    Author, Decided, Departed, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX, MemberRow,
-    Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp, StorageOutcome,
-    StorageRequest, StoredLine,
+    Author, Decided, Departed, DeviceRow, Entered, Entrance, INVITES_MAX, LinkRow, MISSED_MAX,
+    MemberRow, Opened, PresenceRow, RequestId, ShownOut, StorageCompletion, StorageOp,
+    StorageOutcome, StorageRequest, StoredLine,
 };
 pub use tables::Tables;
 
@@ -71,13 +83,17 @@ use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecre
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{self, BrokerCid};
+use budget::Ledger;
+use devices::{Offers, Stored};
 use egress::Egress;
 use gate::Gate;
 use half_open::HalfOpenTable;
+use holding::{Holding, request_cost};
 use links::{LinkMemory, Recalls};
 use losses::Losses;
 use resets::Resets;
 use room::Room;
+use schedule::Schedule;
 use session::Session;
 use turns::Turns;
 
@@ -106,6 +122,10 @@ pub struct BrokerConfig {
     pub first_contacts: FirstContacts,
     /// Who may come in (ADM-1).
     pub access: Access,
+    /// What each account and each network may cause (BUD-2).
+    pub budgets: Budgets,
+    /// How many bytes the broker holds at most, as it estimates them; [`MEMORY_MIN`] at least (MEM-1).
+    pub memory_max: u64,
 }
 
 /// Who may come in, of those whom the broker does not know (ADM-1).
@@ -135,6 +155,8 @@ impl Default for BrokerConfig {
             reset_secret: None,
             first_contacts: FirstContacts::Open,
             access: Access::Open,
+            budgets: Budgets::default(),
+            memory_max: MEMORY_MAX,
         }
     }
 }
@@ -244,6 +266,10 @@ enum Pending {
         event: NoticeEvent,
     },
     Open,
+    Errand {
+        link: LinkId,
+        errand: Stored,
+    },
     Report {
         link: LinkId,
         channel: u8,
@@ -257,11 +283,25 @@ enum Pending {
     Decide {
         room: RoomName,
     },
+    Invite {
+        link: LinkId,
+        channel: u8,
+        room: RoomName,
+    },
     History {
         link: LinkId,
         channel: u8,
         room: RoomName,
     },
+}
+
+/// A request that is under way.
+struct Asked {
+    pending: Pending,
+    /// What it holds (MEM-1).
+    cost: u64,
+    /// When it was made.
+    at: Timestamp,
 }
 
 /// What the store is asked again for a seat.
@@ -313,6 +353,8 @@ pub struct Broker {
     next_link: LinkId,
     routes: BTreeMap<BrokerCid, LinkId>,
     devices: BTreeMap<DeviceKey, LinkId>,
+    /// Codes by which devices may be linked (DEV-3).
+    offers: Offers,
     /// The links of each account.
     accounts: BTreeSet<(AccountKey, LinkId)>,
     rooms: BTreeMap<RoomName, Room>,
@@ -328,18 +370,22 @@ pub struct Broker {
     read_again: BTreeSet<(Timestamp, LinkId, u8, Again)>,
     /// Rooms whose members the store could not list, by when it is asked again (BRK-5).
     roll_again: BTreeSet<(Timestamp, RoomName)>,
-    deadlines: BTreeSet<(Timestamp, LinkId)>,
+    schedule: Schedule,
     /// Room for the links that are due at a time.
     due: Vec<LinkId>,
     /// Rooms in which something has happened that their readers are to be told.
     news: Vec<RoomName>,
     opening: Opening,
     storage: VecDeque<StorageRequest>,
-    pending: BTreeMap<RequestId, Pending>,
+    pending: BTreeMap<RequestId, Asked>,
+    /// The last time that the broker was told.
+    latest: Timestamp,
     next_request: RequestId,
     events: VecDeque<BrokerEvent>,
-    received: u64,
+    counters: Counters,
     drops: Drops,
+    ledger: Ledger,
+    holding: Holding,
 }
 
 impl Broker {
@@ -353,6 +399,7 @@ impl Broker {
         let reset_secret = config.reset_secret.clone();
         let reset_secret = reset_secret.unwrap_or_else(|| ResetSecret::new(rng.bytes()));
         let gate = Gate::new(rng.fork());
+        let holding = Holding::new(config.memory_max);
         let mut broker = Self {
             config,
             identity,
@@ -371,6 +418,7 @@ impl Broker {
             next_link: 0,
             routes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            offers: Offers::default(),
             accounts: BTreeSet::new(),
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),
@@ -380,16 +428,19 @@ impl Broker {
             starved: BTreeSet::new(),
             read_again: BTreeSet::new(),
             roll_again: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            schedule: Schedule::default(),
             due: Vec::new(),
             news: Vec::new(),
             opening: Opening::Asked,
             storage: VecDeque::new(),
             pending: BTreeMap::new(),
+            latest: Timestamp::ZERO,
             next_request: 0,
             events: VecDeque::new(),
-            received: 0,
+            counters: Counters::default(),
             drops: Drops::default(),
+            ledger: Ledger::default(),
+            holding,
         };
         broker.ask(StorageOp::Open, Pending::Open);
         broker
@@ -412,7 +463,13 @@ impl Broker {
     /// How many datagrams were received (BRK-4).
     #[must_use]
     pub const fn received(&self) -> u64 {
-        self.received
+        self.counters.datagrams_in
+    }
+
+    /// What was done so far (BRK-4, MET-2).
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many datagrams were dropped, by reason (BRK-4).
@@ -442,7 +499,9 @@ impl Broker {
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
     pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
-        self.received += 1;
+        self.latest = now;
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
             Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
@@ -452,6 +511,7 @@ impl Broker {
             self.drops.add(reason, 1);
             tracing::trace!(%now, ?path, %reason, "datagram dropped");
         }
+        self.mind_memory(now);
     }
 
     /// The datagram that was handled last took so much of the processor's time, as the driver has
@@ -462,6 +522,7 @@ impl Broker {
 
     /// Does what has come due. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.latest = now;
         self.half_open.expire(now);
         self.repeat_reads(now);
         self.repeat_rolls(now);
@@ -484,18 +545,21 @@ impl Broker {
     fn expire_links(&mut self, now: Timestamp) {
         // Each link once: what is due may be something to transmit, and stays due until it is.
         let mut due = core::mem::take(&mut self.due);
-        while let Some((at, id)) = self.deadlines.pop_first() {
-            if at > now {
-                self.deadlines.insert((at, id));
-                break;
+        while let Some((at, id)) = self.schedule.first() {
+            let session = self.sessions.get_mut(&id);
+            if let Some(session) = session.filter(|session| session.deadline == Some(at)) {
+                if at > now {
+                    break;
+                }
+                session.deadline = None;
+                due.push(id);
             }
-            due.push(id);
+            self.schedule.pop();
         }
         for id in due.drain(..) {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            session.deadline = None;
             if session
                 .link
                 .poll_timeout()
@@ -512,13 +576,19 @@ impl Broker {
 
     /// Takes the store's answer to a request.
     pub fn handle_storage(&mut self, completion: StorageCompletion, now: Timestamp) {
-        let Some(pending) = self.pending.remove(&completion.id) else {
+        self.latest = now;
+        let Some(Asked { pending, cost, at }) = self.pending.remove(&completion.id) else {
             return;
         };
+        self.holding.end_request(cost);
+        if let Pending::Append { .. } = pending {
+            self.counters.store_latency.add(now.saturating_since(at));
+        }
         self.on_storage(pending, completion.outcome, now);
         if let Some(link) = self.starved.pop_first() {
             self.mark_ready(link);
         }
+        self.mind_memory(now);
     }
 
     // ---- commands
@@ -544,6 +614,17 @@ impl Broker {
     ///
     /// Links take turns, a batch each (BRK-3).
     pub fn poll_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
+        let mut transmit = self.next_transmit(now, out);
+        if transmit.is_none() && self.mind_memory(now) {
+            transmit = self.next_transmit(now, out);
+        }
+        if let Some(transmit) = &transmit {
+            self.counters.on_sent(transmit);
+        }
+        transmit
+    }
+
+    fn next_transmit(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some((path, datagram)) = self.replies.pop_front() {
             out.extend_from_slice(&datagram);
             return Some(Transmit {
@@ -563,6 +644,9 @@ impl Broker {
                 continue;
             };
             session.link.allow_copies(self.egress.may_copy(now));
+            session
+                .link
+                .allow_more_credit(self.holding.pressure() < Pressure::Thrifty);
             let copied = session.link.stats().bytes_copied;
             let transmit = session.link.poll_transmit(now, out);
             if let Some(transmit) = &transmit {
@@ -572,6 +656,7 @@ impl Broker {
             }
             self.reschedule(id);
             if transmit.is_some() {
+                self.note_link_holds(id);
                 return transmit;
             }
         }
@@ -595,10 +680,8 @@ impl Broker {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        let link = self
-            .deadlines
-            .first()
-            .map(|(at, link)| (*at, Reason::Link(*link)));
+        let link = self.schedule.first();
+        let link = link.map(|(at, link)| (at, Reason::Link(link)));
         let half_open = self.half_open.deadline().map(|at| (at, Reason::HalfOpen));
         let grace = self.graces.first().map(|(at, _, _)| (*at, Reason::Grace));
         let read_again = self.read_again.first().map(|(at, ..)| *at);
@@ -633,7 +716,7 @@ impl Broker {
         }
     }
 
-    /// Puts the link's deadline into the timer table, unless it has an earlier one there: deadlines
+    /// Puts the link's deadline into the schedule, unless it has an earlier one there: deadlines
     /// mostly move on, and that one has is found when the earlier one comes.
     fn reschedule(&mut self, id: LinkId) {
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -645,10 +728,12 @@ impl Broker {
         if session.deadline.is_some_and(|armed| armed <= at) {
             return;
         }
-        if let Some(old) = session.deadline.replace(at) {
-            self.deadlines.remove(&(old, id));
+        session.deadline = Some(at);
+        self.schedule.push(at, id);
+        if self.schedule.is_crowded(self.sessions.len()) {
+            let armed = |id| self.sessions.get(&id).and_then(|session| session.deadline);
+            self.schedule.tidy(|at, id| armed(id) == Some(at));
         }
-        self.deadlines.insert((at, id));
     }
 
     /// Asks the store. Returns `false`, having asked nothing, if too much is asked already (LIM-7).
@@ -658,7 +743,10 @@ impl Broker {
         }
         let id = self.next_request;
         self.next_request += 1;
-        self.pending.insert(id, pending);
+        let cost = request_cost(&op);
+        self.holding.begin_request(cost);
+        let at = self.latest;
+        self.pending.insert(id, Asked { pending, cost, at });
         self.storage.push_back(StorageRequest { id, op });
         Some(id)
     }

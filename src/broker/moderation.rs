@@ -1,10 +1,15 @@
 //! What is decided about members, by those with a role or by the operator (SPEC.md section 9.7).
 
+use core::num::NonZeroU64;
 use core::time::Duration;
 
+use super::seating::{Broken, PUBLISHING_MAX};
+use super::session::SeatStage;
 use super::storage::{Decided, ShownOut, StorageOp, StorageOutcome};
-use super::{Broker, BrokerEvent, Pending};
-use crate::chat::{Decision, MUTED_FOR_EVER, Refusal, RoomFromBroker, RoomName};
+use super::{Broker, BrokerEvent, LinkId, Pending};
+use crate::chat::{
+    Decision, InviteTerms, InviteWish, MUTED_FOR_EVER, Refusal, RoomFromBroker, RoomName,
+};
 use crate::time::Timestamp;
 
 impl Broker {
@@ -70,6 +75,80 @@ impl Broker {
             reason: format!("{code}, by {by}"),
         };
         self.show_out(room, account, &goodbye, now);
+    }
+}
+
+impl Broker {
+    /// ROL-7
+    pub(super) fn on_invite(
+        &mut self,
+        id: LinkId,
+        channel: u8,
+        wish: InviteWish,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let now_ms = self.wall_ms(now);
+        let session = self.sessions.get_mut(&id).ok_or("an invite from nobody")?;
+        let account = session.account;
+        let seat = session
+            .seats
+            .get_mut(&channel)
+            .ok_or("an invite before joining")?;
+        match seat.stage {
+            _ if seat.is_leaving => return Ok(()),
+            SeatStage::In(_) => {}
+            SeatStage::Entering { .. } | SeatStage::Closed => {
+                return Err("an invite without being in");
+            }
+        }
+        if seat.publishing >= PUBLISHING_MAX {
+            return Err("too many invites at once");
+        }
+        let room = seat.room.clone();
+        let expires = |lasts: NonZeroU64| now_ms.saturating_add(lasts.get());
+        let op = StorageOp::Invite {
+            by: Some(account),
+            mark: wish.mark,
+            terms: InviteTerms {
+                uses_max: wish.uses,
+                expires_at_ms: wish.lasts_ms.map(expires),
+                is_revoked: false,
+            },
+            room: room.clone(),
+            now_ms,
+        };
+        seat.publishing += 1;
+        if let Some(room) = self.rooms.get_mut(&room) {
+            room.asking += 1;
+        }
+        let pending = Pending::Invite {
+            link: id,
+            channel,
+            room: room.clone(),
+        };
+        if self.ask(op, pending).is_none() {
+            self.on_invited(id, channel, &StorageOutcome::Failed);
+            self.done_asking(&room);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_invited(&mut self, id: LinkId, channel: u8, outcome: &StorageOutcome) {
+        let session = self.sessions.get_mut(&id);
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+            return;
+        };
+        seat.publishing = seat.publishing.saturating_sub(1);
+        let code = match outcome {
+            StorageOutcome::Invited(invite) => {
+                let invite = *invite;
+                return seat.reply(&RoomFromBroker::Invited { invite });
+            }
+            StorageOutcome::NotInvited(code) => *code,
+            _ => Refusal::RetryLater,
+        };
+        let reason = code.to_string();
+        seat.reply(&RoomFromBroker::NotInvited { code, reason });
     }
 }
 

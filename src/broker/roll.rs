@@ -48,6 +48,11 @@ impl Member {
 }
 
 impl Roll {
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
     /// The roll of these members, of whom some are present since after a line.
     pub(super) fn new(
         rows: Vec<MemberRow>,

@@ -10,7 +10,7 @@ use super::storage::{Opened, PresenceRow, StorageOp, StorageOutcome, StoredLine}
 use super::{Broker, BrokerEvent, LinkId, Pending};
 use crate::bug;
 use crate::chat::{NoticeEvent, RoomName};
-use crate::secure::AccountKey;
+use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
 
 /// A room that somebody uses.
@@ -23,12 +23,30 @@ pub(super) struct Room {
     pub(super) present: BTreeMap<AccountKey, Presence>,
     /// From how many sessions each account sits here, or is coming in; quiet ones apart.
     seats: BTreeMap<AccountKey, usize>,
+    /// Devices whose links were lost here without goodbye, and when they were last heard (DEV-9).
+    away: BTreeMap<AccountKey, BTreeMap<DeviceKey, Timestamp>>,
     /// Who is to have the lines, once somebody wants to know (STA-3).
     pub(super) roster: Roster,
     /// Storage requests under way: as long as there are any, the room stays.
     pub(super) asking: usize,
     /// Whether its readers are about to be given a turn.
     has_news: bool,
+    /// What it held when that was last looked at (MEM-1).
+    pub(super) held: u64,
+}
+
+/// The most devices of an account that may come back to a room (LIM-15).
+pub(super) const AWAY_MAX: usize = 64;
+
+/// How a session parts from a room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Its device has said goodbye.
+    Bye(DeviceKey),
+    /// Its link was lost, and its device may come back (DEV-9).
+    Lost(DeviceKey),
+    /// It has gone otherwise.
+    Other,
 }
 
 /// An account that is present in a room.
@@ -46,10 +64,39 @@ impl Room {
             readers: BTreeSet::new(),
             present: BTreeMap::new(),
             seats: BTreeMap::new(),
+            away: BTreeMap::new(),
             roster: Roster::Unasked,
             asking: 0,
             has_news: false,
+            held: 0,
         }
+    }
+
+    /// The device's link was lost, and it may come back.
+    fn note_away(&mut self, account: AccountKey, device: DeviceKey, heard: Timestamp) {
+        let away = self.away.entry(account).or_default();
+        away.insert(device, heard);
+        if away.len() > AWAY_MAX
+            && let Some(oldest) = away.iter().min_by_key(|(_, heard)| **heard)
+        {
+            let oldest = *oldest.0;
+            away.remove(&oldest);
+        }
+    }
+
+    /// The device is back, or does not mean to be.
+    fn forget_away(&mut self, account: AccountKey, device: DeviceKey) {
+        if let Some(away) = self.away.get_mut(&account) {
+            away.remove(&device);
+            if away.is_empty() {
+                self.away.remove(&account);
+            }
+        }
+    }
+
+    /// When the last one of those devices was heard.
+    fn away_heard(&self, account: AccountKey) -> Option<Timestamp> {
+        self.away.get(&account)?.values().copied().max()
     }
 
     fn is_unused(&self) -> bool {
@@ -91,6 +138,7 @@ impl Broker {
                 }
             }
         }
+        self.counters.lines_stored += 1;
         let (seq, len) = (stored.line.seq, stored.line.body.len());
         self.events.push_back(BrokerEvent::Stored {
             room: name.clone(),
@@ -101,10 +149,11 @@ impl Broker {
     }
 
     /// PRS-1: one more session of the account sits in the room, or is on its way.
-    pub(super) fn take_seat(&mut self, name: &RoomName, account: AccountKey) {
+    pub(super) fn take_seat(&mut self, name: &RoomName, account: AccountKey, device: DeviceKey) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
+        room.forget_away(account, device);
         *room.seats.entry(account).or_default() += 1;
         if bug!(ForgetReturn) {
             return;
@@ -115,19 +164,24 @@ impl Broker {
     }
 
     /// A session of the account no longer sits in the room, and will not. If it was the last one,
-    /// the account leaves at once if it `said_bye`, else when the grace, counted from when it was
-    /// last heard, is over (PRS-1).
+    /// the account leaves at once if its device said goodbye and no other may come back (DEV-9), else
+    /// when the grace, counted from when it was last heard, is over (PRS-1).
     pub(super) fn give_up_seat(
         &mut self,
         name: &RoomName,
         account: AccountKey,
-        said_bye: bool,
+        parting: Parting,
         last_heard: Timestamp,
         now: Timestamp,
     ) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
+        match parting {
+            Parting::Bye(device) => room.forget_away(account, device),
+            Parting::Lost(device) => room.note_away(account, device, last_heard),
+            Parting::Other => {}
+        }
         let Some(seats) = room.seats.get_mut(&account) else {
             return;
         };
@@ -136,12 +190,42 @@ impl Broker {
             return;
         }
         room.seats.remove(&account);
-        if said_bye {
-            // Even if the store has not said yet that the account is present: by then it is.
-            self.end_presence(name, account, NoticeEvent::Left, now);
+        let awaited = self.awaited_until(name, account);
+        if let Parting::Bye(_) = parting {
+            match awaited.filter(|at| *at > now) {
+                Some(at) => self.expect_back_by(at, NoticeEvent::TimedOut, name, account),
+                // Even if the store has not said yet that the account is present: by then it is.
+                None => self.end_presence(name, account, NoticeEvent::Left, now),
+            }
         } else {
-            let at = last_heard + self.config.grace;
+            let at = awaited
+                .unwrap_or_default()
+                .max(last_heard + self.config.grace);
             self.expect_back_by(at, NoticeEvent::TimedOut, name, account);
+        }
+    }
+
+    /// Until when devices of the account may come back whose links were lost.
+    fn awaited_until(&self, name: &RoomName, account: AccountKey) -> Option<Timestamp> {
+        let heard = self.rooms.get(name)?.away_heard(account)?;
+        Some(heard + self.config.grace)
+    }
+
+    /// A device of the account has said goodbye: that ends what an older link of it has left of its
+    /// presence (SGN-5), but not that of another device (DEV-9).
+    pub(super) fn say_goodbye(&mut self, account: AccountKey, device: DeviceKey, now: Timestamp) {
+        let lingering = self.graces.iter().filter(|(_, _, who)| *who == account);
+        let rooms: Vec<RoomName> = lingering.map(|(_, room, _)| room.clone()).collect();
+        for name in rooms {
+            if let Some(room) = self.rooms.get_mut(&name) {
+                room.forget_away(account, device);
+            }
+            if self
+                .awaited_until(&name, account)
+                .is_none_or(|at| at <= now)
+            {
+                self.end_presence(&name, account, NoticeEvent::Left, now);
+            }
         }
     }
 
@@ -276,6 +360,7 @@ impl Broker {
         let Some(room) = self.rooms.get_mut(&name) else {
             return;
         };
+        room.away.remove(&account);
         if !bug!(ForgetDeparture)
             && let Some(presence) = room.present.remove(&account)
         {
@@ -318,6 +403,7 @@ impl Broker {
 
     /// The readers of the room are to be told something, all at once of what comes at once.
     pub(super) fn note_news(&mut self, name: &RoomName) {
+        self.note_room_holds(name);
         if let Some(room) = self.rooms.get_mut(name)
             && !core::mem::replace(&mut room.has_news, true)
         {
@@ -351,7 +437,8 @@ impl Broker {
     /// Lets go of a room that nobody uses: the store keeps it.
     pub(super) fn forget_if_unused(&mut self, name: &RoomName) {
         if self.rooms.get(name).is_some_and(Room::is_unused) {
-            self.rooms.remove(name);
+            let room = self.rooms.remove(name);
+            self.forget_room_holds(room.map_or(0, |room| room.held));
         }
     }
 }

@@ -5,25 +5,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::Payer;
 use super::feed::Feed;
 use super::history::read_page_again;
+use super::holding::MemoryWait;
 use super::moderation::muted;
 use super::roll::Told;
-use super::room::Room;
+use super::room::{Parting, Room};
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Stage};
 use super::storage::{Entered, StorageOp, StorageOutcome};
-use super::{Again, Broker, LinkId, Pending, ROOMS_MAX};
+use super::{Again, Broker, Counters, LinkId, Pending, ROOMS_MAX};
 use crate::bug;
 use crate::chat::{
-    ControlFromNode, Decision, HistoryPolicy, Join, Joined, Kind, Publication, Recorded, Refusal,
-    ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
+    Budget, ControlFromNode, Decision, HistoryPolicy, Join, Joined, Kind, Publication, Recorded,
+    Refusal, ResumeOutcome, RoomFromBroker, RoomFromNode, RoomId, RoomName, check_body,
 };
 use crate::link::{CloseCode, LinkEvent};
 use crate::time::Timestamp;
 
 /// Publications of one seat that may be with the store at a time: a window's worth, and those of
 /// a window before a GAP (PUB-8).
-const PUBLISHING_MAX: usize = 256;
+pub(super) const PUBLISHING_MAX: usize = 256;
 
 /// How long after the store has failed the same is asked again: a store that fails fast must not
 /// keep the broker busy (BRK-3, BRK-5).
@@ -38,7 +40,12 @@ impl Broker {
         while let Some(event) = self.sessions.get_mut(&id).and_then(|s| s.link.poll_event()) {
             match event {
                 LinkEvent::Message { channel, data } => self.on_message(id, channel, &data, now),
-                LinkEvent::Closed { .. } => self.end_session(id, false, now),
+                LinkEvent::Closed { by_peer, .. } => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.was_hung_up = by_peer;
+                    }
+                    self.end_session(id, false, now);
+                }
                 LinkEvent::CidRetired { cid } => {
                     crate::sometimes!(CidRetired);
                     self.on_cid_retired(id, cid);
@@ -65,6 +72,7 @@ impl Broker {
             return;
         }
         self.note_link(id);
+        self.note_link_holds(id);
         self.mark_ready(id);
         self.reschedule(id);
     }
@@ -93,6 +101,7 @@ impl Broker {
                     self.on_history(id, channel, before, count)
                 }
                 Ok(RoomFromNode::Who) => self.on_who(id, channel),
+                Ok(RoomFromNode::Invite(wish)) => self.on_invite(id, channel, wish, now),
                 Ok(RoomFromNode::Publish(publication)) => {
                     self.on_publish(id, channel, publication, now)
                 }
@@ -124,16 +133,19 @@ impl Broker {
             return Ok(());
         };
         if let Some(seat) = session.seats.get_mut(&channel) {
+            self.counters.refuse(Refusal::AlreadyJoined);
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
         }
         let (room, refusal) = match RoomName::new(&join.room) {
-            Ok(name) if session.channel_of(&name).is_some() => (name, Some(Refusal::AlreadyJoined)),
-            Ok(name) if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&name) => {
-                (name, Some(Refusal::TooManyRooms))
+            Ok(name) => {
+                let refusal = self.refuses_join(id, &name, now);
+                (name, refusal)
             }
-            Ok(name) => (name, None),
             Err(_) => (RoomName::default(), Some(Refusal::RoomInvalid)),
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Ok(());
         };
         let stage = if refusal.is_some() {
             SeatStage::Closed
@@ -144,6 +156,7 @@ impl Broker {
         };
         let mut seat = Seat::new(room.clone(), stage, join.quiet);
         if let Some(refusal) = refusal {
+            self.counters.refuse(refusal);
             refuse_join(&mut seat, refusal);
             session.seats.insert(channel, Box::new(seat));
             return Ok(());
@@ -160,13 +173,13 @@ impl Broker {
             presence: (!join.quiet).then_some(now_ms),
             now_ms,
         };
-        let account = session.account;
+        let (account, device) = (session.account, session.device);
         self.rooms
             .entry(room.clone())
             .or_insert_with(Room::new)
             .asking += 1;
         if !join.quiet {
-            self.take_seat(&room, account);
+            self.take_seat(&room, account, device);
         }
         if self
             .ask(
@@ -184,6 +197,19 @@ impl Broker {
         Ok(())
     }
 
+    /// Why a session is not let into a room, as far as the broker knows without asking its store.
+    fn refuses_join(&self, id: LinkId, name: &RoomName, now: Timestamp) -> Option<Refusal> {
+        let session = self.sessions.get(&id)?;
+        if session.channel_of(name).is_some() {
+            Some(Refusal::AlreadyJoined)
+        } else if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(name) {
+            Some(Refusal::TooManyRooms)
+        } else {
+            // BUD-4
+            self.over_budget(session.payer(), Budget::Changes, now)
+        }
+    }
+
     /// The store says no, lets the account in no more (ROL-4), or cannot answer now: the seat is given
     /// up, so that the node may try again on another channel.
     fn refuse_entry(
@@ -198,18 +224,19 @@ impl Broker {
             && let Some(seat) = session.seats.get_mut(&channel)
         {
             seat.stage = SeatStage::Closed;
+            self.counters.refuse(code);
             refuse_join(seat, code);
             let (account, is_quiet) = (session.account, seat.is_quiet);
             let last_heard = session.link.last_heard();
             if !is_quiet {
-                self.give_up_seat(name, account, false, last_heard, now);
+                self.give_up_seat(name, account, Parting::Other, last_heard, now);
             }
         }
         self.done_asking(name);
         self.mark_ready(id);
     }
 
-    fn done_asking(&mut self, name: &RoomName) {
+    pub(super) fn done_asking(&mut self, name: &RoomName) {
         if let Some(room) = self.rooms.get_mut(name) {
             room.asking = room.asking.saturating_sub(1);
         }
@@ -237,6 +264,11 @@ impl Broker {
         }
         let account = entered.author.account;
         let is_new = entered.notice.is_some();
+        if is_new || entered.joined.is_some() {
+            let who = self.sessions.get(&id).map(|session| session.payer());
+            let is_local = who.is_some_and(|who| who.is_local);
+            self.charge(Payer { account, is_local }, Budget::Changes, 1, now);
+        }
         let room = self.rooms.get(name);
         let own = room.and_then(|room| room.present.get(&account));
         let own = own.map(|presence| presence.row.number);
@@ -303,7 +335,7 @@ impl Broker {
         let Some(name) = session.name().cloned() else {
             return Ok(());
         };
-        let (account, device) = (session.account, session.device);
+        let (account, device, payer) = (session.account, session.device, session.payer());
         let seat = session
             .seats
             .get_mut(&channel)
@@ -319,9 +351,24 @@ impl Broker {
         if seat.publishing >= PUBLISHING_MAX && !bug!(EndlessPublishing) {
             return Err("too many publications at once");
         }
-        if busy {
+        let room = seat.room.clone();
+        let now_or_later = match seat.waits_behind(n, now) {
             // LIM-7
-            refuse_publication(seat, n, Refusal::RetryLater);
+            _ if busy => Err(Refusal::RetryLater),
+            Some(refusal) => Err(refusal),
+            None if let Some(refusal) = self.refuses_for_memory(MemoryWait::Line) => Err(refusal),
+            None => self.take_line(payer, &room, publication.body.len(), now),
+        };
+        let seat = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|s| s.seats.get_mut(&channel));
+        let Some(seat) = seat else {
+            return Ok(());
+        };
+        if let Err(refusal) = now_or_later {
+            seat.note_put_off(n, refusal, now);
+            refuse_publication(&mut self.counters, seat, n, refusal);
             return Ok(());
         }
         let refuse = match publication.kind {
@@ -337,7 +384,6 @@ impl Broker {
             _ => Some(Refusal::BadText),
         };
         seat.publishing += 1;
-        let room = seat.room.clone();
         let op = StorageOp::Append {
             room: room.clone(),
             account,
@@ -413,18 +459,23 @@ impl Broker {
                 let seq = decided.line.line.seq;
                 seat.reply(&RoomFromBroker::Stored { n, seq });
             }
-            StorageOutcome::Known(Recorded::Refused(code)) => refuse_publication(seat, n, *code),
+            StorageOutcome::Known(Recorded::Refused(code)) => {
+                refuse_publication(&mut self.counters, seat, n, *code);
+            }
             StorageOutcome::Muted(until_ms) => {
                 let (code, reason) = (Refusal::Muted, muted(*until_ms, now_ms));
+                self.counters.refuse(code);
                 seat.reply(&RoomFromBroker::NotStored { n, code, reason });
             }
-            StorageOutcome::Conflict => refuse_publication(seat, n, Refusal::Conflict),
+            StorageOutcome::Conflict => {
+                refuse_publication(&mut self.counters, seat, n, Refusal::Conflict);
+            }
             StorageOutcome::Gap(last) => {
                 crate::sometimes!(GapAnswered);
                 seat.reply(&RoomFromBroker::Gap { last: *last });
             }
             // BRK-5
-            _ => refuse_publication(seat, n, Refusal::RetryLater),
+            _ => refuse_publication(&mut self.counters, seat, n, Refusal::RetryLater),
         }
     }
 
@@ -491,11 +542,21 @@ impl Broker {
                 self.on_absented(&room, account, event, outcome, now);
                 self.done_asking(&room);
             }
+            Pending::Invite {
+                link,
+                channel,
+                room,
+            } => {
+                self.on_invited(link, channel, &outcome);
+                self.done_asking(&room);
+                self.after_input(link, now);
+            }
             Pending::Decide { room } => {
                 self.on_operator_decided(&room, outcome, now);
                 self.done_asking(&room);
             }
             Pending::Open => self.on_open_outcome(outcome, now),
+            Pending::Errand { link, errand } => self.on_errand_stored(link, errand, outcome, now),
             Pending::Report {
                 link,
                 channel,
@@ -536,6 +597,9 @@ impl Broker {
     }
 
     fn on_lines(&mut self, id: LinkId, channel: u8, outcome: StorageOutcome, now: Timestamp) {
+        if let StorageOutcome::Lines(lines) = &outcome {
+            self.charge_reading(id, lines, now);
+        }
         let seat = self
             .sessions
             .get_mut(&id)
@@ -597,7 +661,8 @@ fn refuse_join(seat: &mut Seat, code: Refusal) {
     });
 }
 
-fn refuse_publication(seat: &mut Seat, n: u64, code: Refusal) {
+fn refuse_publication(counters: &mut Counters, seat: &mut Seat, n: u64, code: Refusal) {
+    counters.refuse(code);
     if code == Refusal::RetryLater {
         crate::sometimes!(RetryLaterAnswered);
     }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::feed::{Feed, FeedItem};
 use super::history::{PageNext, advance_page, next_of_page};
+use super::introduction::Introduction;
 use super::session::{Cursor, Pace, Place, Seat, SeatStage, Session};
 use super::states::{next_delivered, note_delivered};
-use super::storage::{Author, StorageOp};
-use super::{Broker, LinkId, Pending, READ_BYTES_MAX, READ_LINES_MAX};
+use super::storage::StorageOp;
+use super::{Again, Broker, LinkId, Pending, Pressure, READ_BYTES_MAX, READ_LINES_MAX};
 use crate::bug;
 use crate::chat::{RoomFromBroker, RoomName};
 use crate::link::{Care, Link};
@@ -56,6 +57,9 @@ impl Broker {
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
         match self.hand_over(id, channel, now) {
             None => {}
+            Some(Wanted::Lines { .. }) if self.puts_reading_off(id, channel, Again::Place, now) => {
+            }
+            Some(Wanted::Page { .. }) if self.puts_reading_off(id, channel, Again::Page, now) => {}
             Some(Wanted::Lines { room, from }) => self.read_for(id, channel, room, from),
             Some(Wanted::Page { room, from, before }) => {
                 self.read_page(id, channel, &room, from, before);
@@ -66,6 +70,7 @@ impl Broker {
     /// Gives the link what the seat has for it: answers, counts, what follows, and last what was
     /// earlier. Returns what must be read first.
     fn hand_over(&mut self, id: LinkId, channel: u8, now: Timestamp) -> Option<Wanted> {
+        let is_thrifty = self.pressure() >= Pressure::Thrifty;
         let session = self.sessions.get_mut(&id)?;
         let account = session.account;
         let Session { link, seats, .. } = &mut **session;
@@ -93,7 +98,7 @@ impl Broker {
         }
         let feed = room.feed.as_ref()?;
         loop {
-            if !keeps_up(link, seat, channel, now) {
+            if !keeps_up(link, seat, channel, is_thrifty, now) {
                 return None;
             }
             match next_item(seat, feed) {
@@ -190,7 +195,7 @@ enum Wanted {
 }
 
 /// Whether the seat's link may get more now (BRK-9).
-fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
+fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, is_thrifty: bool, now: Timestamp) -> bool {
     let unacked = link.unacked_messages(channel);
     if bug!(UnboundedQueue) {
         return matches!(seat.stage, SeatStage::In(_));
@@ -199,7 +204,9 @@ fn keeps_up(link: &Link, seat: &mut Seat, channel: u8, now: Timestamp) -> bool {
     let SeatStage::In(cursor) = &mut seat.stage else {
         return false;
     };
-    if waits >= LAG_AFTER {
+    // MEM-3
+    let is_ahead = is_thrifty && unacked >= REPLAY_IN_FLIGHT_MAX;
+    if waits >= LAG_AFTER || (is_ahead && cursor.pace == Pace::Live) {
         if cursor.pace != Pace::Lagging {
             crate::sometimes!(MemberLagging);
         }
@@ -221,7 +228,7 @@ fn hand(
     link: &mut Link,
     seat: &mut Seat,
     channel: u8,
-    author: Option<&Author>,
+    author: Option<&Introduction>,
     message: Bytes,
     now: Timestamp,
 ) -> bool {
@@ -236,7 +243,7 @@ fn hand(
         }
         author
             .into_iter()
-            .for_each(|author| seat.note_introduced(author.number));
+            .for_each(|author| seat.note_introduced(author.number()));
         seat.progress.note_handed();
         if !link.can_send(channel, message.len()) {
             return false;

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::PutOff;
+use super::devices::Errand;
 use super::history::Page;
-use super::storage::{Author, LinkRow, PresenceRow, StoredLine};
+use super::introduction::Introduction;
+use super::storage::{LinkRow, PresenceRow, StoredLine};
 use crate::chat::{InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
@@ -29,6 +32,8 @@ pub(super) struct Session {
     pub(super) account: AccountKey,
     pub(super) device: DeviceKey,
     pub(super) stage: Stage,
+    /// Whether the node has closed the link.
+    pub(super) was_hung_up: bool,
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
     pub(super) seats: BTreeMap<u8, Box<Seat>>,
@@ -37,6 +42,8 @@ pub(super) struct Session {
     pub(super) deadline: Option<Timestamp>,
     /// Whether the link waits for its turn to send.
     pub(super) has_turn: bool,
+    /// What it held when that was last looked at (MEM-1).
+    pub(super) held: u64,
 }
 
 /// How far a session has come.
@@ -49,6 +56,8 @@ pub(super) enum Stage {
     Registering,
     /// Signed in.
     Named(Name),
+    /// Here for something else (DEV-1).
+    Errand(Errand),
     /// Said goodbye, or was ended; only the link's own end is still to come.
     Ended,
 }
@@ -75,6 +84,8 @@ pub(super) struct Seat {
     pub(super) pages: VecDeque<Page>,
     /// Publications that are with the store.
     pub(super) publishing: usize,
+    /// The last publication that has to come again later (BUD-5).
+    pub(super) put_off: Option<PutOff>,
     introduced: BTreeMap<u64, u64>,
 }
 
@@ -132,7 +143,11 @@ impl Session {
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
-            Stage::Unnamed | Stage::Early(..) | Stage::Registering | Stage::Ended => None,
+            Stage::Unnamed
+            | Stage::Early(..)
+            | Stage::Registering
+            | Stage::Errand(_)
+            | Stage::Ended => None,
         }
     }
 
@@ -153,8 +168,11 @@ impl Session {
         cursors().next().is_some() && cursors().all(|cursor| cursor.pace != Pace::Live)
     }
 
-    /// Whether it sits in rooms, and in all of them quietly (RUM-14).
+    /// Whether it sits in rooms, and in all of them quietly (RUM-14), or is on an errand (DEV-2).
     pub(super) fn is_quiet(&self) -> bool {
+        if matches!(self.stage, Stage::Errand(_)) {
+            return true;
+        }
         !self.seats.is_empty() && self.seats.values().all(|seat| seat.is_quiet)
     }
 
@@ -243,6 +261,7 @@ impl Seat {
             unreported: None,
             pages: VecDeque::new(),
             publishing: 0,
+            put_off: None,
             introduced: BTreeMap::new(),
         }
     }
@@ -267,18 +286,10 @@ impl Seat {
     }
 
     /// The introduction of `author`, if it is still due on this channel (RUM-6).
-    pub(super) fn introduction(&self, author: &Author) -> Option<Bytes> {
-        let (word, bit) = word_and_bit(author.number);
+    pub(super) fn introduction(&self, author: &Introduction) -> Option<Bytes> {
+        let (word, bit) = word_and_bit(author.number());
         let is_known = |bits: &u64| bits & bit != 0;
-        (!self.introduced.get(&word).is_some_and(is_known)).then(|| {
-            RoomFromBroker::Introduce {
-                author: author.number,
-                account: author.account,
-                device: author.device,
-                name: author.name.as_str().to_owned(),
-            }
-            .encode()
-        })
+        (!self.introduced.get(&word).is_some_and(is_known)).then(|| author.message())
     }
 
     pub(super) fn note_introduced(&mut self, author: u64) {

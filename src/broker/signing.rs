@@ -1,13 +1,13 @@
 //! Signing in and out: who a session is, and what its end means (SPEC.md section 9.1).
 
+use super::holding::MemoryWait;
+use super::room::Parting;
 use super::seating::{ASK_AGAIN_AFTER, Broken};
 use super::session::Stage;
 use super::storage::{Entrance, StorageOp, StorageOutcome};
 use super::{Access, Broker, LinkId, Opening, Pending};
 use crate::bug;
-use crate::chat::{
-    ControlFromBroker, ControlFromNode, Name, NoticeEvent, OPERATOR, Refusal, RoomName,
-};
+use crate::chat::{ControlFromBroker, ControlFromNode, Name, OPERATOR, Refusal};
 use crate::link::CloseCode;
 use crate::time::Timestamp;
 
@@ -52,6 +52,10 @@ impl Broker {
                 }
                 Ok(())
             }
+            (ControlFromNode::Errand(errand), Stage::Unnamed | Stage::Errand(_)) => {
+                self.on_errand(id, errand, now)
+            }
+            (ControlFromNode::Errand(_), _) => Err("an errand after signing in"),
             (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
             // Said before signing in there is nothing to leave.
             (ControlFromNode::Bye, Stage::Unnamed) => {
@@ -66,7 +70,7 @@ impl Broker {
     /// Asks the store whether the session may have its name, as soon as the store has opened.
     fn register(&mut self, id: LinkId, now: Timestamp) {
         let now_ms = self.wall_ms(now);
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
         let Stage::Early(name, invite) = &session.stage else {
@@ -75,13 +79,19 @@ impl Broker {
         if self.opening != Opening::Done {
             return;
         }
+        if let Some(refusal) = self.refuses_for_memory(MemoryWait::Newcomer) {
+            self.refuse_sign_in(id, refusal, String::new());
+            return;
+        }
+        let ip = session.link.path().remote.ip();
         let op = StorageOp::Register {
             account: session.account,
             device: session.device,
             name: name.clone(),
-            entrance: match self.config.access {
-                Access::Open => Entrance::Open,
-                Access::Invite => Entrance::Invited(*invite),
+            entrance: match (self.refuses_newcomer(ip, now), self.config.access) {
+                (Some(refusal), _) => Entrance::Closed(refusal),
+                (None, Access::Open) => Entrance::Open,
+                (None, Access::Invite) => Entrance::Invited(*invite),
             },
             now_ms,
         };
@@ -118,6 +128,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        self.counters.refuse(code);
         let reason = if reason.is_empty() {
             code.to_string()
         } else {
@@ -144,11 +155,15 @@ impl Broker {
             return;
         }
         match outcome {
-            StorageOutcome::Registered(name) => {
+            StorageOutcome::Registered { name, is_new } => {
+                let ip = session.link.path().remote.ip();
                 session.stage = Stage::Named(name);
                 session
                     .control
                     .push_back(ControlFromBroker::Welcome { people }.encode());
+                if is_new {
+                    self.charge_newcomer(ip, now);
+                }
                 self.replace_older(id, now);
             }
             StorageOutcome::NotRegistered(code) => self.refuse_sign_in(id, code, String::new()),
@@ -194,13 +209,22 @@ impl Broker {
         if matches!(session.stage, Stage::Ended) {
             return;
         }
-        session.stage = Stage::Ended;
+        let stage = core::mem::replace(&mut session.stage, Stage::Ended);
         let (account, device, last_heard) =
             (session.account, session.device, session.link.last_heard());
         let is_quiet = session.is_quiet();
+        // Who hangs up without goodbye may come back, and is not counted on.
+        let parting = match (said_bye, session.was_hung_up) {
+            (true, _) => Parting::Bye(device),
+            (false, false) => Parting::Lost(device),
+            (false, true) => Parting::Other,
+        };
         let seats = core::mem::take(&mut session.seats);
         if self.devices.get(&device) == Some(&id) {
             self.devices.remove(&device);
+        }
+        if let Stage::Errand(errand) = stage {
+            self.give_up_errand(id, &errand);
         }
         for (channel, seat) in seats {
             if let Some(room) = self.rooms.get_mut(&seat.room) {
@@ -209,17 +233,12 @@ impl Broker {
             let watched = seat.watched.keys().copied();
             self.stop_watching(&seat.room, account, (id, channel), watched);
             if seat.is_open() && !seat.is_quiet {
-                self.give_up_seat(&seat.room, account, said_bye, last_heard, now);
+                self.give_up_seat(&seat.room, account, parting, last_heard, now);
             }
             self.forget_if_unused(&seat.room);
         }
         if said_bye && !is_quiet {
-            // Where an older link left the account present, goodbye holds too (SGN-5).
-            let lingering = self.graces.iter().filter(|(_, _, who)| *who == account);
-            let rooms: Vec<RoomName> = lingering.map(|(_, room, _)| room.clone()).collect();
-            for room in rooms {
-                self.end_presence(&room, account, NoticeEvent::Left, now);
-            }
+            self.say_goodbye(account, device, now);
         }
     }
 
@@ -233,11 +252,9 @@ impl Broker {
             self.routes.remove(cid);
         }
         self.accounts.remove(&(session.account, id));
+        self.forget_link_holds(&session);
         if let Some(row) = session.remembered {
             self.links.forget(row.cid);
-        }
-        if let Some(at) = session.deadline {
-            self.deadlines.remove(&(at, id));
         }
     }
 }

@@ -26,6 +26,14 @@ pub(super) enum Roster {
 }
 
 impl Roster {
+    /// How many are on it, as far as it is called.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Called(roll) => roll.len(),
+            Self::Unasked | Self::Asked => 0,
+        }
+    }
+
     /// Lets `change` happen to the roll, if it is called.
     fn change(&mut self, change: impl FnOnce(&mut Roll) -> Told) -> Told {
         match self {

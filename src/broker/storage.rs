@@ -31,7 +31,7 @@ pub enum StorageOp {
     /// Tell what was so when the broker ended: asked first, and once.
     Open,
     /// Give `account` the name, if it is free or the account's own (SGN-2), and if the account may
-    /// come in (ADM-1).
+    /// come in (ADM-1), from this device (DEV-8).
     Register {
         /// Who asks.
         account: AccountKey,
@@ -46,6 +46,8 @@ pub enum StorageOp {
     },
     /// Make an invite (ADM-2).
     Invite {
+        /// Who asks, and needs a role in the room (ROL-7); `None` for the operator.
+        by: Option<AccountKey>,
         /// By what its secret is known.
         mark: InviteMark,
         /// How often and how long it lets in.
@@ -59,6 +61,33 @@ pub enum StorageOp {
     Revoke {
         /// Its number.
         invite: u64,
+    },
+    /// List an account's devices, for one of them (DEV-7).
+    Devices {
+        /// Whose.
+        account: AccountKey,
+        /// Who asks.
+        device: DeviceKey,
+    },
+    /// Note that an account has certified another device (DEV-5).
+    LinkDevice {
+        /// Which account.
+        account: AccountKey,
+        /// From which of its devices.
+        by: DeviceKey,
+        /// The new one.
+        device: DeviceKey,
+        /// The broker's wall clock.
+        now_ms: u64,
+    },
+    /// Let a device speak for its account no more (DEV-8), one that was never seen included.
+    RevokeDevice {
+        /// Which account.
+        account: AccountKey,
+        /// Which of its devices.
+        device: DeviceKey,
+        /// The broker's wall clock.
+        now_ms: u64,
     },
     /// Let an account into a room: make it a member if it is none (RUM-7), and present if it is to
     /// be and is not (PRS-1), and say where it and its device stand.
@@ -196,14 +225,17 @@ impl StorageOp {
         match self {
             Self::Open
             | Self::Register { .. }
-            | Self::Invite { .. }
             | Self::Revoke { .. }
+            | Self::Devices { .. }
+            | Self::LinkDevice { .. }
+            | Self::RevokeDevice { .. }
             | Self::Links { .. } => None,
             Self::Enter { room, .. }
             | Self::Leave { room, .. }
             | Self::Absent { room, .. }
             | Self::Append { room, .. }
             | Self::Decide { room, .. }
+            | Self::Invite { room, .. }
             | Self::Read { room, .. }
             | Self::History { room, .. }
             | Self::Report { room, .. }
@@ -219,6 +251,8 @@ pub enum Entrance {
     Open,
     /// An invite is: the one that was shown, if one was.
     Invited(Option<InviteMark>),
+    /// Nothing helps: it is refused for this reason (BUD-3).
+    Closed(Refusal),
 }
 
 /// The most invites of a broker that are neither revoked nor expired (LIM-14).
@@ -239,7 +273,12 @@ pub enum StorageOutcome {
     /// [`StorageOp::Open`].
     Opened(Box<Opened>),
     /// [`StorageOp::Register`]: the account has this name now, as first written.
-    Registered(Name),
+    Registered {
+        /// The name.
+        name: Name,
+        /// Whether the account was not known before.
+        is_new: bool,
+    },
     /// [`StorageOp::Register`]: no.
     NotRegistered(Refusal),
     /// [`StorageOp::Invite`]: its number.
@@ -248,6 +287,14 @@ pub enum StorageOutcome {
     NotInvited(Refusal),
     /// [`StorageOp::Revoke`]: whether there was such an invite to call back.
     Revoked(bool),
+    /// [`StorageOp::Devices`]: in the order in which the broker learned of them.
+    Devices(Vec<DeviceRow>),
+    /// [`StorageOp::LinkDevice`].
+    DeviceLinked,
+    /// [`StorageOp::RevokeDevice`]: now, or before.
+    DeviceRevoked,
+    /// [`StorageOp::Devices`], [`StorageOp::LinkDevice`], [`StorageOp::RevokeDevice`]: no.
+    NotAllowed(Refusal),
     /// [`StorageOp::Append`] of a decision, and [`StorageOp::Decide`]: a new line, and who is out by
     /// it.
     Decided(Box<Decided>),
@@ -436,4 +483,20 @@ pub struct MemberRow {
     pub joined_seq: u64,
     /// What its devices have reported to have.
     pub has: Coverage,
+}
+
+/// A device of an account (DEV-7). A store keeps [`DEVICES_MAX`](crate::chat::DEVICES_MAX) of each: one
+/// more takes the place of that which was seen last the longest ago, and is not revoked (LIM-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// Its key.
+    pub device: DeviceKey,
+    /// Whether it was linked (DEV-5).
+    pub is_linked: bool,
+    /// When it was first seen, in milliseconds of Unix time.
+    pub first_seen_ms: u64,
+    /// When it signed in last, or was linked.
+    pub last_seen_ms: u64,
+    /// When it was revoked, if it was.
+    pub revoked_at_ms: Option<u64>,
 }

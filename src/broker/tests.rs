@@ -12,8 +12,11 @@ use crate::pump::{EPOCH_MS, LATENCY_MS, Pump, lobby};
 use crate::secure::NodeIdentity;
 
 mod admission;
+mod budget;
+mod devices;
 mod gate;
 mod history;
+mod holding;
 mod moderation;
 mod presence;
 mod slow;
@@ -409,11 +412,14 @@ fn a_second_join_and_a_bad_room_name_are_refused() {
 #[test]
 fn a_store_that_falls_behind_puts_publications_off() {
     let mut pump = Pump::with(&["ada"]);
+    let asked = || Asked {
+        pending: Pending::Register { link: LinkId::MAX },
+        cost: 0,
+        at: Timestamp::ZERO,
+    };
     let free = RequestId::MAX - STORAGE_PENDING_MAX as RequestId;
     for id in free..RequestId::MAX {
-        pump.broker
-            .pending
-            .insert(id, Pending::Register { link: LinkId::MAX });
+        pump.broker.pending.insert(id, asked());
     }
     pump.say(0, "one");
     pump.run_ms(3 * LATENCY_MS);

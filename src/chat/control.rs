@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Refusal;
+use super::errand::{ErrandFromBroker, ErrandFromNode};
 use super::invite::InviteSecret;
 use super::message::{check_listed, put_refusal, refusal};
 use crate::wire::{DecodeError, Reader, put_sized, put_varint};
@@ -30,6 +31,8 @@ pub enum ControlFromNode {
     Bye,
     /// "Which rooms are there?" (SGN-6)
     ListRooms,
+    /// Something in place of signing in (DEV-1).
+    Errand(ErrandFromNode),
 }
 
 /// What a broker says on the control channel.
@@ -56,6 +59,8 @@ pub enum ControlFromBroker {
         /// Those that are listed, with how many people are present.
         rooms: Vec<(u64, String)>,
     },
+    /// What came of something that was asked in place of signing in (DEV-1).
+    Errand(ErrandFromBroker),
 }
 
 impl ControlFromNode {
@@ -76,6 +81,7 @@ impl ControlFromNode {
             }
             Self::Bye => out.push(BYE),
             Self::ListRooms => out.push(LIST_ROOMS),
+            Self::Errand(errand) => errand.encode(&mut out),
         }
         out.into()
     }
@@ -101,7 +107,7 @@ impl ControlFromNode {
             }
             BYE => Self::Bye,
             LIST_ROOMS => Self::ListRooms,
-            other => return Err(DecodeError::UnknownType(other)),
+            other => Self::Errand(ErrandFromNode::decode(other, &mut r)?),
         };
         r.finish()?;
         Ok(decoded)
@@ -119,7 +125,8 @@ impl ControlFromBroker {
                 put_varint(&mut out, *people);
             }
             Self::SignInRefused { code, reason } => {
-                put_refusal(&mut out, SIGN_IN_REFUSED, *code, reason)
+                out.push(SIGN_IN_REFUSED);
+                put_refusal(&mut out, *code, reason);
             }
             Self::ByeOk => out.push(BYE_OK),
             Self::Rooms { total, rooms } => {
@@ -130,6 +137,7 @@ impl ControlFromBroker {
                     put_sized(&mut out, name.as_bytes());
                 }
             }
+            Self::Errand(answer) => answer.encode(&mut out),
         }
         out.into()
     }
@@ -159,7 +167,7 @@ impl ControlFromBroker {
                 }
                 Self::Rooms { total, rooms }
             }
-            other => return Err(DecodeError::UnknownType(other)),
+            other => Self::Errand(ErrandFromBroker::decode(other, &mut r)?),
         };
         r.finish()?;
         Ok(decoded)

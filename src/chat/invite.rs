@@ -73,20 +73,25 @@ impl FromStr for InviteSecret {
     type Err = ParseInviteError;
 
     fn from_str(text: &str) -> Result<Self, ParseInviteError> {
-        let digits = text.as_bytes();
-        let mut bytes = Zeroizing::new([0; INVITE_LEN]);
-        if digits.len() != 2 * INVITE_LEN {
-            return Err(ParseInviteError);
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                let value = char::from(*digit).to_digit(16).ok_or(ParseInviteError)?;
-                // Below 16: two of them fill the byte.
-                *byte = (*byte << 4) | u8::try_from(value).map_err(|_| ParseInviteError)?;
-            }
-        }
-        Ok(Self(bytes))
+        read_hex(text).map(Self).ok_or(ParseInviteError)
     }
+}
+
+/// The bytes that `text` stands for, if it is as many hexadecimal digits as they need.
+pub(super) fn read_hex<const N: usize>(text: &str) -> Option<Zeroizing<[u8; N]>> {
+    let digits = text.as_bytes();
+    let mut bytes = Zeroizing::new([0; N]);
+    if digits.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let value = char::from(*digit).to_digit(16)?;
+            // Below 16: two of them fill the byte.
+            *byte = (*byte << 4) | u8::try_from(value).ok()?;
+        }
+    }
+    Some(bytes)
 }
 
 impl InviteTerms {

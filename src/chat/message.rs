@@ -6,9 +6,11 @@
 //! What travels most is kept small (PUB-9): a line leaves out what the channel's JOINED and the
 //! author's introduction have said already.
 
+use core::num::NonZeroU64;
+
 use bytes::Bytes;
 
-use super::{Join, Joined, Kind, PastLine, Publication, Refusal, Stretch};
+use super::{InviteMark, Join, Joined, Kind, PastLine, Publication, Refusal, Stretch};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::wire::{DecodeError, Reader, VARINT_MAX, put_sized, put_varint};
 
@@ -27,12 +29,16 @@ const LEFT: u8 = 0x1b;
 const WHO: u8 = 0x1c;
 const ROSTER: u8 = 0x1d;
 const REMOVED: u8 = 0x1e;
+const INVITE: u8 = 0x1f;
+const INVITED: u8 = 0x20;
+const NOT_INVITED: u8 = 0x21;
 const CURSOR: u8 = 0x30;
 const WATCH: u8 = 0x31;
 const DELIVERED: u8 = 0x32;
 const HISTORY: u8 = 0x34;
 pub(super) const PAST: u8 = 0x35;
 const HISTORY_END: u8 = 0x36;
+const PUT_OFF: u8 = 0x37;
 
 /// The most names in a ROSTER or ROOMS (LIM-8).
 pub const LISTED_MAX: usize = 1_000;
@@ -50,6 +56,8 @@ pub enum RoomFromNode {
     Leave,
     /// "Who is here?" (RUM-13)
     Who,
+    /// "Let in who shows this" (ROL-7).
+    Invite(InviteWish),
     /// "I have these lines for good, all of them" (STA-1).
     Cursor(Stretch),
     /// "Tell me who has this line of mine" (STA-3).
@@ -64,6 +72,17 @@ pub enum RoomFromNode {
         /// At most so many lines.
         count: u64,
     },
+}
+
+/// An invite that somebody in the room wants to be made (ROL-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InviteWish {
+    /// By what its secret, which the broker is not told, will be known.
+    pub mark: InviteMark,
+    /// How many accounts it lets in, at most 2^62 - 1; `None` for any number.
+    pub uses: Option<NonZeroU64>,
+    /// For how many milliseconds, at most 2^62 - 1; `None` without an end.
+    pub lasts_ms: Option<NonZeroU64>,
 }
 
 /// How far a line has come (STA-3).
@@ -175,6 +194,18 @@ pub enum RoomFromBroker {
         /// Why, in words.
         reason: String,
     },
+    /// An invite is made (ROL-7).
+    Invited {
+        /// Its number.
+        invite: u64,
+    },
+    /// An invite is not made (ROL-7).
+    NotInvited {
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
     /// Who is present (RUM-13).
     Roster {
         /// How many there are.
@@ -192,6 +223,13 @@ pub enum RoomFromBroker {
         count: u64,
         /// Whether there are earlier ones that may be asked for.
         earlier: bool,
+    },
+    /// What is to be read for this channel comes later, by itself (BUD-6).
+    PutOff {
+        /// Why, and how much later.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
     },
 }
 
@@ -218,6 +256,19 @@ impl RoomFromNode {
             }
             Self::Leave => out.push(LEAVE),
             Self::Who => out.push(WHO),
+            Self::Invite(InviteWish {
+                mark,
+                uses,
+                lasts_ms,
+            }) => {
+                out.push(INVITE);
+                out.extend_from_slice(&mark.0);
+                put_varint(&mut out, uses.map_or(0, NonZeroU64::get).min(VARINT_MAX));
+                put_varint(
+                    &mut out,
+                    lasts_ms.map_or(0, NonZeroU64::get).min(VARINT_MAX),
+                );
+            }
             Self::Cursor(Stretch { after, to }) => {
                 out.push(CURSOR);
                 put_varint(&mut out, *after);
@@ -260,6 +311,11 @@ impl RoomFromNode {
             }
             LEAVE => Self::Leave,
             WHO => Self::Who,
+            INVITE => Self::Invite(InviteWish {
+                mark: InviteMark(r.array()?),
+                uses: NonZeroU64::new(r.varint()?),
+                lasts_ms: NonZeroU64::new(r.varint()?),
+            }),
             CURSOR => Self::Cursor(Stretch {
                 after: r.varint()?,
                 to: r.varint()?,
@@ -284,7 +340,8 @@ impl RoomFromBroker {
         match self {
             Self::Joined(joined) => joined.put(&mut out),
             Self::JoinRefused { code, reason } => {
-                put_refusal(&mut out, JOIN_REFUSED, *code, reason)
+                out.push(JOIN_REFUSED);
+                put_refusal(&mut out, *code, reason);
             }
             Self::Introduce {
                 author,
@@ -292,6 +349,8 @@ impl RoomFromBroker {
                 device,
                 name,
             } => {
+                // A type, a number and two keys come before the name.
+                out.reserve(1 + 8 + 32 + 32 + name.len());
                 out.push(INTRODUCE);
                 put_varint(&mut out, *author);
                 out.extend_from_slice(account.as_bytes());
@@ -317,15 +376,25 @@ impl RoomFromBroker {
             Self::NotStored { n, code, reason } => {
                 out.push(NOT_STORED);
                 put_varint(&mut out, *n);
-                put_varint(&mut out, code.code());
-                out.extend_from_slice(reason.as_bytes());
+                put_refusal(&mut out, *code, reason);
             }
             Self::Gap { last } => {
                 out.push(GAP);
                 put_varint(&mut out, *last);
             }
             Self::Left => out.push(LEFT),
-            Self::Removed { code, reason } => put_refusal(&mut out, REMOVED, *code, reason),
+            Self::Invited { invite } => {
+                out.push(INVITED);
+                put_varint(&mut out, *invite);
+            }
+            Self::NotInvited { code, reason } => {
+                out.push(NOT_INVITED);
+                put_refusal(&mut out, *code, reason);
+            }
+            Self::Removed { code, reason } => {
+                out.push(REMOVED);
+                put_refusal(&mut out, *code, reason);
+            }
             Self::Roster { total, names } => {
                 out.push(ROSTER);
                 put_varint(&mut out, *total);
@@ -339,6 +408,10 @@ impl RoomFromBroker {
                 out.push(HISTORY_END);
                 put_varint(&mut out, *count);
                 out.push(u8::from(*earlier));
+            }
+            Self::PutOff { code, reason } => {
+                out.push(PUT_OFF);
+                put_refusal(&mut out, *code, reason);
             }
         }
         out.into()
@@ -380,6 +453,13 @@ impl RoomFromBroker {
             }
             GAP => Self::Gap { last: r.varint()? },
             LEFT => Self::Left,
+            INVITED => Self::Invited {
+                invite: r.varint()?,
+            },
+            NOT_INVITED => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::NotInvited { code, reason }
+            }
             REMOVED => {
                 let (code, reason) = refusal(&mut r)?;
                 Self::Removed { code, reason }
@@ -403,6 +483,10 @@ impl RoomFromBroker {
                     _ => return Err(DecodeError::Invalid("flag")),
                 },
             },
+            PUT_OFF => {
+                let (code, reason) = refusal(&mut r)?;
+                Self::PutOff { code, reason }
+            }
             other => return Err(DecodeError::UnknownType(other)),
         };
         r.finish()?;
@@ -498,14 +582,20 @@ pub(super) const fn check_listed(len: usize) -> Result<(), DecodeError> {
     }
 }
 
-pub(super) fn put_refusal(out: &mut Vec<u8>, kind: u8, code: Refusal, reason: &str) {
-    out.push(kind);
+pub(super) fn put_refusal(out: &mut Vec<u8>, code: Refusal, reason: &str) {
     put_varint(out, code.code());
+    if let Refusal::OverBudget { wait_ms, .. } = code {
+        put_varint(out, wait_ms.min(VARINT_MAX));
+    }
     out.extend_from_slice(reason.as_bytes());
 }
 
 pub(super) fn refusal(r: &mut Reader<'_>) -> Result<(Refusal, String), DecodeError> {
-    Ok((Refusal::from_code(r.varint()?), r.rest_text()?.to_owned()))
+    let mut code = Refusal::from_code(r.varint()?);
+    if let Refusal::OverBudget { wait_ms, .. } = &mut code {
+        *wait_ms = r.varint()?;
+    }
+    Ok((code, r.rest_text()?.to_owned()))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
+use core::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::chat::NUMBER_MAX;
 use crate::chat::{
-    ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId, Resume,
-    ResumeOutcome, RoomId, Start,
+    Budget, ControlFromBroker, ControlFromNode, Join, Joined, LastPublication, LineBase, LogId,
+    Resume, ResumeOutcome, RoomId, Start,
 };
+use crate::chat::{INVITE_LEN, InviteSecret};
 
 fn line(seq: u64, body: &'static [u8]) -> RoomFromBroker {
     RoomFromBroker::Line(WireLine {
@@ -92,6 +95,23 @@ fn messages_survive_the_wire() {
         code: Refusal::TooLong,
         reason: "no".into(),
     };
+    // BUD-1: how long to wait comes through.
+    let budget = Budget::Lines;
+    let put_off = Refusal::OverBudget {
+        budget,
+        wait_ms: 70_000,
+    };
+    let later = RoomFromBroker::NotStored {
+        n: 1,
+        code: put_off,
+        reason: put_off.to_string(),
+    };
+    assert_eq!(RoomFromBroker::decode(&later.encode()), Ok(later));
+    let history = RoomFromBroker::PutOff {
+        code: put_off,
+        reason: "slow".into(),
+    };
+    assert_eq!(RoomFromBroker::decode(&history.encode()), Ok(history));
     let notice = RoomFromBroker::Notice {
         presence: 9,
         event: NoticeEvent::TimedOut,
@@ -278,5 +298,41 @@ proptest! {
     #[test]
     fn zigzag_is_its_own_inverse(value in any::<i64>()) {
         prop_assert_eq!(unzigzag(zigzag(value)), value);
+    }
+}
+
+/// ADM-2, ROL-4, ROL-7: what lets in and what shows out has the layout that SPEC.md gives it.
+#[test]
+fn what_is_said_about_admission_survives_the_wire() {
+    let secret = InviteSecret::new([7; INVITE_LEN]);
+    let sign_in = ControlFromNode::SignIn {
+        name: "ada".into(),
+        invite: Some(secret.clone()),
+    };
+    let bytes = sign_in.encode();
+    assert_eq!(bytes[..], [&[0x08][..], &[7; 16], b"ada"].concat());
+    assert_eq!(ControlFromNode::decode(&bytes), Ok(sign_in));
+    assert!(ControlFromNode::decode(&bytes.slice(..16)).is_err());
+
+    let limits = [(None, None), (NonZeroU64::new(3), NonZeroU64::new(1 << 61))];
+    for (uses, lasts_ms) in limits {
+        let wish = RoomFromNode::Invite(InviteWish {
+            mark: secret.mark(),
+            uses,
+            lasts_ms,
+        });
+        assert_eq!(RoomFromNode::decode(&wish.encode()), Ok(wish));
+    }
+    let (code, reason) = (Refusal::Kicked, "out".to_owned());
+    let removed = RoomFromBroker::Removed { code, reason };
+    assert_eq!(removed.encode()[..], *b"\x1e\x18out");
+    let (code, reason) = (Refusal::NotAllowed, "no".to_owned());
+    let not_invited = RoomFromBroker::NotInvited { code, reason };
+    for message in [
+        removed,
+        not_invited,
+        RoomFromBroker::Invited { invite: 300 },
+    ] {
+        assert_eq!(RoomFromBroker::decode(&message.encode()), Ok(message));
     }
 }

@@ -8,11 +8,14 @@
 //! Nothing here has state: these are values, their rules, and their encodings. The machines that
 //! exchange them are [`broker`](crate::broker) and [`client`](crate::client).
 
+mod budget;
 mod control;
 mod coverage;
+mod errand;
 mod invite;
 mod join;
 mod line;
+mod linking;
 mod message;
 mod name;
 mod past;
@@ -23,13 +26,19 @@ mod refusal;
 mod standing;
 mod text;
 
+pub use budget::Budget;
 pub use control::{ControlFromBroker, ControlFromNode};
 pub use coverage::{Coverage, Grown, STRETCHES_MAX, Stretch};
+pub use errand::{DEVICES_MAX, DeviceEntry, ErrandFromBroker, ErrandFromNode, Grant};
 pub use invite::{INVITE_LEN, InviteMark, InviteSecret, InviteTerms, ParseInviteError};
 pub use join::{Join, Joined, NUMBER_MAX, Resume, ResumeOutcome, Start};
 pub use line::{Kind, Line, LineBase, LogId, ROOM_HASH_START, RoomHash, RoomId};
+pub use linking::{
+    LINK_LASTS_MAX_MS, LINK_SECRET_LEN, LinkMark, LinkSecret, PROOF_LEN, ParseLinkError, Proof,
+};
 pub use message::{
-    Delivered, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode, WireLine,
+    Delivered, InviteWish, LISTED_BYTES_MAX, LISTED_MAX, NoticeEvent, RoomFromBroker, RoomFromNode,
+    WireLine,
 };
 pub use name::{
     NAME_BYTES_MAX, NAME_CHARS_MAX, NAME_MARKS_MAX, Name, NameError, RoomName, UNICODE_VERSION,

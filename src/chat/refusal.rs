@@ -1,6 +1,9 @@
 //! Why a broker says no (SPEC.md section 14).
 
 use core::fmt;
+use core::time::Duration;
+
+use super::Budget;
 
 /// A refusal's code. The message that carries it has a reason in words as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +54,19 @@ pub enum Refusal {
     Banned,
     /// Not heard in the room (ROL-5).
     Muted,
+    /// The device speaks for its account no more (DEV-8).
+    DeviceRevoked,
+    /// Nobody offers to link a device by this code (DEV-4).
+    LinkUnknown,
+    /// All devices of the account that the broker keeps are revoked (LIM-15).
+    TooManyDevices,
+    /// Not now: more than the broker's host grants. Nothing was recorded (BUD-1).
+    OverBudget {
+        /// Of what.
+        budget: Budget,
+        /// In how many milliseconds to ask again.
+        wait_ms: u64,
+    },
     /// A code of a later version.
     Other(u64),
 }
@@ -83,6 +99,10 @@ impl Refusal {
             Self::Kicked => 24,
             Self::Banned => 25,
             Self::Muted => 26,
+            Self::DeviceRevoked => 48,
+            Self::LinkUnknown => 49,
+            Self::TooManyDevices => 50,
+            Self::OverBudget { budget, .. } => budget.code(),
             Self::Other(code) => code,
         }
     }
@@ -98,10 +118,62 @@ impl Refusal {
                 | Self::InviteUsedUp
                 | Self::InviteExpired
                 | Self::InviteRevoked
+                | Self::DeviceRevoked
+                | Self::TooManyDevices
         )
     }
 
-    /// The refusal with this code.
+    /// Whether the same may be asked again: nothing was recorded, and nothing used up (PUB-4, BUD-1).
+    #[must_use]
+    pub const fn is_for_now(self) -> bool {
+        matches!(self, Self::RetryLater | Self::OverBudget { .. })
+    }
+
+    /// When to ask again, if the broker says so (BUD-1).
+    #[must_use]
+    pub const fn wait(self) -> Option<Duration> {
+        match self {
+            Self::OverBudget { wait_ms, .. } => Some(Duration::from_millis(wait_ms)),
+            _ => None,
+        }
+    }
+
+    /// A short name for logs and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NameTaken => "name_taken",
+            Self::NameInvalid => "name_invalid",
+            Self::NameFixed => "name_fixed",
+            Self::NotAdmitted => "not_admitted",
+            Self::RetryLater => "retry_later",
+            Self::TooLong => "too_long",
+            Self::BadText => "bad_text",
+            Self::Conflict => "conflict",
+            Self::AlreadyJoined => "already_joined",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::RoomInvalid => "room_invalid",
+            Self::NameAlike => "name_alike",
+            Self::InviteNeeded => "invite_needed",
+            Self::InviteUnknown => "invite_unknown",
+            Self::InviteUsedUp => "invite_used_up",
+            Self::InviteExpired => "invite_expired",
+            Self::InviteRevoked => "invite_revoked",
+            Self::NotAllowed => "not_allowed",
+            Self::NoSuchMember => "no_such_member",
+            Self::NoEffect => "no_effect",
+            Self::Kicked => "kicked",
+            Self::Banned => "banned",
+            Self::Muted => "muted",
+            Self::DeviceRevoked => "device_revoked",
+            Self::LinkUnknown => "link_unknown",
+            Self::TooManyDevices => "too_many_devices",
+            Self::OverBudget { budget, .. } => budget.label(),
+            Self::Other(_) => "other",
+        }
+    }
+
+    /// The refusal with this code. How long to wait does not follow from it.
     #[must_use]
     pub const fn from_code(code: u64) -> Self {
         match code {
@@ -128,7 +200,13 @@ impl Refusal {
             24 => Self::Kicked,
             25 => Self::Banned,
             26 => Self::Muted,
-            other => Self::Other(other),
+            48 => Self::DeviceRevoked,
+            49 => Self::LinkUnknown,
+            50 => Self::TooManyDevices,
+            other => match Budget::from_code(other) {
+                Some(budget) => Self::OverBudget { budget, wait_ms: 0 },
+                None => Self::Other(other),
+            },
         }
     }
 }
@@ -159,6 +237,18 @@ impl fmt::Display for Refusal {
             Self::Kicked => "kicked out of the room",
             Self::Banned => "banned from the room",
             Self::Muted => "muted in the room",
+            Self::DeviceRevoked => "this device was revoked: it speaks for the account no more",
+            Self::LinkUnknown => {
+                "the code is wrong, was used before, or has expired: have a new one made"
+            }
+            Self::TooManyDevices => "the account has too many devices",
+            Self::OverBudget { budget, wait_ms } => {
+                let tenths = wait_ms.div_ceil(100);
+                return match (tenths / 10, tenths % 10) {
+                    (seconds, 0) => write!(f, "{budget}: retry after {seconds} s"),
+                    (seconds, tenth) => write!(f, "{budget}: retry after {seconds}.{tenth} s"),
+                };
+            }
             Self::Other(code) => return write!(f, "refused with code {code}"),
         })
     }

@@ -261,6 +261,13 @@ impl Standings {
         }
     }
 
+    /// Whether `account` may have invites made to the room (ROL-7).
+    #[must_use]
+    pub fn may_invite(&self, account: &AccountKey) -> bool {
+        let standing = self.of(account);
+        standing.role >= Role::Moderator && !standing.is_out
+    }
+
     /// How `about`, the account that `decision` names, stands after it, if `by` may decide so
     /// (ROL-2, ROL-3). `is_member`: whether it is a member.
     ///

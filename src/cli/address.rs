@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::chat::{InviteSecret, ParseInviteError, RoomName};
+use crate::chat::{InviteSecret, LinkSecret, ParseInviteError, ParseLinkError, RoomName};
 use crate::secure::PublicKey;
 
 /// The port of a broker, unless another is named.
@@ -23,7 +23,8 @@ pub(super) struct HostPort {
     pub(super) port: u16,
 }
 
-/// A broker, and what to do there: `chat://host:port/room#k=BROKERKEY&i=INVITE`.
+/// A broker, and what to do there: `chat://host:port/room#k=BROKERKEY&i=INVITE`, or `&l=` and the
+/// secret of a code by which a device is linked (DEV-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChatUrl {
     pub(super) broker: HostPort,
@@ -32,6 +33,8 @@ pub(super) struct ChatUrl {
     pub(super) key: Option<PublicKey>,
     /// What lets in who is not known there yet; only together with a key (ADM-2).
     pub(super) invite: Option<InviteSecret>,
+    /// What links a device to an account; only together with a key (DEV-3).
+    pub(super) link: Option<LinkSecret>,
 }
 
 /// Why a text is no address.
@@ -51,8 +54,12 @@ pub(super) enum AddressError {
     Key(#[from] crate::secure::ParseKeyError),
     #[error("the invite in it (i=): {0}")]
     Invite(#[from] ParseInviteError),
+    #[error("the code in it (l=): {0}")]
+    Link(#[from] ParseLinkError),
     #[error("it holds an invite (i=), but not the key of the broker that made it (k=)")]
     InviteWithoutKey,
+    #[error("it holds a code (l=), but not the key of the broker that it is for (k=)")]
+    LinkWithoutKey,
     #[error("{0:?} in it means nothing here")]
     Parameter(String),
 }
@@ -132,22 +139,27 @@ impl FromStr for ChatUrl {
         let room = (!room.is_empty())
             .then(|| RoomName::new(&room).map_err(|error| AddressError::Room(error.to_string())))
             .transpose()?;
-        let (mut key, mut invite) = (None, None);
+        let (mut key, mut invite, mut link) = (None, None, None);
         for parameter in fragment.split('&').filter(|p| !p.is_empty()) {
             match parameter.split_once('=') {
                 Some(("k", value)) => key = Some(value.parse()?),
                 Some(("i", value)) => invite = Some(value.parse()?),
+                Some(("l", value)) => link = Some(value.parse()?),
                 _ => return Err(AddressError::Parameter(parameter.to_owned())),
             }
         }
         if invite.is_some() && key.is_none() {
             return Err(AddressError::InviteWithoutKey);
         }
+        if link.is_some() && key.is_none() {
+            return Err(AddressError::LinkWithoutKey);
+        }
         Ok(Self {
             broker: host.parse()?,
             room,
             key,
             invite,
+            link,
         })
     }
 }
@@ -164,6 +176,9 @@ impl fmt::Display for ChatUrl {
         }
         if let Some(invite) = &self.invite {
             write!(f, "&i={}", invite.reveal())?;
+        }
+        if let Some(link) = &self.link {
+            write!(f, "&l={}", link.reveal())?;
         }
         Ok(())
     }
@@ -223,6 +238,11 @@ mod tests {
         assert_eq!(url.invite, Some(InviteSecret::new([0x0d; 16])));
         assert_eq!(url.to_string(), text);
 
+        let text = format!("chat://[::1]:7#k={key}&l={}", "0e".repeat(16));
+        let url: ChatUrl = text.parse().unwrap();
+        assert_eq!(url.link, Some(LinkSecret::new([0x0e; 16])));
+        assert_eq!(url.to_string(), text);
+
         let url: ChatUrl = "chat://[::1]".parse().unwrap();
         assert_eq!(url.broker.to_string(), "[::1]:20001");
         assert_eq!((url.room, url.key), (None, None));
@@ -234,8 +254,14 @@ mod tests {
         let keyless = format!("chat://host/room#i={}", "0".repeat(32));
         let keyless = parse(&keyless).unwrap_err();
         assert!(keyless.contains("not the key"), "{keyless}");
+        let keyless = format!("chat://host#l={}", "0".repeat(32));
+        assert_eq!(
+            keyless.parse::<ChatUrl>(),
+            Err(AddressError::LinkWithoutKey)
+        );
         for bad in [
             "chat://host#i=abc",
+            "chat://host#l=abc",
             "http://host",
             "host:20001",
             "chat://host#k=12",

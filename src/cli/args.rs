@@ -15,6 +15,7 @@ use super::VERSION;
 use super::address::{ChatUrl, HostPort};
 use super::demo::{BROKER_COMMAND, DemoArgs};
 use super::exit::Code;
+use super::limits::{self, BudgetSetting};
 use crate::chat::{InviteSecret, Name, Role, RoomName};
 use crate::client::ROOMS_PER_LINK_MAX;
 
@@ -86,6 +87,44 @@ pub(super) struct BrokerArgs {
     #[arg(value_parser = positive_duration)]
     pub(super) grace: Duration,
 
+    /// How much of something one account may cause: lines=100/s:1000 is 100 a second, and 1000 at
+    /// once after a quiet while; repeatable
+    ///
+    /// WHAT is `lines`; `bytes` (those of lines, for each who is present); `changes` (coming into
+    /// rooms and leaving them); `history` (bytes read of what was said before); `registrations` (new
+    /// accounts, of an address; four times that of its network). TIME is s, m, h or d; numbers may
+    /// have KiB, MiB or GiB; `none` is as much as may be. Who is over it is told when to come again,
+    /// and loses nothing. What you set holds for everybody; without it, who is not on this machine
+    /// has [default: lines=500/s:5000 bytes=8MiB/s:128MiB changes=1/s:256 history=4MiB/s:128MiB
+    /// registrations=360/h:100].
+    #[arg(
+        long = "budget",
+        value_name = "WHAT=AMOUNT/TIME:BURST",
+        env = "CHAT_BUDGET"
+    )]
+    #[arg(value_delimiter = ',', value_parser = limits::budget)]
+    pub(super) budgets: Vec<BudgetSetting>,
+
+    /// How much memory the broker may use for what it holds for others: 256MiB, 4GiB
+    ///
+    /// As it comes near, rooms keep fewer lines beside the disk, then those who do not keep up are
+    /// given less, then newcomers and new lines are told to come again; at last the links that hold
+    /// most are closed. No line is lost by it.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "CHAT_MEMORY_MAX",
+        default_value = "1GiB"
+    )]
+    #[arg(value_parser = limits::memory)]
+    pub(super) memory_max: u64,
+
+    /// Tell there by HTTP how the broker is: /metrics (Prometheus), /healthz, /readyz [default: nowhere]
+    ///
+    /// Counts only: no name, room, address or text. Whoever reaches the address may ask.
+    #[arg(long, value_name = "ADDR:PORT", env = "CHAT_METRICS")]
+    pub(super) metrics: Option<SocketAddr>,
+
     /// Log warnings and errors only
     #[arg(long, env = "CHAT_QUIET", value_parser = FalseyValueParser::new(), global = true)]
     pub(super) quiet: bool,
@@ -108,6 +147,7 @@ pub(super) enum BrokerTask {
     #[command(flatten)]
     Look(LookTask),
     Invite(InviteArgs),
+    Devices(HostDevicesArgs),
     /// Say the fingerprint of the broker's key
     Keys,
     #[command(flatten)]
@@ -125,7 +165,7 @@ pub(super) enum LookTask {
         #[arg(long, value_parser = room)]
         room: Option<RoomName>,
     },
-    /// Say how much is stored
+    /// Say how much is stored, and how the broker is that runs there
     Status,
 }
 
@@ -291,11 +331,57 @@ pub(super) enum NodeCommand {
     Demo(DemoArgs),
     Send(SendArgs),
     Tail(TailArgs),
+    Link(LinkArgs),
+    Devices(DevicesArgs),
     /// Say the fingerprints of the keys that are here
     Keys,
     /// `chat-broker`, for a demonstration that has this program only
     #[command(name = BROKER_COMMAND, hide = true)]
     Broker(Box<BrokerArgs>),
+}
+
+/// Link another device to your account.
+///
+/// On a device that has the account, `chat-node link` prints a code, which is good once and for ten
+/// minutes. On the new device, `chat-node link CODE` makes it one of the account: it has the same name
+/// there. Whoever has the code is let in; keep it to yourself.
+#[derive(Debug, Args)]
+pub(super) struct LinkArgs {
+    /// The code that the other device shows; without it, one is made here
+    #[arg(value_name = "CODE")]
+    pub(super) code: Option<ChatUrl>,
+
+    /// Where the new device reaches the broker [default: where this one does]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "code")]
+    pub(super) at: Option<HostPort>,
+}
+
+/// Say which devices your account has, or revoke one.
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    #[command(subcommand)]
+    pub(super) task: Option<DevicesTask>,
+}
+
+/// Say which devices somebody has, or revoke one in their place.
+#[derive(Clone, Debug, Args)]
+pub(super) struct HostDevicesArgs {
+    /// Whose
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+
+    #[command(subcommand)]
+    pub(super) task: Option<DevicesTask>,
+}
+
+/// What can be done with devices that are there.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum DevicesTask {
+    /// Let a device speak for its account no more, for ever; what it said stays
+    Revoke {
+        /// Its fingerprint, or the beginning of it
+        fingerprint: String,
+    },
 }
 
 /// Send lines, and tell by the exit code what became of them.
@@ -513,6 +599,16 @@ fn check_node(args: &NodeArgs, matches: &ArgMatches) -> Result<(), String> {
                     .to_owned());
             }
         }
+    }
+    if args.url.as_ref().is_some_and(|url| url.link.is_some()) {
+        return Err("this is a code that links a device: chat-node link CODE".to_owned());
+    }
+    if let Some(NodeCommand::Link(LinkArgs {
+        code: Some(code), ..
+    })) = &args.command
+        && code.link.is_none()
+    {
+        return Err("this is no code that links a device: chat-node link makes one".to_owned());
     }
     if args.json && args.name.is_none() && args.command.is_none() {
         return Err("--json has no line to ask for a name: say --name".to_owned());

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use tokio::select;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Access, BrokerArgs, BrokerTask};
 use super::exit::{Code, Failure};
 use super::order::Orders;
+use super::running::{self, RunningFile};
 use super::signals::Signals;
 use super::status::Status;
-use super::{VERSION, files, inspect, invite, keys, logging, order};
+use super::{VERSION, devices, files, inspect, invite, keys, limits, logging, metrics, order};
 use crate::broker::{
     self, Broker, BrokerConfig, BrokerEvent, FirstContacts, MemoryStore, StorageCompletion,
     StorageRequest,
@@ -45,6 +46,9 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
     match task {
         BrokerTask::Invite(task) => invite::run(&task, &files::data_dir(args.data_dir, "broker")?),
         BrokerTask::Keys => keys::of_broker(&files::find_data_dir(args.data_dir, "broker")?),
+        BrokerTask::Devices(task) => {
+            devices::of_broker(&task, &files::find_data_dir(args.data_dir, "broker")?)
+        }
         BrokerTask::Decide(task) => {
             order::run(&task, &files::find_data_dir(args.data_dir, "broker")?).await
         }
@@ -68,6 +72,10 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         .map(|socket| Ok(socket.local_addr()?.to_string()))
         .collect::<io::Result<_>>()
         .map_err(system_failure)?;
+    let listener = match args.metrics {
+        Some(address) => Some(metrics::bind(address).await?),
+        None => None,
+    };
     if let Some(dir) = &data.dir {
         invite::note_listening(dir, &listening)?;
     }
@@ -89,6 +97,8 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     let config = BrokerConfig {
         grace: args.grace,
         reset_secret,
+        budgets: limits::budgets(&args.budgets),
+        memory_max: args.memory_max,
         ..admission(args.access())
     };
     let log = kept.log_id();
@@ -104,6 +114,15 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
             (driving, Some(file))
         }
     };
+    let commands = driving.ends.commands.clone();
+    // Dropped, and so aborted, with this function.
+    let mut telling = JoinSet::new();
+    if let Some(listener) = listener {
+        telling.spawn(metrics::serve(listener, commands.clone()));
+    }
+    if let Some(dir) = &dir {
+        telling.spawn(running::keep(RunningFile::new(dir), commands));
+    }
     tokio::select! {
         biased;
         // Nothing that was not confirmed is answered, and nobody is told good-bye: for the nodes
@@ -112,6 +131,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
         () = driving.watch(&status, &mut signals, &orders) => {}
     }
     let broker = driving.end().await;
+    telling.shutdown().await;
     if let Some(file) = log_file {
         file.closed().await?;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::args::LookTask;
 use super::broker::log_path;
 use super::exit::{Code, Failure};
-use super::lines;
+use super::{lines, running};
 use crate::chat::{RoomName, visible};
 use crate::store::log::{self, LogView};
 use crate::store::sqlite::StoreError;
@@ -43,7 +43,12 @@ pub(super) fn run(task: &LookTask, dir: &Path) -> Result<Code, Failure> {
     let done = match task {
         LookTask::Doctor => doctor(&path, &mut out),
         LookTask::Export { room } => export(&path, room.as_ref(), &mut out),
-        LookTask::Status => status(&path, &mut out),
+        LookTask::Status => status(&path, &mut out).and_then(|code| {
+            if let Some(running) = running::of(dir) {
+                out.write_all(running.as_bytes())?;
+            }
+            Ok(code)
+        }),
     };
     match done.and_then(|code| Ok(out.flush().map(|()| code)?)) {
         Ok(code) => Ok(code),

@@ -93,6 +93,7 @@ fn make(
         room: (room != RoomName::default()).then_some(room),
         key: Some(key),
         invite: Some(secret),
+        link: None,
     };
     show(&url.to_string()).map_err(|error| Failure::file(Path::new("stdout"), &error))?;
     let terms = in_words(&terms);
@@ -104,7 +105,7 @@ fn make(
 }
 
 /// The URL on a line of its own, and as a picture where somebody looks.
-fn show(url: &str) -> io::Result<()> {
+pub(super) fn show(url: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{url}")?;
     // One that is too long for a picture is still a URL.
@@ -164,7 +165,7 @@ fn in_words(terms: &InviteTerms) -> String {
     }
 }
 
-fn at(unix_ms: u64) -> String {
+pub(super) fn at(unix_ms: u64) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)) {
         Some(at) => humantime::format_rfc3339_seconds(at).to_string(),
         None => "the end of time".to_owned(),

@@ -35,10 +35,11 @@ pub(super) fn of_nodes(dir: &Path) -> Result<Code, Failure> {
             text += &format!("broker {}\n", broker.fingerprint());
         }
         text += &format!(
-            "  {}\n    account {}\n    device  {}\n",
+            "  {}\n    account {}\n    device  {}{}\n",
             visible(&name),
             node.account().fingerprint(),
-            node.device().fingerprint()
+            node.device().fingerprint(),
+            if node.is_linked() { " (linked)" } else { "" }
         );
     }
     print(&text)

@@ -11,16 +11,20 @@ mod address;
 mod args;
 mod broker;
 pub mod demo;
+mod devices;
 mod exit;
 mod files;
 mod input;
 mod inspect;
 mod invite;
 mod keys;
+mod limits;
 mod lines;
 mod logging;
+mod metrics;
 mod node;
 mod order;
+mod running;
 mod screen;
 mod signals;
 mod status;
@@ -57,6 +61,8 @@ pub fn chat_node() -> ExitCode {
             None => run("chat-node", node::run(args)),
             Some(NodeCommand::Send(send)) => run("chat-node", node::send(args, send)),
             Some(NodeCommand::Tail(tail)) => run("chat-node", node::tail(args, tail)),
+            Some(NodeCommand::Link(link)) => run("chat-node", node::link(args, link)),
+            Some(NodeCommand::Devices(devices)) => run("chat-node", node::devices(args, devices)),
             Some(NodeCommand::Keys) => run("chat-node", node::keys(args)),
             Some(NodeCommand::Demo(args)) => run("chat-node demo", demo::run(args)),
             Some(NodeCommand::Broker(args)) => run("chat-broker", broker::run(*args)),

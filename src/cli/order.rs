@@ -1,6 +1,6 @@
 //! `chat-broker kick`, `ban`, `mute` and the like: what the operator decides (CLI-21).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,13 +12,16 @@ use crate::chat::{Decision, LogId, Refusal, RoomName, Verb};
 use crate::driver::{BrokerCommand, Clock, system_seed};
 use crate::profile::files::try_lock;
 use crate::rng::SeededRng;
-use crate::store::log::{ORDERS_LOOKED_FOR_EVERY, Order, OrderDesk};
+use crate::store::log::{DeviceDesk, ORDERS_LOOKED_FOR_EVERY, Order, OrderDesk};
 use crate::store::sqlite::StoreError;
 
 /// How often the outcome of an order is looked for.
 const LOOKED_EVERY: Duration = Duration::from_millis(20);
 /// How long a running broker may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a running broker is told of a device that was revoked, in milliseconds: its links are
+/// closed once, and it signs in no more whether the broker was told or not.
+const REVOKED_TOLD_MS: u64 = 10_000;
 
 /// Has it done by the broker that uses `dir`, or does it where none runs.
 pub(super) async fn run(task: &DecideTask, dir: &Path) -> Result<Code, Failure> {
@@ -91,24 +94,36 @@ fn of(task: &DecideTask) -> (RoomName, Decision) {
     (room.clone().unwrap_or_default(), decision)
 }
 
-/// The orders that wait for a running broker, looked for every now and then.
-pub(super) struct Orders(Option<OrderDesk>);
+/// What others leave in the log for a running broker, looked for every now and then.
+pub(super) struct Orders(Option<Desks>);
+
+struct Desks {
+    orders: OrderDesk,
+    devices: DeviceDesk,
+}
 
 impl Orders {
     /// Those in the log in `dir`; none where nothing is kept.
     pub(super) fn of(dir: Option<&Path>) -> Result<Self, Failure> {
         let path = dir.map(log_path).filter(|path| path.exists());
-        Ok(Self(path.map(|path| open(&path)).transpose()?))
+        let open_both = |path: PathBuf| {
+            Ok::<_, Failure>(Desks {
+                orders: open(&path)?,
+                devices: DeviceDesk::open(&path).map_err(|error| Failure::log(&path, &error))?,
+            })
+        };
+        Ok(Self(path.map(open_both).transpose()?))
     }
 
     /// Waits until it is time to look again, and says what waits. An order is told again until the
-    /// store has it (ROL-6). What cannot be read now is read later.
+    /// store has it (ROL-6), and a device that was revoked for a while (DEV-8). What cannot be read now
+    /// is read later.
     pub(super) async fn next(&self) -> Vec<BrokerCommand> {
-        let Some(desk) = &self.0 else {
+        let Some(Desks { orders, devices }) = &self.0 else {
             return std::future::pending().await;
         };
         sleep(ORDERS_LOOKED_FOR_EVERY).await;
-        let waiting = desk.waiting().unwrap_or_else(|error| {
+        let waiting = orders.waiting().unwrap_or_else(|error| {
             tracing::warn!(%error, "orders cannot be read");
             Vec::new()
         });
@@ -117,6 +132,13 @@ impl Orders {
             room: order.room,
             decision: order.decision,
         };
-        waiting.into_iter().map(command).collect()
+        let since = Clock::system().unix_ms().saturating_sub(REVOKED_TOLD_MS);
+        let revoked = devices.revoked_since(since).unwrap_or_else(|error| {
+            tracing::warn!(%error, "revoked devices cannot be read");
+            Vec::new()
+        });
+        let close = |(account, device)| BrokerCommand::CloseRevoked { account, device };
+        let revoked = revoked.into_iter().map(close);
+        waiting.into_iter().map(command).chain(revoked).collect()
     }
 }

@@ -7,7 +7,9 @@ use super::{
     Asker, Client, EndReason, Gate, JoinOptions, JournalEntry, JournalState, PublishError,
     ROOMS_PER_LINK_MAX, RoomState, State,
 };
-use crate::chat::{ControlFromNode, Decision, HistoryPolicy, Kind, RoomName, check_body};
+use crate::chat::{
+    ControlFromNode, Decision, HistoryPolicy, InviteWish, Kind, RoomFromNode, RoomName, check_body,
+};
 use crate::link;
 use crate::secure::NodeIdentity;
 use crate::time::Timestamp;
@@ -54,7 +56,17 @@ impl Client {
     /// Asks who is present in `room`: [`ClientEvent::Roster`](super::ClientEvent::Roster) tells.
     /// Returns `false`, having asked nobody, if the client is not in it now.
     pub fn ask_who(&mut self, room: &RoomName, now: Timestamp) -> bool {
-        let asked = self.send_question(room, now);
+        let asked = self.send_question(room, &RoomFromNode::Who, now);
+        self.go_on(now);
+        asked
+    }
+
+    /// Asks the broker to make an invite that leads to `room`:
+    /// [`ClientEvent::Invited`](super::ClientEvent::Invited) tells what came of it, unless the link is
+    /// lost before. Only those with a role there may (ROL-7). Returns `false`, having asked nobody, if
+    /// the client is not in the room now.
+    pub fn ask_invite(&mut self, room: &RoomName, wish: InviteWish, now: Timestamp) -> bool {
+        let asked = self.send_question(room, &RoomFromNode::Invite(wish), now);
         self.go_on(now);
         asked
     }

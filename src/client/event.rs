@@ -1,8 +1,23 @@
 //! What a client tells its owner.
 
-use super::Asker;
+use core::time::Duration;
+
+use super::{Asker, ErrandEvent};
 use crate::chat::{Delivered, Line, LogId, Name, NoticeEvent, Refusal, RoomName};
 use crate::secure::PublicKey;
+
+/// What can be put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOff {
+    /// Signing in.
+    SignIn,
+    /// Coming into a room.
+    Join,
+    /// Lines that wait to be stored.
+    Lines,
+    /// What is read of what was said before.
+    History,
+}
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +51,33 @@ pub enum ClientEvent {
         /// Why, in words.
         reason: String,
     },
+    /// The broker has put something off; it is asked again by itself, and nothing is lost (PUB-4,
+    /// BUD-1).
+    PutOff {
+        /// What.
+        what: PutOff,
+        /// In which room, if in one.
+        room: Option<RoomName>,
+        /// For how long.
+        wait: Duration,
+        /// Why, for programs.
+        code: Refusal,
+        /// Why, in words.
+        reason: String,
+    },
     /// No member of the room any more.
     RoomLeft {
         /// Which one.
         room: RoomName,
         /// Why, if others have decided so (ROL-4).
         removed: Option<(Refusal, String)>,
+    },
+    /// What came of the oldest wish for an invite in this room that has no answer yet (ROL-7).
+    Invited {
+        /// To which room.
+        room: RoomName,
+        /// Its number, or why there is none, for programs and in words.
+        outcome: Result<u64, (Refusal, String)>,
     },
     /// Who is present in a room.
     Roster {
@@ -150,6 +186,8 @@ pub enum ClientEvent {
         /// Why, in words.
         reason: String,
     },
+    /// What came of an errand.
+    Errand(ErrandEvent),
     /// The client is done; nothing more will happen.
     Ended(EndReason),
 }
@@ -157,7 +195,7 @@ pub enum ClientEvent {
 /// Why a client ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// It left, as it was told to, with everything settled.
+    /// It left, as it was told to, with everything settled; or its errand is done.
     Left,
     /// It was told to give up; this many publications were still waiting.
     Abandoned {
@@ -178,7 +216,8 @@ pub enum EndReason {
         /// Why, in words.
         reason: String,
     },
-    /// The broker does not let the account in, under whatever name (ADM-4).
+    /// The broker does not let the account or the device in, under whatever name (ADM-4, DEV-8), or
+    /// refuses an errand.
     NotAdmitted {
         /// Why, for programs.
         code: Refusal,

@@ -14,6 +14,7 @@
 
 mod commands;
 mod connect;
+mod errand;
 mod event;
 mod heard;
 mod journal;
@@ -28,7 +29,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-pub use event::{ClientEvent, EndReason};
+pub use errand::{Errand, ErrandEvent};
+pub use event::{ClientEvent, EndReason, PutOff};
+pub use heard::WAIT_MAX;
 pub use journal::{JournalEntry, JournalRequest, JournalState, RoomState};
 pub use outbox::{OUTBOX_MAX, PUBLISH_WINDOW};
 pub use room::JoinOptions;
@@ -42,6 +45,7 @@ use crate::secure::{NodeIdentity, PublicKey};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use connect::{Choosing, Shaking};
+use errand::OnErrand;
 use room::Room;
 use up::Up;
 
@@ -150,6 +154,8 @@ pub struct Client {
     /// Whether the broker's key was known from the beginning.
     knew_key: bool,
     invite: Option<InviteSecret>,
+    /// What it does in place of signing in, if it does not sign in.
+    errand: Option<Box<OnErrand>>,
     rng: SeededRng,
     state: State,
     rooms: BTreeMap<RoomName, Room>,
@@ -190,6 +196,7 @@ impl Client {
             knew_key: config.known.is_some(),
             known: config.known,
             invite: None,
+            errand: None,
             rng,
             state: State::Shaking(Box::new(shaking)),
             rooms: BTreeMap::new(),

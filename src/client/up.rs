@@ -20,6 +20,8 @@ use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a node waits at least, whatever a broker says (BUD-8).
+pub(super) const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// A link, and what was said on it.
 pub(super) struct Up {
@@ -186,6 +188,11 @@ impl Client {
     fn on_closed(&mut self, by_peer: bool, code: CloseCode, reason: String, now: Timestamp) {
         match code {
             CloseCode::Replaced if by_peer => self.end(EndReason::Replaced, now),
+            CloseCode::Revoked if by_peer => {
+                let code = Refusal::DeviceRevoked;
+                let reason = code.to_string();
+                self.end(EndReason::NotAdmitted { code, reason }, now);
+            }
             CloseCode::Protocol => self.end(EndReason::Protocol { reason }, now),
             _ => self.shake_hands(now),
         }
@@ -195,6 +202,9 @@ impl Client {
 
     /// SGN-1
     pub(super) fn sign_in(&mut self, now: Timestamp) {
+        if self.errand.is_some() {
+            return self.begin_errand(now);
+        }
         let sign_in = ControlFromNode::SignIn {
             name: self.name.as_str().to_owned(),
             // ADM-2: not to a broker that has only just shown its key.
@@ -222,17 +232,18 @@ impl Client {
         let _ = up.link.send(0, message.encode(), now);
     }
 
-    /// RUM-13
-    pub(super) fn send_question(&mut self, room: &RoomName, now: Timestamp) -> bool {
+    /// Says something in a room that is answered at once, or never (RUM-13, ROL-7).
+    pub(super) fn send_question(
+        &mut self,
+        room: &RoomName,
+        question: &RoomFromNode,
+        now: Timestamp,
+    ) -> bool {
         let State::Up(up) = &mut self.state else {
             return false;
         };
         let channel = self.rooms.get(room).and_then(Room::channel);
-        channel.is_some_and(|channel| {
-            up.link
-                .send(channel, RoomFromNode::Who.encode(), now)
-                .is_ok()
-        })
+        channel.is_some_and(|channel| up.link.send(channel, question.encode(), now).is_ok())
     }
 
     // ---- going on
@@ -244,7 +255,10 @@ impl Client {
             return;
         };
         let is_expecting = match up.stage {
-            Stage::SigningIn => up.sign_in_at.is_none(),
+            Stage::SigningIn => {
+                let errand = self.errand.as_ref();
+                up.sign_in_at.is_none() && errand.is_none_or(|errand| errand.is_expecting())
+            }
             Stage::SignedIn => self.rooms.values().any(Room::is_expecting),
             Stage::Leaving => true,
         };

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-use crate::broker::{Broker, BrokerEvent, StorageCompletion, StorageRequest};
-use crate::chat::{Decision, HistoryPolicy, RoomName};
+use crate::broker::{Broker, BrokerEvent, Report, StorageCompletion, StorageRequest};
+use crate::chat::{Decision, HistoryPolicy, InviteWish, RoomName};
 use crate::client::{
     Asker, Client, ClientEvent, JoinOptions, JournalRequest, JournalState, PublishError,
 };
 use crate::drops::Drops;
-use crate::secure::NodeIdentity;
+use crate::secure::{AccountKey, DeviceKey, NodeIdentity};
 use crate::time::Timestamp;
 use crate::transmit::{Path, Transmit};
 use crate::wire::is_data;
@@ -77,6 +77,8 @@ pub enum BrokerCommand {
     ShutDown,
     /// Say how many datagrams were dropped so far (BRK-4).
     Drops(oneshot::Sender<Drops>),
+    /// Say how it is (MET-1).
+    Report(oneshot::Sender<Report>),
     /// [`Broker::decide`].
     Decide {
         /// The order under which it was left with the store.
@@ -85,6 +87,13 @@ pub enum BrokerCommand {
         room: RoomName,
         /// What.
         decision: Decision,
+    },
+    /// [`Broker::close_revoked`].
+    CloseRevoked {
+        /// Whose device.
+        account: AccountKey,
+        /// Which one.
+        device: DeviceKey,
     },
 }
 
@@ -133,11 +142,17 @@ impl Machine for Broker {
             BrokerCommand::Drops(reply) => {
                 let _ = reply.send(self.drops().clone());
             }
+            BrokerCommand::Report(reply) => {
+                let _ = reply.send(self.report());
+            }
             BrokerCommand::Decide {
                 order,
                 room,
                 decision,
             } => self.decide(order, room, decision, now),
+            BrokerCommand::CloseRevoked { account, device } => {
+                self.close_revoked(account, device, now);
+            }
         }
         ControlFlow::Continue(())
     }
@@ -244,6 +259,15 @@ pub enum NodeCommand {
     AskWho {
         /// In which room.
         room: RoomName,
+        /// Told whether anybody was asked.
+        reply: oneshot::Sender<bool>,
+    },
+    /// [`Client::ask_invite`].
+    AskInvite {
+        /// To which room.
+        room: RoomName,
+        /// What it is to be.
+        wish: InviteWish,
         /// Told whether anybody was asked.
         reply: oneshot::Sender<bool>,
     },
@@ -398,6 +422,9 @@ impl Client {
             }
             NodeCommand::AskWho { room, reply } => {
                 let _ = reply.send(self.ask_who(&room, now));
+            }
+            NodeCommand::AskInvite { room, wish, reply } => {
+                let _ = reply.send(self.ask_invite(&room, wish, now));
             }
             NodeCommand::AskHistory {
                 room,

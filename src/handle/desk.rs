@@ -11,7 +11,7 @@ use super::events::{self, EventsIn, EventsOut, UNTAKEN_MAX};
 #[cfg(feature = "sqlite")]
 pub(super) use super::kept::{Before, Kept};
 use super::room::{HistoryPage, RoomEvent};
-use crate::chat::{Delivered, HistoryPolicy, Line, RoomName};
+use crate::chat::{Delivered, HistoryPolicy, Line, RoomName, visible};
 use crate::client::{Asker, Client, ClientEvent, JoinOptions, ROOMS_PER_LINK_MAX};
 use crate::driver::{Ends, NodeCommand};
 use crate::secure::{NodeIdentity, PublicKey};
@@ -345,6 +345,11 @@ impl Desk {
                     self.watched.remove(&handle);
                 }
             }
+            ClientEvent::PutOff { what, wait, reason, .. } => {
+                // It goes on by itself, and whoever waits goes on waiting.
+                let reason = visible(&reason);
+                tracing::info!(?what, ?wait, %reason, "the broker puts something off");
+            }
             ClientEvent::Unwatched { handle, .. } => drop(self.watched.remove(&handle)),
             ClientEvent::Past { room, asker: Asker::Node, line, .. } => {
                 let seat = self.rooms.get_mut(&room);
@@ -365,6 +370,8 @@ impl Desk {
             | ClientEvent::Waiting { .. }
             | ClientEvent::Roster { .. }
             | ClientEvent::Rooms { .. }
+            | ClientEvent::Invited { .. }
+            | ClientEvent::Errand(_)
             // The number of the next line tells.
             | ClientEvent::Skipped { .. }
             // Taken by the caller.

@@ -181,6 +181,17 @@ enum State {
     Closed,
 }
 
+/// What a link keeps of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkHolding {
+    /// How many messages are unacknowledged.
+    pub messages: usize,
+    /// Their bytes, which they may share with others.
+    pub to_send: usize,
+    /// The bytes that wait for what comes before them.
+    pub received: usize,
+}
+
 impl Link {
     /// A link right after its handshake.
     #[must_use]
@@ -268,6 +279,21 @@ impl Link {
     pub fn can_send(&self, channel: u8, len: usize) -> bool {
         self.open()
             .is_some_and(|open| open.check_send(channel, len).is_ok())
+    }
+
+    /// What it keeps of messages: to be sent or acknowledged, and to be put in order. Nothing once it
+    /// has ended.
+    #[must_use]
+    pub fn holding(&self) -> LinkHolding {
+        self.open().map_or_else(LinkHolding::default, |open| {
+            let (messages, to_send) = open.senders.holds();
+            let received = open.receivers.holds();
+            LinkHolding {
+                messages,
+                to_send,
+                received,
+            }
+        })
     }
 
     /// By what resets of this link are known after it was given up (RST-4); `None` if one has ended
@@ -455,6 +481,14 @@ impl Link {
     pub fn allow_copies(&mut self, may_copy: bool) {
         if let State::Open(open) = &mut self.state {
             open.may_copy = may_copy;
+        }
+    }
+
+    /// Whether the peer may be given more credit than it began with, until the owner says otherwise:
+    /// of what was given nothing is taken back (CRD-4, MEM-3).
+    pub fn allow_more_credit(&mut self, may_grow: bool) {
+        if let State::Open(open) = &mut self.state {
+            open.receivers.allow_more_credit(may_grow);
         }
     }
 

@@ -54,6 +54,8 @@ pub enum CloseCode {
     Keys,
     /// There is no room.
     Overloaded,
+    /// The device was revoked (DEV-8).
+    Revoked,
     /// A code that this version does not know.
     Other(u64),
 }
@@ -70,6 +72,7 @@ impl CloseCode {
             Self::TimedOut => 4,
             Self::Keys => 5,
             Self::Overloaded => 6,
+            Self::Revoked => 7,
             Self::Other(code) => code,
         }
     }
@@ -85,6 +88,7 @@ impl From<u64> for CloseCode {
             4 => Self::TimedOut,
             5 => Self::Keys,
             6 => Self::Overloaded,
+            7 => Self::Revoked,
             other => Self::Other(other),
         }
     }

@@ -16,7 +16,7 @@ use crate::bug;
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN};
+use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN, put_unknown};
 
 /// A datagram of a train that has at least this part of the size of the others is padded up to it.
 const PADDED_FROM: (usize, usize) = (7, 8);
@@ -522,12 +522,9 @@ impl Grease {
             return;
         }
         self.wait = rng.range(GREASE_EVERY.0, GREASE_EVERY.1);
-        let mut content = vec![0; rng.range(0, GREASE_MAX) as usize];
-        rng.fill(&mut content);
-        let frame = Frame::Unknown {
-            kind: rng.range(0x40, 0xff) as u8,
-            data: content.into(),
-        };
-        frame.encode(out);
+        let mut content = [0; GREASE_MAX as usize];
+        let content = &mut content[..rng.range(0, GREASE_MAX) as usize];
+        rng.fill(content);
+        put_unknown(out, rng.range(0x40, 0xff) as u8, content);
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod files;
 pub(crate) mod keyfile;
 pub(crate) mod known_hosts;
+mod linked;
 
 use std::fs::File;
 use std::io;
@@ -21,7 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::chat::Name;
 use crate::client::JournalState;
 use crate::driver::Clock;
-use crate::secure::{NodeIdentity, PublicKey};
+use crate::secure::{KEY_LEN, NodeIdentity, PublicKey};
 use crate::store::journal::{Journal, JournalFile, Unopened};
 use crate::store::sqlite::{Blame, StoreError};
 
@@ -99,13 +100,19 @@ impl Profile {
         name: &Name,
     ) -> Result<Self, ProfileError> {
         let dir = Self::dir(data_dir, broker, name)?;
+        let locks = Self::locks(&dir, name)?;
+        Self::with(dir, locks)
+    }
+
+    /// The locks of the one process that people look at.
+    fn locks(dir: &Path, name: &Name) -> Result<Vec<File>, ProfileError> {
         let Some(lock) = files::try_lock(&dir.join("lock"))? else {
             let message = format!("{name} is already open here");
             return Err(ProfileError::new(Trouble::Refused, message));
         };
         // Others have it for an instant only.
         let wanted = files::lock(&dir.join("wanted.lock"))?;
-        Self::with(dir, vec![lock, wanted])
+        Ok(vec![lock, wanted])
     }
 
     /// The same for a program beside the one that people look at (JRN-6).
@@ -118,14 +125,18 @@ impl Profile {
     }
 
     fn dir(data_dir: &Path, broker: &PublicKey, name: &Name) -> Result<PathBuf, ProfileError> {
-        // Names that differ only in case are one, and so are their directories (SGN-3).
-        let folder = utf8_percent_encode(name.folded(), ESCAPED).to_string();
-        let dir = data_dir
-            .join("profiles")
-            .join(broker.to_string())
-            .join(folder);
+        let dir = Self::path(data_dir, broker, name);
         files::make_private_dir(&dir)?;
         Ok(dir)
+    }
+
+    fn path(data_dir: &Path, broker: &PublicKey, name: &Name) -> PathBuf {
+        // Names that differ only in case are one, and so are their directories (SGN-3).
+        let folder = utf8_percent_encode(name.folded(), ESCAPED).to_string();
+        data_dir
+            .join("profiles")
+            .join(broker.to_string())
+            .join(folder)
     }
 
     fn with(dir: PathBuf, locks: Vec<File>) -> Result<Self, ProfileError> {
@@ -173,6 +184,47 @@ impl Profile {
             .collect()
     }
 
+    /// Who `name` is on this broker, if there is such a profile and it has been used. Nothing is made.
+    pub(crate) fn find(
+        data_dir: &Path,
+        broker: &PublicKey,
+        name: &Name,
+    ) -> Result<Option<NodeIdentity>, ProfileError> {
+        stored(&Self::path(data_dir, broker, name))
+    }
+
+    /// Makes the profile of `name` that of a device that was linked (DEV-6). What waits in its journal
+    /// is for the new device to send.
+    pub(crate) async fn link(
+        data_dir: &Path,
+        broker: &PublicKey,
+        name: &Name,
+        identity: NodeIdentity,
+    ) -> Result<(), ProfileError> {
+        let dir = Self::dir(data_dir, broker, name)?;
+        let locks = Self::locks(&dir, name)?;
+        let mut profile = Self {
+            identity,
+            dir,
+            locks,
+        };
+        profile.take_link().await?;
+        let dir = &profile.dir;
+        let _making = files::lock(&dir.join("keys.lock"))?;
+        let is_own = keyfile::read(&dir.join("account.key"))?.is_some_and(|account| {
+            let first = NodeIdentity::from_secrets(*account, [0; KEY_LEN]);
+            first.account() == profile.identity.account()
+        });
+        if is_own {
+            let message = format!("{name} has the account's own key here: nothing is to be linked");
+            return Err(ProfileError::new(Trouble::Refused, message));
+        }
+        // First, so that a linked device without a journal is one that has lost it (JRN-10).
+        let journal = profile.journal();
+        JournalFile::open(&journal).map_err(|error| ProfileError::store(&journal, &error))?;
+        linked::write(dir, &profile.identity)
+    }
+
     /// All profiles that there are, and their keys: of those that have been used. Nothing is made.
     pub(crate) fn all(
         data_dir: &Path,
@@ -187,10 +239,8 @@ impl Profile {
                 let dir = entry
                     .path()
                     .join(utf8_percent_encode(&name, ESCAPED).to_string());
-                let account = keyfile::read(&dir.join("account.key"))?;
-                let device = keyfile::read(&dir.join("device.key"))?;
-                if let (Some(account), Some(device)) = (account, device) {
-                    all.push((broker, name, NodeIdentity::from_secrets(*account, *device)));
+                if let Some(identity) = stored(&dir)? {
+                    all.push((broker, name, identity));
                 }
             }
         }
@@ -232,8 +282,14 @@ impl Profile {
         Ok(())
     }
 
-    /// The account goes on with another device (JRN-4). Whoever calls this has the link.
+    /// The account goes on with another device (JRN-4). Whoever calls this has the link. The error may
+    /// be that the device was linked, and cannot do that by itself (DEV-6).
     pub(crate) fn change_device(&mut self) -> Result<(), ProfileError> {
+        if self.identity.is_linked() {
+            let why = "the broker knows more lines from here than this profile does: it was restored \
+                       from a backup, or copied";
+            return Err(linked::link_again(Trouble::Refused, why));
+        }
         keyfile::make(&self.dir.join("device.key"))?;
         self.identity = identity(&self.dir)?;
         Ok(())
@@ -243,16 +299,35 @@ impl Profile {
 /// The keys in `dir`, made if need be, and the journal.
 fn identity(dir: &Path) -> Result<NodeIdentity, ProfileError> {
     let _making = files::lock(&dir.join("keys.lock"))?;
-    let account = keyfile::read_or_make(&dir.join("account.key"))?;
     let (journal, device) = (dir.join(JOURNAL), dir.join("device.key"));
     let exists = journal.try_exists();
-    if !exists.map_err(|error| ProfileError::file(&journal, &error))? {
+    let exists = exists.map_err(|error| ProfileError::file(&journal, &error))?;
+    if let Some(linked) = linked::read(dir)? {
+        if exists {
+            return Ok(linked);
+        }
+        let why = format!("the journal {} is gone", journal.display());
+        return Err(linked::link_again(Trouble::Directory, &why));
+    }
+    let account = keyfile::read_or_make(&dir.join("account.key"))?;
+    if !exists {
         // JRN-10: nobody knows any more which numbers the device has used.
         keyfile::make(&device)?;
         JournalFile::open(&journal).map_err(|error| ProfileError::store(&journal, &error))?;
     }
     let device = keyfile::read_or_make(&device)?;
     Ok(NodeIdentity::from_secrets(*account, *device))
+}
+
+/// The keys that are in `dir`, as far as there are any.
+fn stored(dir: &Path) -> Result<Option<NodeIdentity>, ProfileError> {
+    if let Some(linked) = linked::read(dir)? {
+        return Ok(Some(linked));
+    }
+    let account = keyfile::read(&dir.join("account.key"))?;
+    let device = keyfile::read(&dir.join("device.key"))?;
+    let both = account.zip(device);
+    Ok(both.map(|(account, device)| NodeIdentity::from_secrets(*account, *device)))
 }
 
 #[cfg(test)]
@@ -337,6 +412,60 @@ mod tests {
         let profile = open(dir.path(), &BROKER, "ada").unwrap();
         assert_eq!(profile.identity.account(), before.account());
         assert_ne!(profile.identity.device(), before.device());
+    }
+
+    /// DEV-6, JRN-4, JRN-10: a linked device is what it was made, and makes itself nothing else.
+    #[tokio::test]
+    async fn a_linked_device_is_given_up_with_its_journal_until_it_is_linked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ada = Name::new("ada").unwrap();
+        let first = NodeIdentity::from_secrets([1; 32], [2; 32]);
+        let link = async |secret| {
+            let device = NodeIdentity::from_secrets([9; 32], secret).device();
+            let certificate = first.certify(&device).unwrap();
+            let linked = NodeIdentity::linked(first.account(), certificate, secret).unwrap();
+            Profile::link(dir.path(), &BROKER, &ada, linked)
+                .await
+                .unwrap();
+            device
+        };
+        // Somebody has tried the name here before, and was not let in.
+        let before = open(dir.path(), &BROKER, "ada").unwrap();
+        let refused = Profile::link(dir.path(), &BROKER, &ada, first.clone()).await;
+        assert_eq!(refused.unwrap_err().trouble, Trouble::Refused);
+        drop(before);
+
+        let device = link([3; 32]).await;
+        let mut profile = open(dir.path(), &BROKER, "ada").unwrap();
+        assert!(profile.identity.is_linked());
+        assert_eq!(profile.identity.account(), first.account());
+        assert_eq!(profile.identity.device(), device);
+        let retired = profile.change_device().unwrap_err();
+        assert_eq!(retired.trouble, Trouble::Refused);
+        assert!(retired.to_string().contains("chat-node link CODE"));
+        let journal = profile.journal();
+        drop(profile);
+
+        std::fs::remove_file(journal).unwrap();
+        let gone = open(dir.path(), &BROKER, "ada").unwrap_err();
+        assert_eq!(gone.trouble, Trouble::Directory);
+        let device = link([4; 32]).await;
+        let profile = open(dir.path(), &BROKER, "ada").unwrap();
+        assert_eq!(profile.identity.device(), device);
+        let found = Profile::find(dir.path(), &BROKER, &ada).unwrap();
+        assert_eq!(found.unwrap().device(), device);
+    }
+
+    /// DEV-6: where the account's own key is, nothing is to be linked.
+    #[tokio::test]
+    async fn the_first_device_is_not_linked_to_its_own_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let ada = Name::new("ada").unwrap();
+        let own = open(dir.path(), &BROKER, "ada").unwrap().identity;
+        let linked = Profile::link(dir.path(), &BROKER, &ada, own.clone()).await;
+        assert_eq!(linked.unwrap_err().trouble, Trouble::Refused);
+        let again = open(dir.path(), &BROKER, "ada").unwrap().identity;
+        assert!(!again.is_linked());
     }
 
     #[test]

@@ -18,9 +18,13 @@ use crate::rng::SeededRng;
 pub const KEY_LEN: usize = 32;
 /// How many bytes a device's certificate has (SEC-3).
 pub const CERTIFICATE_LEN: usize = 64;
+/// How many bytes an account's signature has.
+pub const SIGNATURE_LEN: usize = 64;
 
 /// What is signed in front of the device key (SEC-3).
 const CERTIFICATE_CONTEXT: &[u8] = b"tertulia device 1";
+/// What is signed in front of a broker's key and a device's (DEV-8).
+const REVOCATION_CONTEXT: &[u8] = b"tertulia revoke 1";
 /// How many bytes of a key `Debug` shows.
 const DEBUG_BYTES: usize = 4;
 
@@ -101,6 +105,20 @@ impl AccountKey {
             .verify(&certified_bytes(device), certificate)
             .is_ok()
     }
+
+    /// Whether `signature` is this account's word to the broker with that key that `device` speaks
+    /// for it no more (DEV-8).
+    #[must_use]
+    pub fn revokes(
+        &self,
+        broker: &PublicKey,
+        device: &DeviceKey,
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(&revoked_bytes(broker, device), signature)
+            .is_ok()
+    }
 }
 
 /// A broker's key pair (X25519).
@@ -145,10 +163,12 @@ impl fmt::Debug for BrokerIdentity {
     }
 }
 
-/// A node's account and device key pairs, and the certificate that binds them (SEC-3).
+/// Who a node is: a device's key pair, the account that it speaks for, and the certificate that
+/// binds them (SEC-3). The account's own first device has its private key too; one that was linked
+/// has not (DEV-6).
 #[derive(Clone)]
 pub struct NodeIdentity {
-    account_seed: Zeroizing<[u8; KEY_LEN]>,
+    account_seed: Option<Zeroizing<[u8; KEY_LEN]>>,
     account: AccountKey,
     device_secret: StaticSecret,
     device: DeviceKey,
@@ -164,26 +184,38 @@ impl NodeIdentity {
 
     /// The identity with the account of that Ed25519 seed and the device of that X25519 key.
     #[must_use]
-    pub fn from_secrets(account_seed: [u8; KEY_LEN], mut device_secret: [u8; KEY_LEN]) -> Self {
+    pub fn from_secrets(account_seed: [u8; KEY_LEN], device_secret: [u8; KEY_LEN]) -> Self {
         let account_seed = Zeroizing::new(account_seed);
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*account_seed)
-            .expect("every 32 bytes are an Ed25519 seed");
+        let pair = signing_key(&account_seed);
         let mut account = AccountKey([0; KEY_LEN]);
         account.0.copy_from_slice(pair.public_key().as_ref());
-
-        let secret = StaticSecret::from(device_secret);
-        device_secret.zeroize();
-        let device = DeviceKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
-
-        let mut certificate = [0; CERTIFICATE_LEN];
-        certificate.copy_from_slice(pair.sign(&certified_bytes(&device)).as_ref());
+        let (device_secret, device) = device_pair(device_secret);
+        let certificate = sign(&pair, &certified_bytes(&device));
         Self {
-            account_seed,
+            account_seed: Some(account_seed),
             account,
-            device_secret: secret,
+            device_secret,
             device,
             certificate,
         }
+    }
+
+    /// The identity of a device that another one has linked to its account (DEV-6). `None` if the
+    /// certificate is not that account's word for that device.
+    #[must_use]
+    pub fn linked(
+        account: AccountKey,
+        certificate: [u8; CERTIFICATE_LEN],
+        device_secret: [u8; KEY_LEN],
+    ) -> Option<Self> {
+        let (device_secret, device) = device_pair(device_secret);
+        account.vouches_for(&device, &certificate).then_some(Self {
+            account_seed: None,
+            account,
+            device_secret,
+            device,
+            certificate,
+        })
     }
 
     /// The account's public key.
@@ -204,6 +236,27 @@ impl NodeIdentity {
         &self.certificate
     }
 
+    /// Whether the account's private key is on another device (DEV-6).
+    #[must_use]
+    pub const fn is_linked(&self) -> bool {
+        self.account_seed.is_none()
+    }
+
+    /// The account's word for another device (SEC-3); `None` where its private key is not.
+    #[must_use]
+    pub fn certify(&self, device: &DeviceKey) -> Option<[u8; CERTIFICATE_LEN]> {
+        let pair = signing_key(self.account_seed.as_ref()?);
+        Some(sign(&pair, &certified_bytes(device)))
+    }
+
+    /// The account's word to a broker that a device speaks for it no more (DEV-8); `None` where its
+    /// private key is not.
+    #[must_use]
+    pub fn revoke(&self, broker: &PublicKey, device: &DeviceKey) -> Option<[u8; SIGNATURE_LEN]> {
+        let pair = signing_key(self.account_seed.as_ref()?);
+        Some(sign(&pair, &revoked_bytes(broker, device)))
+    }
+
     /// This node claiming another's account, with the certificate that it has.
     #[cfg(test)]
     pub(super) fn claiming(mut self, account: AccountKey) -> Self {
@@ -211,10 +264,10 @@ impl NodeIdentity {
         self
     }
 
-    /// The account's Ed25519 seed, for the file that keeps it.
+    /// The account's Ed25519 seed, for the file that keeps it; `None` where it is not.
     #[must_use]
-    pub fn account_seed(&self) -> &[u8; KEY_LEN] {
-        &self.account_seed
+    pub fn account_seed(&self) -> Option<&[u8; KEY_LEN]> {
+        self.account_seed.as_deref()
     }
 
     /// The device's private key, for the file that keeps it.
@@ -272,6 +325,28 @@ fn certified_bytes(device: &DeviceKey) -> [u8; CERTIFICATE_CONTEXT.len() + KEY_L
     bytes[..CERTIFICATE_CONTEXT.len()].copy_from_slice(CERTIFICATE_CONTEXT);
     bytes[CERTIFICATE_CONTEXT.len()..].copy_from_slice(&device.0);
     bytes
+}
+
+/// What an account signs to take back its word for `device` at the broker with that key (DEV-8).
+fn revoked_bytes(broker: &PublicKey, device: &DeviceKey) -> Vec<u8> {
+    [REVOCATION_CONTEXT, &broker.0, &device.0].concat()
+}
+
+fn signing_key(account_seed: &[u8; KEY_LEN]) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(account_seed).expect("every 32 bytes are an Ed25519 seed")
+}
+
+fn sign(pair: &Ed25519KeyPair, bytes: &[u8]) -> [u8; SIGNATURE_LEN] {
+    let mut signature = [0; SIGNATURE_LEN];
+    signature.copy_from_slice(pair.sign(bytes).as_ref());
+    signature
+}
+
+fn device_pair(mut secret: [u8; KEY_LEN]) -> (StaticSecret, DeviceKey) {
+    let pair = StaticSecret::from(secret);
+    secret.zeroize();
+    let public = DeviceKey(x25519_dalek::PublicKey::from(&pair).to_bytes());
+    (pair, public)
 }
 
 fn write_hex(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
@@ -334,10 +409,55 @@ mod tests {
     #[test]
     fn a_signature_without_the_context_is_no_certificate() {
         let node = NodeIdentity::from_secrets([1; KEY_LEN], [2; KEY_LEN]);
-        let pair = Ed25519KeyPair::from_seed_unchecked(node.account_seed()).unwrap();
+        let pair = Ed25519KeyPair::from_seed_unchecked(node.account_seed().unwrap()).unwrap();
         let mut bare = [0; CERTIFICATE_LEN];
         bare.copy_from_slice(pair.sign(node.device().as_bytes()).as_ref());
         assert!(!node.account().vouches_for(&node.device(), &bare));
+    }
+
+    /// DEV-6: a linked device has the account's word, and nothing to give another one.
+    #[test]
+    fn a_linked_device_speaks_for_its_account_and_vouches_for_nobody() {
+        let mut rng = SeededRng::new([4; 32]);
+        let first = NodeIdentity::generate(&mut rng);
+        let secret: [u8; KEY_LEN] = rng.bytes();
+        let device = NodeIdentity::from_secrets([9; KEY_LEN], secret).device();
+        let certificate = first.certify(&device).unwrap();
+        let linked = NodeIdentity::linked(first.account(), certificate, secret).unwrap();
+        assert!(linked.is_linked() && !first.is_linked());
+        assert_eq!(
+            (linked.account(), linked.device()),
+            (first.account(), device)
+        );
+        assert!(first.account().vouches_for(&device, linked.certificate()));
+        assert_eq!(linked.account_seed(), None);
+        assert_eq!(linked.certify(&device), None);
+        assert_eq!(
+            linked.revoke(&PublicKey([1; KEY_LEN]), &first.device()),
+            None
+        );
+        let other = NodeIdentity::linked(first.account(), *first.certificate(), secret);
+        assert!(other.is_none(), "the certificate of another device");
+    }
+
+    /// DEV-8: the word to one broker about one device is none to another, or about another, and no
+    /// certificate takes its place.
+    #[test]
+    fn a_revocation_is_for_one_broker_and_one_device() {
+        let mut rng = SeededRng::new([5; 32]);
+        let (node, other) = (
+            NodeIdentity::generate(&mut rng),
+            NodeIdentity::generate(&mut rng),
+        );
+        let (broker, elsewhere) = (PublicKey([1; KEY_LEN]), PublicKey([2; KEY_LEN]));
+        let word = node.revoke(&broker, &other.device()).unwrap();
+        let account = node.account();
+        assert!(account.revokes(&broker, &other.device(), &word));
+        assert!(!account.revokes(&elsewhere, &other.device(), &word));
+        assert!(!account.revokes(&broker, &node.device(), &word));
+        assert!(!other.account().revokes(&broker, &other.device(), &word));
+        assert!(!account.revokes(&broker, &node.device(), node.certificate()));
+        assert!(!account.vouches_for(&other.device(), &word));
     }
 
     /// The key pairs of RFC 7748 section 6.1 (Alice) and RFC 8032 section 7.1 (test 1).

@@ -37,7 +37,7 @@ pub use handshake::{
 };
 pub use keys::{
     AccountKey, BrokerIdentity, CERTIFICATE_LEN, DeviceKey, KEY_LEN, LinkSecrets, NodeIdentity,
-    ParseKeyError, PublicKey,
+    ParseKeyError, PublicKey, SIGNATURE_LEN,
 };
 pub use packet::{
     FORGED_MAX, KEY_LIFETIME, KEY_PACKETS, OpenError, Opened, Opener, SEALED_MAX, SEALED_RESERVE,

@@ -175,11 +175,7 @@ impl Frame {
                 put_varint(out, *code);
                 put_sized(out, reason.as_bytes());
             }
-            Self::Unknown { kind, data } => {
-                assert!(*kind >= SKIPPABLE, "type {kind:#04x} cannot be skipped");
-                out.push(*kind);
-                put_sized(out, data);
-            }
+            Self::Unknown { kind, data } => put_unknown(out, *kind, data),
         }
     }
 
@@ -323,6 +319,17 @@ pub const fn frag_header_len(
     len: usize,
 ) -> usize {
     msg_header_len(channel, number, len) + varint_len(total) + varint_len(offset)
+}
+
+/// Appends a frame that nobody knows (FRM-2).
+///
+/// # Panics
+///
+/// If frames of this type cannot be skipped: a wrong local call.
+pub fn put_unknown(out: &mut Vec<u8>, kind: u8, data: &[u8]) {
+    assert!(kind >= SKIPPABLE, "type {kind:#04x} cannot be skipped");
+    out.push(kind);
+    put_sized(out, data);
 }
 
 /// Appends a FRAG.

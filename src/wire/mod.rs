@@ -51,7 +51,7 @@ pub use data::{
 };
 pub use frame::{
     Frame, FrameIter, MESSAGE_MAX, REASON_MAX, decode_frames, frag_header_len, msg_header_len,
-    put_frag, put_msg,
+    put_frag, put_msg, put_unknown,
 };
 pub use handshake::{
     Accept, BROKER_CID_LEN, BrokerCid, COOKIE_MAX, Finish, Handshake, Hello, MAC1_LEN, MARK_LEN,

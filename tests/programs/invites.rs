@@ -134,3 +134,29 @@ fn at_a_terminal_the_url_is_shown_as_a_picture_too() {
     made.shows("▀");
     assert_eq!(made.finish(), 0);
 }
+
+/// CLI-22, ROL-7.
+#[test]
+fn whoever_made_the_room_invites_others_from_within() {
+    let scene = Scene::new();
+    let broker = by_invite(&scene);
+    let first = url(&scene, &["--uses", "2"]);
+    let node = |name: &str, url: &str| {
+        let node = scene.node(broker.address).called(name).arg(url);
+        let node = node.args(&["--name", name]).start();
+        node.shows(&format!("SERVER: {name} Joined!"));
+        node
+    };
+    let mut ada = node("ada", &first);
+    let mut bob = node("bob", &first);
+    bob.type_line("/invite");
+    bob.says("-- the broker makes no invite: that is for a higher role to decide --");
+    ada.type_line("/invite 2");
+    ada.says("-- invite 2, for 7 days: chat://");
+    let said = ada.stderr.text();
+    let made = said
+        .split_whitespace()
+        .find(|word| word.starts_with("chat://"));
+    visit(&scene, &broker, made.expect("a URL"), "cy").exited_with(0);
+    bob.shows("cy: hello");
+}

@@ -7,10 +7,12 @@ mod support;
 
 mod arguments;
 mod bad_network;
+mod budgets;
 mod conversation;
 mod crashes;
 mod deaths;
 mod demonstration;
+mod devices;
 mod durability;
 mod flood;
 #[cfg(target_os = "linux")]
@@ -22,6 +24,7 @@ mod input;
 mod invites;
 mod keys;
 mod leaving;
+mod metrics;
 mod moderation;
 mod outbox;
 mod pauses;

@@ -160,7 +160,8 @@ impl Liar {
                 total: 1,
                 rooms: vec![(2, self.room.as_str().to_owned())],
             },
-            Err(_) => return,
+            // Its nodes do not go on errands.
+            Ok(ControlFromNode::Errand(_)) | Err(_) => return,
         };
         self.say(0, &answer.encode());
     }
@@ -182,7 +183,7 @@ impl Liar {
                 self.answer(&RoomFromBroker::Delivered(delivered));
             }
             RoomFromNode::History { before, count } => self.tell_page(before, count),
-            RoomFromNode::Cursor(_) => {}
+            RoomFromNode::Cursor(_) | RoomFromNode::Invite(_) => {}
         }
         self.tell_lines();
     }

@@ -1,11 +1,9 @@
 //! How many handshakes an address, and a network, may begin (ADR-5).
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::broker::prefix::Prefix;
-use crate::bucket::Bucket;
+use crate::broker::prefix::PrefixBuckets;
 use crate::time::Timestamp;
 
 /// How many handshakes a second an address may begin (ADR-5).
@@ -21,39 +19,48 @@ pub const FIRST_CONTACT_COST: u32 = 2;
 /// How many addresses, and how many networks, are remembered (ADR-5).
 pub const PREFIXES_MAX: usize = 4_096;
 
-/// The bits by which one subscriber is known (ADR-5).
-const ADDRESS_BITS: (u32, u32) = (32, 64);
-/// The bits by which a network is known (ADR-5).
-const NETWORK_BITS: (u32, u32) = (24, 48);
-
 /// What addresses and networks have left.
 #[derive(Debug)]
 pub(super) struct Limits {
-    addresses: Table,
-    networks: Table,
+    addresses: PrefixBuckets,
+    networks: PrefixBuckets,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            addresses: Table::new(ADDRESS_BITS, ADDRESS_RATE, ADDRESS_BURST),
-            networks: Table::new(NETWORK_BITS, NETWORK_RATE, NETWORK_BURST),
+            addresses: PrefixBuckets::of_addresses(PREFIXES_MAX),
+            networks: PrefixBuckets::of_networks(PREFIXES_MAX),
         }
     }
+}
+
+/// How long handshakes take to come, where so many come in a second.
+const fn time_of(handshakes: u32, rate: u32) -> Duration {
+    Duration::from_nanos(handshakes as u64 * 1_000_000_000 / rate as u64)
 }
 
 impl Limits {
     /// Whether one more handshake may begin from there.
     pub(super) fn allow(&self, ip: IpAddr, is_first_contact: bool, now: Timestamp) -> bool {
         let cost = cost(is_first_contact);
-        self.addresses.allow(ip, cost, now) && self.networks.allow(ip, cost, now)
+        let address = (
+            time_of(cost, ADDRESS_RATE),
+            time_of(ADDRESS_BURST, ADDRESS_RATE),
+        );
+        let network = (
+            time_of(cost, NETWORK_RATE),
+            time_of(NETWORK_BURST, NETWORK_RATE),
+        );
+        self.addresses.get(ip).holds(address.0, address.1, now)
+            && self.networks.get(ip).holds(network.0, network.1, now)
     }
 
     /// Counts one, also where there is nothing left.
     pub(super) fn charge(&mut self, ip: IpAddr, is_first_contact: bool, now: Timestamp) {
         let cost = cost(is_first_contact);
-        self.addresses.charge(ip, cost, now);
-        self.networks.charge(ip, cost, now);
+        self.addresses.take(ip, time_of(cost, ADDRESS_RATE), now);
+        self.networks.take(ip, time_of(cost, NETWORK_RATE), now);
     }
 }
 
@@ -61,57 +68,6 @@ const fn cost(is_first_contact: bool) -> u32 {
     match is_first_contact {
         true => FIRST_CONTACT_COST,
         false => 1,
-    }
-}
-
-/// A bucket for each prefix that is not full.
-#[derive(Debug)]
-struct Table {
-    bits: (u32, u32),
-    /// How long one handshake takes to come.
-    interval: Duration,
-    depth: Duration,
-    buckets: BTreeMap<Prefix, Bucket>,
-    /// By when each is full, which is as good as forgotten.
-    by_full: BTreeSet<(Timestamp, Prefix)>,
-}
-
-impl Table {
-    fn new(bits: (u32, u32), rate: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / rate;
-        Self {
-            bits,
-            interval,
-            depth: interval * burst,
-            buckets: BTreeMap::new(),
-            by_full: BTreeSet::new(),
-        }
-    }
-
-    fn prefix(&self, ip: IpAddr) -> Prefix {
-        let (ipv4, ipv6) = self.bits;
-        Prefix::of(ip, ipv4, ipv6)
-    }
-
-    fn allow(&self, ip: IpAddr, handshakes: u32, now: Timestamp) -> bool {
-        let bucket = self.buckets.get(&self.prefix(ip));
-        let bucket = bucket.copied().unwrap_or_default();
-        bucket.holds(self.interval * handshakes, self.depth, now)
-    }
-
-    fn charge(&mut self, ip: IpAddr, handshakes: u32, now: Timestamp) {
-        let prefix = self.prefix(ip);
-        let bucket = self.buckets.entry(prefix).or_default();
-        self.by_full.remove(&(bucket.full_at(), prefix));
-        bucket.take(self.interval * handshakes, now);
-        self.by_full.insert((bucket.full_at(), prefix));
-        // Who has least to wait for loses least by being forgotten.
-        while let Some((full_at, prefix)) = self.by_full.first().copied()
-            && (full_at <= now || self.buckets.len() > PREFIXES_MAX)
-        {
-            self.by_full.pop_first();
-            self.buckets.remove(&prefix);
-        }
     }
 }
 
@@ -196,13 +152,12 @@ mod tests {
             );
         }
         for table in [&limits.addresses, &limits.networks] {
-            assert_eq!(table.buckets.len(), PREFIXES_MAX);
-            assert_eq!(table.by_full.len(), PREFIXES_MAX);
+            assert_eq!(table.len(), PREFIXES_MAX);
         }
         assert!(!limits.allow(ip("192.0.2.7"), false, START));
         // What is full again is not kept.
         limits.charge(ip("192.0.2.9"), false, START + Duration::from_secs(60));
-        assert_eq!(limits.addresses.buckets.len(), 1);
-        assert_eq!(limits.networks.buckets.len(), 1);
+        assert_eq!(limits.addresses.len(), 1);
+        assert_eq!(limits.networks.len(), 1);
     }
 }

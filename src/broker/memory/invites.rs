@@ -49,6 +49,7 @@ impl Invites {
     pub(super) fn admit(&self, entrance: Entrance, now_ms: u64) -> Result<Option<u64>, Refusal> {
         let mark = match entrance {
             Entrance::Open => return Ok(None),
+            Entrance::Closed(refusal) => return Err(refusal),
             Entrance::Invited(mark) => mark.ok_or(Refusal::InviteNeeded)?,
         };
         let found = self.0.iter().position(|invite| invite.mark == mark);

@@ -1,5 +1,6 @@
 //! A store in memory: the reference for what a store must do, and all that `--memory` needs.
 
+mod devices;
 mod invites;
 mod moderation;
 mod room;
@@ -11,9 +12,10 @@ use super::storage::{
 };
 use crate::bug;
 use crate::chat::{Decision, Kind, Line, LogId, Name, Refusal, RoomId, RoomName};
-use crate::secure::AccountKey;
+use crate::secure::{AccountKey, DeviceKey};
 use crate::transmit::Path;
 use crate::wire::BrokerCid;
+use devices::Devices;
 use invites::Invites;
 use room::{Entry, RoomLog, Whom};
 
@@ -24,6 +26,7 @@ pub struct MemoryStore {
     names: BTreeMap<Name, AccountKey>,
     accounts: BTreeMap<AccountKey, Name>,
     invites: Invites,
+    devices: Devices,
     rooms: BTreeMap<RoomName, RoomLog>,
     /// What the names of people look like, and those of rooms (SGN-8).
     people_alike: BTreeSet<String>,
@@ -40,6 +43,7 @@ impl MemoryStore {
             names: BTreeMap::new(),
             accounts: BTreeMap::new(),
             invites: Invites::new(),
+            devices: Devices::new(),
             rooms: BTreeMap::new(),
             people_alike: BTreeSet::new(),
             rooms_alike: BTreeSet::new(),
@@ -76,18 +80,30 @@ impl MemoryStore {
             }
             StorageOp::Register {
                 account,
+                device,
                 name,
                 entrance,
                 now_ms,
-                ..
-            } => self.register(account, name, entrance, now_ms),
+            } => self.sign_in(account, device, name, entrance, now_ms),
             StorageOp::Invite {
+                by,
                 mark,
                 terms,
+                room,
                 now_ms,
-                ..
-            } => self.invites.make(mark, terms, now_ms),
+            } => {
+                let log = self.rooms.get(&room);
+                let may = |by| log.is_some_and(|log| log.standings.may_invite(&by));
+                if by.is_none_or(may) {
+                    self.invites.make(mark, terms, now_ms)
+                } else {
+                    StorageOutcome::NotInvited(Refusal::NotAllowed)
+                }
+            }
             StorageOp::Revoke { invite } => StorageOutcome::Revoked(self.invites.revoke(invite)),
+            changing @ (StorageOp::Devices { .. }
+            | StorageOp::LinkDevice { .. }
+            | StorageOp::RevokeDevice { .. }) => self.change_devices(changing),
             StorageOp::Links { remember, forget } => self.remember(remember, &forget),
             entering @ (StorageOp::Enter { .. } | StorageOp::Leave { .. }) => {
                 self.change_membership(entering)
@@ -272,6 +288,45 @@ impl MemoryStore {
         StorageOutcome::Remembered
     }
 
+    fn change_devices(&mut self, op: StorageOp) -> StorageOutcome {
+        match op {
+            StorageOp::Devices { account, device } => self.devices.list(account, device),
+            StorageOp::LinkDevice {
+                account,
+                by,
+                device,
+                now_ms,
+            } => self.devices.link(account, by, device, now_ms),
+            StorageOp::RevokeDevice {
+                account,
+                device,
+                now_ms,
+            } => self.devices.revoke(account, device, now_ms),
+            _ => StorageOutcome::Failed,
+        }
+    }
+
+    /// DEV-8: a device that was revoked does not come in, whatever its name.
+    fn sign_in(
+        &mut self,
+        account: AccountKey,
+        device: DeviceKey,
+        name: Name,
+        entrance: Entrance,
+        now_ms: u64,
+    ) -> StorageOutcome {
+        if let Err(refusal) = self.devices.check(account, device) {
+            return StorageOutcome::NotRegistered(refusal);
+        }
+        let outcome = self.register(account, name, entrance, now_ms);
+        if let StorageOutcome::Registered { .. } = outcome
+            && let Err(refusal) = self.devices.note(account, device, false, now_ms)
+        {
+            return StorageOutcome::NotRegistered(refusal);
+        }
+        outcome
+    }
+
     /// SGN-2: the first account to ask for a name owns it, and keeps it. ADM-1: one that comes for
     /// the first time may have to be invited; ADM-3: only then a use is counted.
     fn register(
@@ -283,7 +338,10 @@ impl MemoryStore {
     ) -> StorageOutcome {
         if let Some(own) = self.accounts.get(&account) {
             return if *own == name {
-                StorageOutcome::Registered(own.clone())
+                StorageOutcome::Registered {
+                    name: own.clone(),
+                    is_new: false,
+                }
             } else {
                 StorageOutcome::NotRegistered(Refusal::NameFixed)
             };
@@ -301,7 +359,7 @@ impl MemoryStore {
         self.invites.on_used(invite);
         self.names.insert(name.clone(), account);
         self.accounts.insert(account, name.clone());
-        StorageOutcome::Registered(name)
+        StorageOutcome::Registered { name, is_new: true }
     }
 
     fn room(&mut self, name: &RoomName) -> &mut RoomLog {

@@ -132,9 +132,12 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
             },
         )
     };
-    let registered = StorageOutcome::Registered(Name::new("Ada").unwrap());
-    assert_eq!(register(1, "Ada"), registered);
-    assert_eq!(register(1, "ada"), registered);
+    let registered = |name: &str, is_new| StorageOutcome::Registered {
+        name: Name::new(name).unwrap(),
+        is_new,
+    };
+    assert_eq!(register(1, "Ada"), registered("Ada", true));
+    assert_eq!(register(1, "ada"), registered("Ada", false));
     assert_eq!(
         register(2, "ADA"),
         StorageOutcome::NotRegistered(Refusal::NameTaken)
@@ -143,10 +146,7 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
         register(1, "bob"),
         StorageOutcome::NotRegistered(Refusal::NameFixed)
     );
-    assert_eq!(
-        register(2, "bob"),
-        StorageOutcome::Registered(Name::new("bob").unwrap())
-    );
+    assert_eq!(register(2, "bob"), registered("bob", true));
 }
 
 /// SGN-8.
@@ -166,13 +166,16 @@ fn a_name_that_looks_like_another_is_refused() {
         run(&mut store, op)
     };
     let alike = StorageOutcome::NotRegistered(Refusal::NameAlike);
-    let registered = |name: &str| StorageOutcome::Registered(Name::new(name).unwrap());
-    assert_eq!(register(1, "Ace"), registered("Ace"));
+    let registered = |name: &str, is_new| StorageOutcome::Registered {
+        name: Name::new(name).unwrap(),
+        is_new,
+    };
+    assert_eq!(register(1, "Ace"), registered("Ace", true));
     for cyrillic in ["асе", "АСЕ"] {
         assert_eq!(register(2, cyrillic), alike);
     }
-    assert_eq!(register(2, "ace2"), registered("ace2"));
-    assert_eq!(register(1, "ace"), registered("Ace"));
+    assert_eq!(register(2, "ace2"), registered("ace2", true));
+    assert_eq!(register(1, "ace"), registered("Ace", false));
 }
 
 /// RUM-7, RUM-6.

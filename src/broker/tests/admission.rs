@@ -4,7 +4,7 @@ use core::num::NonZeroU64;
 
 use super::*;
 use crate::broker::Access;
-use crate::chat::{InviteSecret, InviteTerms};
+use crate::chat::{InviteSecret, InviteTerms, InviteWish};
 
 const SECRET: [u8; 16] = [7; 16];
 
@@ -15,6 +15,7 @@ fn by_invite(uses: u64) -> Pump {
     let request = StorageRequest {
         id: 0,
         op: StorageOp::Invite {
+            by: None,
             mark: InviteSecret::new(SECRET).mark(),
             terms: InviteTerms {
                 uses_max: NonZeroU64::new(uses),
@@ -128,4 +129,35 @@ fn an_invite_is_not_shown_to_a_broker_at_first_sight() {
     pump.nodes[ada].client.join(lobby().into(), pump.now);
     pump.run_ms(500);
     assert_eq!(refusal(&pump, ada), Some(Refusal::InviteNeeded));
+}
+
+/// ROL-7: who keeps order in a room lets others in, without the broker's knowing the secret before.
+#[test]
+fn those_with_a_role_have_invites_made() {
+    let mut pump = by_invite(2);
+    let ada = come(&mut pump, "ada", Some(SECRET));
+    let bob = come(&mut pump, "bob", Some(SECRET));
+    let wish = |secret: [u8; 16]| InviteWish {
+        mark: InviteSecret::new(secret).mark(),
+        uses: NonZeroU64::new(1),
+        lasts_ms: NonZeroU64::new(60_000),
+    };
+    let mut ask = |node: usize, secret| {
+        let client = &mut pump.nodes[node].client;
+        assert!(client.ask_invite(&lobby(), wish(secret), pump.now));
+        pump.run_ms(200);
+        let told = pump.nodes[node].events.iter().rev();
+        let told = told.filter_map(|event| match event {
+            ClientEvent::Invited { outcome, .. } => Some(outcome.clone()),
+            _ => None,
+        });
+        told.take(1).next()
+    };
+    let refused = ask(bob, [8; 16]).unwrap().unwrap_err();
+    assert_eq!(refused.0, Refusal::NotAllowed);
+    assert_eq!(ask(ada, [9; 16]), Some(Ok(2)));
+    let cy = come(&mut pump, "cy", Some([9; 16]));
+    assert!(pump.nodes[cy].client.is_online());
+    let late = come(&mut pump, "dan", Some([9; 16]));
+    assert_eq!(refusal(&pump, late), Some(Refusal::InviteUsedUp));
 }

@@ -11,6 +11,7 @@ use tokio::time::{interval, timeout};
 
 use super::Scripted;
 use super::record::Record;
+use super::session::patience::Patience;
 use super::words;
 use crate::chat::visible;
 use crate::cli::exit::{Code, Failure};
@@ -116,6 +117,7 @@ async fn run(
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
     let mut spool = Spool::default();
+    let (mut patience, clock) = (Patience::default(), Clock::system());
     let mut looking = interval(LOOKED_EVERY);
     let mut failed = pin!(record.journal.failed());
     let outcome = loop {
@@ -132,6 +134,12 @@ async fn run(
                 Some(ClientEvent::Ended(reason)) => break on_ended(&mut record, reason, &key),
                 Some(event) => {
                     spool.on_event(&event);
+                    if let ClientEvent::PutOff { what, room, wait, reason, .. } = &event
+                        && patience.is_news(*what, clock.now())
+                    {
+                        let why = (*wait, &**reason);
+                        eprintln!("{}", words::put_off(*what, room.as_ref(), why, 0));
+                    }
                 }
                 None => break Ok(()),
             },
@@ -171,7 +179,10 @@ fn on_ended(record: &mut Record, reason: EndReason, key: &PublicKey) -> Result<(
     match reason {
         EndReason::Left | EndReason::Abandoned { .. } => Ok(()),
         // The next one begins with the new device (JRN-4).
-        EndReason::Retired { .. } => Ok(record.profile.change_device()?),
+        EndReason::Retired { .. } => record.profile.change_device().map_err(|error| {
+            // DEV-6: a linked device keeps what waits until it is linked again.
+            Failure::new(Code::Unconfirmed, error.to_string())
+        }),
         EndReason::KeyChanged { shown, .. } => refused(format!(
             "the broker's key has changed: {} is known, {} was shown; chat-node tells more",
             key.fingerprint(),

@@ -20,6 +20,7 @@ pub(super) const HELP: &str = "\
 /kick NAME, /ban NAME, /unban NAME, /mute NAME [DURATION], /unmute NAME,
 /role NAME owner|moderator|member
                keep order, as far as your role in the room lets you
+/invite [N]    a URL that lets N people in (1), for 7 days
 q!             leave the chat
 //text         say /text";
 
@@ -47,6 +48,8 @@ pub(super) enum Command {
     Policy(Option<RoomName>, HistoryPolicy),
     /// Decide something about somebody; without a name, in the room that is typed to.
     Decide(Option<RoomName>, Decision),
+    /// Make an invite for so many; without a name, to the room that is typed to.
+    Invite(Option<RoomName>, NonZeroU64),
     /// Say what there is to be typed.
     Help,
 }
@@ -81,6 +84,7 @@ impl Command {
             "/unban" => decide(Some(Verb::Unban), argument, "/unban NAME"),
             "/unmute" => decide(Some(Verb::Unmute), argument, "/unmute NAME"),
             "/mute" => mute(argument),
+            "/invite" => invite(argument),
             "/role" => role(argument),
             _ => return None,
         })
@@ -138,6 +142,16 @@ fn mute(argument: &str) -> Result<Command, String> {
     }
 }
 
+/// CLI-22.
+fn invite(argument: &str) -> Result<Command, String> {
+    let uses = match argument {
+        "" => Some(NonZeroU64::MIN),
+        number => number.parse().ok(),
+    };
+    let invite = uses.map(|uses| Command::Invite(None, uses));
+    invite.ok_or_else(|| "/invite [N]: N is a number of people".to_owned())
+}
+
 fn role(argument: &str) -> Result<Command, String> {
     let (name, role) = argument.rsplit_once(' ').unwrap_or_default();
     let verb = Role::parse(role).map(Verb::Role);
@@ -173,6 +187,9 @@ mod tests {
         };
         assert_eq!(of("/history"), history(HISTORY_DEFAULT));
         assert_eq!(of("/history 5"), history(5));
+        let invite = |uses| Some(Ok(Command::Invite(None, NonZeroU64::new(uses).unwrap())));
+        assert_eq!(of("/invite"), invite(1));
+        assert_eq!(of("/invite 12"), invite(12));
         let policy = |policy| Some(Ok(Command::Policy(None, policy)));
         assert_eq!(of("/policy all"), policy(HistoryPolicy::All));
         assert_eq!(of("/policy since-join"), policy(HistoryPolicy::SinceJoin));
@@ -221,6 +238,8 @@ mod tests {
             "/kick a:b",
             "/mute bob 10ms",
             "/role bob",
+            "/invite 0",
+            "/invite bob",
             "/role bob king",
         ] {
             assert!(

@@ -8,7 +8,7 @@ use super::Typed;
 use super::command::Command;
 use crate::chat::{Decision, HistoryPolicy, Line, LogId, Name, NoticeEvent, Role, RoomName, Verb};
 use crate::cli::lines;
-use crate::client::{Asker, ClientEvent};
+use crate::client::{Asker, ClientEvent, PutOff};
 
 /// A line of a room (JSN-2).
 pub(super) fn line(room: &RoomName, log: LogId, line: &Line) -> String {
@@ -102,6 +102,29 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             "room": room.as_str(),
             "handle": handle,
         }),
+        // JSN-8
+        ClientEvent::PutOff {
+            what,
+            room,
+            wait,
+            code,
+            reason,
+        } => {
+            let what = match what {
+                PutOff::SignIn => "sign_in",
+                PutOff::Join => "join",
+                PutOff::Lines => "lines",
+                PutOff::History => "history",
+            };
+            json!({
+                "type": "put_off",
+                "what": what,
+                "room": room.as_ref().map(RoomName::as_str),
+                "wait_ms": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "code": code.code(),
+                "reason": reason,
+            })
+        }
         ClientEvent::Past {
             room,
             asker: Asker::Node,
@@ -157,6 +180,13 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         (Some("history"), room) => history(room, &value),
         (Some("policy"), room) => policy(room, &value),
         (Some("quit"), _) => Typed::Leave,
+        (Some("invite"), room) => {
+            let uses = value.get("uses").map_or(Some(1), Value::as_u64);
+            match uses.and_then(NonZeroU64::new) {
+                Some(uses) => Typed::Command(Command::Invite(room, uses)),
+                None => mistake("\"invite\" may have \"uses\", a number from 1 on"),
+            }
+        }
         (Some(word @ ("kick" | "ban" | "unban" | "mute" | "unmute" | "role")), room) => {
             match decision(word, &value) {
                 Some(decision) => Typed::Command(Command::Decide(room, decision)),
@@ -168,7 +198,7 @@ pub(super) fn typed(line: &[u8]) -> Typed {
         }
         _ => mistake(
             "\"type\" is one of say, join (with a room), leave, history, policy, kick, ban, unban, \
-             mute, unmute, role, quit",
+             mute, unmute, role, invite, quit",
         ),
     }
 }
@@ -222,7 +252,10 @@ pub(super) fn ack(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
+    use crate::chat::Refusal;
 
     fn of(text: &str) -> Typed {
         typed(text.as_bytes())
@@ -296,6 +329,15 @@ mod tests {
             &Name::new("ada").unwrap(),
         );
         assert!(notice.contains(r#""event":"timed_out""#), "{notice}");
+        let put_off = event(&ClientEvent::PutOff {
+            what: PutOff::Lines,
+            room: Some(RoomName::default()),
+            wait: Duration::from_millis(2_500),
+            code: Refusal::from_code(58),
+            reason: "slower".to_owned(),
+        });
+        let expected = r#"{"code":58,"reason":"slower","room":"lobby","type":"put_off","wait_ms":2500,"what":"lines"}"#;
+        assert_eq!(put_off.as_deref(), Some(expected));
         assert_eq!(ack(br#"{"ack":12}"#), Some(12));
         assert_eq!(ack(br#"{"ack":"12"}"#), None);
         assert_eq!(ack(b"12"), None);

@@ -5,8 +5,11 @@
 
 mod carrier;
 mod command;
+mod devices;
+mod errand;
 mod host;
 mod json;
+mod link;
 mod record;
 mod script;
 mod send;
@@ -20,7 +23,7 @@ use bytes::Bytes;
 use tokio::select;
 use tokio::sync::mpsc;
 
-use super::args::{LogFormat, NodeArgs, SendArgs, TailArgs};
+use super::args::{DevicesArgs, LinkArgs, LogFormat, NodeArgs, SendArgs, TailArgs};
 use super::exit::{Code, Failure};
 use super::input::{self, Input};
 use super::screen::Screen;
@@ -72,6 +75,18 @@ enum Typed {
 /// `chat-node keys`: the fingerprints of the keys that are here (CLI-23).
 pub(super) async fn keys(args: NodeArgs) -> Result<Code, Failure> {
     keys::of_nodes(&files::find_data_dir(args.data_dir, "node")?)
+}
+
+/// `chat-node link`.
+pub(super) async fn link(args: NodeArgs, link: LinkArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    link::run(args, link).await
+}
+
+/// `chat-node devices`.
+pub(super) async fn devices(args: NodeArgs, devices: DevicesArgs) -> Result<Code, Failure> {
+    logging::start("warn", LogFormat::Text, std::io::stderr);
+    devices::run(args, devices).await
 }
 
 /// `chat-node send`.

@@ -84,7 +84,7 @@ impl Scripted {
 }
 
 /// Without a name, the only one that there is.
-fn only_name(
+pub(super) fn only_name(
     data_dir: &std::path::Path,
     key: &PublicKey,
     host: &HostPort,

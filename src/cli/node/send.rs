@@ -46,7 +46,7 @@ pub(super) async fn run(args: &NodeArgs, send: &SendArgs) -> Result<Code, Failur
         }
         Ok(())
     };
-    let settled = select! {
+    let settled: Option<Result<(), Failure>> = select! {
         biased;
         settled = timeout(send.timeout, settling) => settled.ok(),
         () = signals.next() => None,
@@ -57,6 +57,8 @@ pub(super) async fn run(args: &NodeArgs, send: &SendArgs) -> Result<Code, Failur
     }
     match settled {
         Some(Ok(())) => report(&journal, &ids, &room),
+        // It waits for somebody to do something.
+        Some(Err(failure)) if failure.code == Code::Unconfirmed => Err(failure),
         // The broker will have none of it, now or later: what is not numbered yet is taken back.
         Some(Err(failure)) => {
             for id in open {

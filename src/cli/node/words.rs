@@ -9,6 +9,7 @@ use crate::chat::{
     Verb, visible,
 };
 use crate::cli::address::HostPort;
+use crate::client::PutOff;
 use crate::profile::known_hosts::Remembered;
 use crate::secure::PublicKey;
 use crate::store::journal::SHOWN_LAG_MAX;
@@ -114,6 +115,11 @@ pub(super) fn policy(room: &RoomName, line: &Line) -> Option<String> {
     Some(format!("-- {name} has decided for {room}: {who} --"))
 }
 
+/// No invite is made (CLI-22).
+pub(super) fn not_invited(reason: &str) -> String {
+    format!("-- the broker makes no invite: {} --", visible(reason))
+}
+
 /// The room is left; why, if others have decided so (ROL-4).
 pub(super) fn left(room: &RoomName, removed: Option<(Refusal, String)>) -> String {
     let room = visible(room.as_str());
@@ -198,6 +204,31 @@ pub(super) fn no_contact(waiting: usize) -> String {
             lines(waiting)
         ),
     }
+}
+
+/// The broker has put something off (CLI-27).
+pub(super) fn put_off(
+    what: PutOff,
+    room: Option<&RoomName>,
+    (wait, reason): (Duration, &str),
+    waiting: usize,
+) -> String {
+    let what = match what {
+        PutOff::SignIn => "to sign in".to_owned(),
+        PutOff::Join => "to come in".to_owned(),
+        PutOff::Lines => match waiting {
+            0 => "lines".to_owned(),
+            _ => lines(waiting),
+        },
+        PutOff::History => "what was said before".to_owned(),
+    };
+    let place = room.map_or_else(String::new, |room| {
+        format!(" in {}", visible(room.as_str()))
+    });
+    let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let wait = humantime::format_duration(wait);
+    let reason = visible(reason);
+    format!("-- {what}{place} waiting for {wait}, then it goes on by itself: {reason} --")
 }
 
 /// While leaving waits (NOD-4).

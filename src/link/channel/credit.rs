@@ -112,15 +112,15 @@ impl Grant {
     }
 
     /// It was told. What was used up within a round trip was too little: then there is twice as
-    /// much from now on (CRD-4).
-    pub(super) fn on_sent(&mut self, srtt: Duration, now: Timestamp) {
+    /// much from now on (CRD-4), if there may be.
+    pub(super) fn on_sent(&mut self, srtt: Duration, may_grow: bool, now: Timestamp) {
         self.told = self.limit();
         self.is_due = false;
         let is_used_up = self.taken - self.told_with >= self.window / TELL_PART;
         let is_fast = self
             .told_at
             .is_some_and(|at| now.saturating_since(at) <= srtt);
-        if is_used_up && is_fast && self.window < CREDIT_MAX {
+        if may_grow && is_used_up && is_fast && self.window < CREDIT_MAX {
             self.window = (self.window * 2).min(CREDIT_MAX);
             self.is_due = true;
         }
@@ -165,7 +165,7 @@ mod tests {
                 grant.on_begun(1_000).unwrap();
                 grant.on_taken(1_000);
                 while grant.due().is_some() {
-                    grant.on_sent(srtt, Timestamp::from_millis(turn * apart));
+                    grant.on_sent(srtt, true, Timestamp::from_millis(turn * apart));
                 }
             }
             grant.window
@@ -177,7 +177,7 @@ mod tests {
         let mut grant = Grant::new(CREDIT_MAX);
         grant.on_begun(CREDIT_MAX as usize / 2).unwrap();
         grant.on_taken(CREDIT_MAX as usize / 2);
-        grant.on_sent(srtt, Timestamp::ZERO);
+        grant.on_sent(srtt, true, Timestamp::ZERO);
         assert_eq!(grant.window, CREDIT_MAX);
     }
 
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(grant.due(), None, "164 of 250");
         grant.on_taken(100);
         assert_eq!(grant.due(), Some(1_328));
-        grant.on_sent(Duration::ZERO, Timestamp::ZERO);
+        grant.on_sent(Duration::ZERO, true, Timestamp::ZERO);
         assert_eq!(grant.due(), None);
         grant.on_begun(10).unwrap();
         grant.on_taken(10);

@@ -25,6 +25,8 @@ pub(in crate::link) struct ReceiveChannels {
     channels: Vec<ReceiveChannel>,
     /// For all but the control channel (CRD-1).
     credit: Grant,
+    /// Whether there may come to be more of it (MEM-3).
+    may_grow: bool,
 }
 
 impl Default for ReceiveChannels {
@@ -32,6 +34,7 @@ impl Default for ReceiveChannels {
         Self {
             channels: Vec::new(),
             credit: Grant::new(CREDIT_LINK),
+            may_grow: true,
         }
     }
 }
@@ -83,6 +86,16 @@ impl ReceiveChannels {
         }
     }
 
+    /// How many bytes wait for what comes before them, on all channels.
+    pub(in crate::link) fn holds(&self) -> usize {
+        self.channels.iter().map(|channel| channel.bytes).sum()
+    }
+
+    /// Whether there may come to be more credit than at the beginning.
+    pub(in crate::link) const fn allow_more_credit(&mut self, may_grow: bool) {
+        self.may_grow = may_grow;
+    }
+
     /// The next credit that the peer is to be told of, and its channel, if it is a channel's (CRD-3).
     pub(in crate::link) fn credit_due(&self) -> Option<(Option<u8>, Frame)> {
         if let Some(limit) = self.credit.due() {
@@ -105,8 +118,9 @@ impl ReceiveChannels {
         srtt: Duration,
         now: Timestamp,
     ) {
+        let may_grow = self.may_grow;
         if let Some(grant) = self.grant(channel) {
-            grant.on_sent(srtt, now);
+            grant.on_sent(srtt, may_grow, now);
         }
     }
 

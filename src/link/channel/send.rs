@@ -114,6 +114,14 @@ impl SendChannels {
             .map_or(0, |channel| channel.messages.len())
     }
 
+    /// How many messages are unacknowledged on all channels, and their bytes.
+    pub(in crate::link) fn holds(&self) -> (usize, usize) {
+        let channels = self.channels.iter();
+        channels.fold((0, 0), |(messages, bytes), channel| {
+            (messages + channel.messages.len(), bytes + channel.bytes)
+        })
+    }
+
     /// Whether any message is unacknowledged.
     pub(in crate::link) fn has_unacked(&self) -> bool {
         self.channels

@@ -66,6 +66,7 @@ pub(super) fn admit(
 ) -> Result<core::result::Result<Option<i64>, Refusal>> {
     let mark = match entrance {
         Entrance::Open => return Ok(Ok(None)),
+        Entrance::Closed(refusal) => return Ok(Err(refusal)),
         Entrance::Invited(None) => return Ok(Err(Refusal::InviteNeeded)),
         Entrance::Invited(Some(mark)) => mark,
     };

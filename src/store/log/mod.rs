@@ -22,6 +22,7 @@
 
 mod alike;
 mod check;
+mod devices;
 mod invites;
 mod lanes;
 mod membership;
@@ -45,6 +46,7 @@ use crate::broker::{StorageCompletion, StorageRequest};
 use crate::chat::LogId;
 use crate::driver::Store;
 pub use check::{Report, thoroughly as check};
+pub use devices::DeviceDesk;
 pub use invites::{InviteDesk, InviteSummary};
 use lanes::{Lanes, Ticket, Way};
 pub use orders::{ORDERS_LOOKED_FOR_EVERY, Order, OrderDesk};

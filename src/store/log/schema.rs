@@ -6,7 +6,9 @@ use crate::store::sqlite::Schema;
 pub(super) const SCHEMA: Schema = Schema {
     what: "a broker's log",
     application_id: 0x7472_746c, // "trtl"
-    migrations: &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5],
+    migrations: &[
+        VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, DEVICES,
+    ],
 };
 
 /// Numbers are 64 bits, times milliseconds of Unix time, keys 32 bytes.
@@ -192,4 +194,28 @@ const VERSION_5: &str = "
         outcome INTEGER
     ) STRICT;
     CREATE INDEX orders_waiting ON orders (id) WHERE outcome IS NULL;
+";
+
+/// Which devices accounts have (DEV-7).
+const DEVICES: &str = "
+    CREATE TABLE account_devices (
+        account BLOB NOT NULL,
+        device BLOB NOT NULL,
+        -- Whether another device has linked it, by a code (DEV-5).
+        is_linked INTEGER NOT NULL CHECK (is_linked IN (0, 1)),
+        first_seen INTEGER NOT NULL,
+        -- When it signed in, or was linked.
+        last_seen INTEGER NOT NULL,
+        -- From when on it speaks for the account no more (DEV-8); for ever.
+        revoked_at INTEGER,
+        PRIMARY KEY (account, device)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX account_devices_by_revocation ON account_devices (revoked_at)
+        WHERE revoked_at IS NOT NULL;
+    -- Of those from before, what they have left is known.
+    INSERT INTO account_devices (account, device, is_linked, first_seen, last_seen)
+        SELECT a.account, a.device, 0, min(l.stored_at), max(l.stored_at)
+        FROM lines l JOIN authors a ON a.room = l.room AND a.number = l.author
+        WHERE a.account IN (SELECT account FROM accounts)
+        GROUP BY a.account, a.device;
 ";

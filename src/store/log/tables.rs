@@ -8,10 +8,10 @@ use super::ROOMS_CACHED_MAX;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
 use super::rows::{self, Span};
-use super::{alike, invites, orders};
+use super::{alike, devices, invites, orders};
 use crate::broker::{Entrance, LinkRow, Opened, StorageOp, StorageOutcome};
 use crate::chat::{Decision, LogId, Name, Refusal, RoomName};
-use crate::secure::AccountKey;
+use crate::secure::{AccountKey, DeviceKey};
 use crate::store::sqlite::{Result, StoreError};
 use crate::transmit::Path;
 use crate::wire::BrokerCid;
@@ -87,22 +87,15 @@ impl Tables {
             StorageOp::Open => open(connection),
             StorageOp::Register {
                 account,
+                device,
                 name,
                 entrance,
                 now_ms,
-                ..
-            } => register(connection, account, name, entrance, now_ms),
-            StorageOp::Invite {
-                mark,
-                terms,
-                room,
-                now_ms,
-            } => Ok(
-                match invites::make(connection, &mark, &terms, &room, now_ms)? {
-                    Some(invite) => StorageOutcome::Invited(invite),
-                    None => StorageOutcome::NotInvited(Refusal::RetryLater),
-                },
-            ),
+            } => sign_in(connection, (account, device), name, entrance, now_ms),
+            asking @ (StorageOp::Devices { .. }
+            | StorageOp::LinkDevice { .. }
+            | StorageOp::RevokeDevice { .. }) => devices::apply(connection, asking),
+            inviting @ StorageOp::Invite { .. } => self.invite(connection, inviting),
             StorageOp::Revoke { invite } => {
                 invites::revoke(connection, invite).map(StorageOutcome::Revoked)
             }
@@ -184,6 +177,31 @@ impl Tables {
             Ok(entered) => StorageOutcome::Entered(Box::new(entered)),
             Err(refusal) => StorageOutcome::NotEntered(refusal),
         })
+    }
+
+    /// ADM-2, ROL-7.
+    fn invite(&mut self, connection: &Connection, op: StorageOp) -> Result<StorageOutcome> {
+        let StorageOp::Invite {
+            by,
+            mark,
+            terms,
+            room,
+            now_ms,
+        } = op
+        else {
+            return Ok(StorageOutcome::Failed);
+        };
+        if let Some(by) = by {
+            let found = self.room(connection, &room)?;
+            if !found.is_some_and(|room| room.standings.may_invite(&by)) {
+                return Ok(StorageOutcome::NotInvited(Refusal::NotAllowed));
+            }
+        }
+        let made = invites::make(connection, &mark, &terms, &room, now_ms)?;
+        Ok(made.map_or(
+            StorageOutcome::NotInvited(Refusal::RetryLater),
+            StorageOutcome::Invited,
+        ))
     }
 
     /// ROL-6.
@@ -361,6 +379,26 @@ fn open(connection: &Connection) -> Result<StorageOutcome> {
     Ok(StorageOutcome::Opened(Box::new(Opened { presence, links })))
 }
 
+/// DEV-8: a device that was revoked does not come in, whatever its name.
+fn sign_in(
+    connection: &Connection,
+    (account, device): (AccountKey, DeviceKey),
+    name: Name,
+    entrance: Entrance,
+    now_ms: u64,
+) -> Result<StorageOutcome> {
+    if let Err(refusal) = devices::check(connection, account, device)? {
+        return Ok(StorageOutcome::NotRegistered(refusal));
+    }
+    let outcome = register(connection, account, name, entrance, now_ms)?;
+    if let StorageOutcome::Registered { .. } = outcome
+        && let Err(refusal) = devices::note(connection, account, device, false, now_ms)?
+    {
+        return Ok(StorageOutcome::NotRegistered(refusal));
+    }
+    Ok(outcome)
+}
+
 /// SGN-2: the first account to ask for a name owns it, and keeps it. ADM-1: one that comes for the
 /// first time may have to be invited; ADM-3: having come in by an invite is what counts as its use.
 fn register(
@@ -377,7 +415,10 @@ fn register(
     if let Some(own) = own {
         let own = rows::person(&own)?;
         return Ok(if own == name {
-            StorageOutcome::Registered(own)
+            StorageOutcome::Registered {
+                name: own,
+                is_new: false,
+            }
         } else {
             StorageOutcome::NotRegistered(Refusal::NameFixed)
         });
@@ -400,7 +441,7 @@ fn register(
     let (written, folded) = (name.as_str(), name.folded());
     let skeleton = name.skeleton();
     insert.execute((account.as_bytes(), written, folded, skeleton, invite))?;
-    Ok(StorageOutcome::Registered(name))
+    Ok(StorageOutcome::Registered { name, is_new: true })
 }
 
 fn links(

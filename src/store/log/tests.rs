@@ -4,6 +4,7 @@ mod admitted;
 mod alike;
 mod covered;
 mod damage;
+mod devices;
 mod order;
 mod same;
 

@@ -142,8 +142,16 @@ impl Session<'_> {
     /// JRN-4: the account goes on with another device.
     async fn on_retired(&mut self, waiting: usize) -> Result<Outcome, Failure> {
         self.keep_held().await;
-        if let Some(record) = &mut self.record {
-            record.profile.change_device()?;
+        if let Some(record) = &mut self.record
+            && let Err(error) = record.profile.change_device()
+        {
+            // DEV-6: a linked device keeps what waits until it is linked again.
+            let mut failure = Failure::from(error);
+            if waiting > 0 && failure.code == Code::Refused {
+                failure.code = Code::Unconfirmed;
+                self.note(words::kept(waiting)).await;
+            }
+            return Err(failure);
         }
         self.note(words::retired(self.name, waiting)).await;
         Ok(Outcome::Again)

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::record::Record;
 use super::{LINE_PROMPT, Outcome, Terminal, words};
-use crate::chat::{Name, RoomName, visible};
+use crate::chat::{InviteSecret, Name, RoomName, visible};
 use crate::cli::address::HostPort;
 use crate::cli::args::NodeArgs;
 use crate::cli::exit::{Code, Failure};
@@ -28,11 +28,14 @@ use crate::store::journal::{News, Unopened};
 use crate::store::sqlite::StoreError;
 
 mod ending;
+mod inviting;
 pub(super) mod past;
+pub(super) mod patience;
 mod shown;
 mod typed;
 
 use past::Past;
+use patience::Patience;
 
 /// After this long without a first contact, the node says so.
 const NO_CONTACT_SAID_AFTER: Duration = Duration::from_secs(3);
@@ -59,6 +62,8 @@ pub(super) struct Session<'a> {
     early: VecDeque<(RoomName, Bytes)>,
     spool: Spool,
     past: Past,
+    /// The secret of an invite that the broker is asked to make (CLI-22).
+    inviting: Option<InviteSecret>,
     /// Publications that are no text, but decide something, and what is said when they do not.
     decisions: BTreeMap<u64, &'static str>,
     ends: Ends<Client>,
@@ -75,6 +80,7 @@ pub(super) struct Session<'a> {
     /// A line that outbox or journal had no room for; nothing more is read meanwhile.
     held: Option<(RoomName, Bytes)>,
     leaving: Option<Leaving>,
+    patience: Patience,
 }
 
 /// Whether the broker is in reach.
@@ -196,6 +202,7 @@ impl<'a> Session<'a> {
             early: VecDeque::new(),
             spool: Spool::default(),
             past: Past::default(),
+            inviting: None,
             decisions: BTreeMap::new(),
             ends,
             task: Some(tokio::spawn(driver.run())),
@@ -206,6 +213,7 @@ impl<'a> Session<'a> {
             waiting,
             held: None,
             leaving: None,
+            patience: Patience::default(),
         };
         session.pick_up().await?;
         Ok(session)
@@ -402,7 +410,9 @@ impl<'a> Session<'a> {
             }
             // Another program waits for that (CLI-12).
             ClientEvent::Delivered { .. } | ClientEvent::Unwatched { .. } => {}
+            ClientEvent::Invited { room, outcome } => self.on_invited(room, outcome).await?,
             ClientEvent::Offline => {
+                self.forget_invite().await;
                 self.contact = Contact::Lost;
                 self.note(words::no_contact(self.waiting)).await;
             }
@@ -417,6 +427,19 @@ impl<'a> Session<'a> {
                 self.note(format!("-- not let into {room}: {reason} --"))
                     .await;
                 self.forget(&room).await;
+            }
+            ClientEvent::PutOff {
+                what,
+                room,
+                wait,
+                reason,
+                ..
+            } => {
+                if self.patience.is_news(what, self.clock.now()) {
+                    let why = (wait, &*reason);
+                    let note = words::put_off(what, room.as_ref(), why, self.waiting);
+                    self.note(note).await;
+                }
             }
             ClientEvent::RoomLeft { room, removed } => {
                 self.note(words::left(&room, removed)).await;
@@ -466,6 +489,8 @@ impl<'a> Session<'a> {
             }
             // Said in objects only.
             ClientEvent::Waiting { .. }
+            // Nobody who chats is on one.
+            | ClientEvent::Errand(_)
             // Taken by the caller.
             | ClientEvent::Ended(_) => {}
         }

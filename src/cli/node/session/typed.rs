@@ -102,6 +102,10 @@ impl Session<'_> {
                 Some(room) => self.decide(room, decision).await,
                 None => self.say_where().await,
             },
+            Command::Invite(room, uses) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) => self.ask_invite(room, uses).await,
+                None => self.say_where().await,
+            },
             Command::Rooms => {
                 let (reply, asked) = oneshot::channel();
                 self.command(NodeCommand::AskRooms { reply }).await;
@@ -160,7 +164,7 @@ impl Session<'_> {
         }
     }
 
-    async fn refuse(&self, why: &str) {
+    pub(super) async fn refuse(&self, why: &str) {
         let n = self.terminal.lines_taken;
         let note = if self.terminal.screen.is_interactive() {
             format!("not sent: {why}")

@@ -8,6 +8,7 @@ fn invite(number: u64) -> StorageOp {
     let mut mark = InviteMark([0; 32]);
     mark.0[..8].copy_from_slice(&number.to_be_bytes());
     StorageOp::Invite {
+        by: None,
         mark,
         terms: InviteTerms::default(),
         room: room("lobby"),

@@ -29,8 +29,11 @@ fn enter_room(room: &str) -> StorageOp {
 fn a_name_that_looks_like_another_is_refused() {
     let disk = Disk::new();
     let (mut store, running) = disk.open();
-    let ace = StorageOutcome::Registered(Name::new("Ace").unwrap());
-    assert_eq!(disk.ask_one(&mut store, register(1, "Ace")), ace);
+    let ace = |is_new| StorageOutcome::Registered {
+        name: Name::new("Ace").unwrap(),
+        is_new,
+    };
+    assert_eq!(disk.ask_one(&mut store, register(1, "Ace")), ace(true));
     let entered = disk.ask_one(&mut store, enter_room("ops"));
     assert!(matches!(entered, StorageOutcome::Entered(_)));
     disk.close(store, running);
@@ -41,7 +44,7 @@ fn a_name_that_looks_like_another_is_refused() {
     assert_eq!(ask(register(2, "асе")), alike);
     let taken = StorageOutcome::NotRegistered(Refusal::NameTaken);
     assert_eq!(ask(register(2, "ACE")), taken);
-    assert_eq!(ask(register(1, "ace")), ace);
+    assert_eq!(ask(register(1, "ace")), ace(false));
     let no_room = StorageOutcome::NotEntered(Refusal::NameAlike);
     assert_eq!(ask(enter_room("орѕ")), no_room);
     assert!(matches!(ask(enter_room("OPS")), StorageOutcome::Entered(_)));
@@ -77,7 +80,9 @@ fn the_names_of_an_older_log_are_kept_and_compared() {
             entrance: Entrance::Open,
             now_ms: 0,
         };
-        assert_eq!(disk.ask_one(store, op), StorageOutcome::Registered(name));
+        let is_new = false;
+        let known = StorageOutcome::Registered { name, is_new };
+        assert_eq!(disk.ask_one(store, op), known);
     };
     ask_again(&mut store, 1, "ace");
     ask_again(&mut store, 2, "асе");

@@ -34,7 +34,7 @@ struct Ask {
 fn asks() -> impl Strategy<Value = Ask> {
     let small = 0..12_u64;
     (
-        0..36_u8,
+        0..40_u8,
         0..4_u8,
         proptest::bool::weighted(0.2),
         0..3_u8,
@@ -165,6 +165,7 @@ impl Known {
             },
             22 => StorageOp::Members { room },
             23 | 24 => StorageOp::Invite {
+                by: (ask.b < 4).then_some(account),
                 mark: mark(ask.a),
                 terms: InviteTerms {
                     uses_max: core::num::NonZeroU64::new(ask.b % 4),
@@ -208,11 +209,31 @@ impl Known {
                     entrance: match ask.a {
                         0 => Entrance::Open,
                         1 => Entrance::Invited(None),
+                        2 if ask.second => Entrance::Closed(Refusal::RetryLater),
                         number => Entrance::Invited(Some(mark(number))),
                     },
                     now_ms,
                 }
             }
+            36 => StorageOp::Devices { account, device },
+            37 => StorageOp::LinkDevice {
+                account,
+                by: device,
+                device: DeviceKey([ask.a as u8; 32]),
+                now_ms,
+            },
+            38 => StorageOp::RevokeDevice {
+                account,
+                device: [DeviceKey([ask.a as u8; 32]), device][usize::from(ask.b == 0)],
+                now_ms,
+            },
+            39 => StorageOp::Register {
+                account,
+                device: [DeviceKey([ask.a as u8; 32]), device][usize::from(ask.b < 3)],
+                name,
+                entrance: Entrance::Open,
+                now_ms,
+            },
             _ => self.links(ask),
         }
     }
@@ -341,7 +362,7 @@ fn agree(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4, ROL-3, ROL-4, ROL-5: whatever is asked, in whatever company, also after the file was opened again.
+    /// BRK-5, STO-4, ADM-1, ADM-3, ADM-4, ROL-3, ROL-4, ROL-5, ROL-7: whatever is asked, in whatever company, also after the file was opened again.
     #[test]
     fn the_file_answers_as_the_reference_does(steps in steps()) {
         agree(&steps);
