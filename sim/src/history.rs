@@ -54,8 +54,8 @@ pub struct Typed {
 /// What is seen of a node whose broker has turned against it.
 #[derive(Clone, Debug)]
 pub enum Victim {
-    /// Its program starts.
-    Born,
+    /// Its program starts, and its journal has its rooms up to these lines.
+    Born(Vec<(RoomName, LogId, u64)>),
     /// Its journal has these publications, which have no outcome.
     Keeps(BTreeSet<u64>),
     /// Somebody types a line, and it takes it under this handle.

@@ -12,6 +12,9 @@ use tertulia::mutant::Mutant;
 #[global_allocator]
 static ALLOCATOR: Allocator<std::alloc::System> = Allocator::system();
 
+/// What a broker holds at most, in bytes, for one member that does everything at once: a few times
+/// what it was seen to cost. The limits allow much more, 63 rooms full.
+const MEMBER_COSTS_MAX: u64 = 4 << 20;
 /// How many drawn plans are counted.
 const DRAWN: u64 = 3;
 
@@ -102,7 +105,7 @@ fn hostile_members_cost_a_broker_no_more_than_its_limits_say() {
         });
         let bound = memory::bound(&plan);
         println!("a member that acknowledges {acks:?}: {held} bytes held at most, {bound} allowed");
-        assert!(held > 100_000, "{held}");
+        assert!(held > 100_000 && held <= MEMBER_COSTS_MAX, "{held}");
     }
 }
 

@@ -190,7 +190,13 @@ impl Pair {
             client
         });
         self.client = Some(client);
-        self.see(Victim::Born);
+        let rooms = self.journal.rooms.iter();
+        let cursors = rooms.filter_map(|(room, state)| {
+            let (log, base) = state.cursor?;
+            Some((room.clone(), log, base.seq))
+        });
+        let cursors = cursors.collect();
+        self.see(Victim::Born(cursors));
         let kept = self.kept();
         self.seen.push(kept);
         self.drain(now);

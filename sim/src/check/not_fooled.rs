@@ -39,10 +39,7 @@ impl Checker for NotFooled {
         };
         let seen = self.victims.entry(life.client).or_default();
         let checked = match what {
-            Victim::Born => {
-                seen.pages.clear();
-                Ok(())
-            }
+            Victim::Born(cursors) => seen.begin(cursors),
             Victim::Keeps(waiting) => seen.check_outbox(waiting),
             Victim::Typed(handle) => {
                 seen.typed.insert(*handle);
@@ -63,6 +60,22 @@ impl Checker for NotFooled {
 }
 
 impl Seen {
+    /// What the journal has when the program ends is shown from there (JRN-1); and nothing again.
+    fn begin(&mut self, cursors: &[(RoomName, LogId, u64)]) -> Result<(), String> {
+        self.pages.clear();
+        let before = core::mem::take(&mut self.last);
+        for (room, log, seq) in cursors {
+            if let Some((of, shown)) = before.get(room)
+                && of == log
+                && shown > seq
+            {
+                return Err(format!("has shown line {shown}, and its journal has {seq}"));
+            }
+            self.last.insert(room.clone(), (*log, *seq));
+        }
+        Ok(())
+    }
+
     /// NOD-2, PUB-1.
     fn check_outbox(&self, waiting: &BTreeSet<u64>) -> Result<(), String> {
         let mut open = self.typed.difference(&self.settled);
