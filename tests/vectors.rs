@@ -120,7 +120,10 @@ fn assert_secrets(secrets: &LinkSecrets, pattern: &str) {
 /// What is in no test would prove nothing.
 #[test]
 fn every_vector_of_the_specification_is_checked_here() {
-    let tests = include_str!("vectors.rs");
+    let tests = concat!(
+        include_str!("vectors.rs"),
+        include_str!("vectors/devices.rs")
+    );
     let vectors = vectors();
     assert!(vectors.len() > 60, "only {} were found", vectors.len());
     let is_checked = |name: &str| {
