@@ -5,6 +5,9 @@
 //! nothing. Lines that many are about to get are counted with their room, where they are kept once;
 //! what only one link still needs is counted with that.
 
+use core::fmt;
+use core::time::Duration;
+
 use super::session::{Pace, Place, Seat, SeatStage, Session};
 use super::storage::StorageOp;
 use super::{Broker, LinkId, READ_BYTES_MAX};
@@ -49,6 +52,19 @@ pub enum Pressure {
     Closed,
     /// Links are closed.
     Over,
+}
+
+impl fmt::Display for Pressure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "there is room",
+            Self::Narrow => "rooms keep less",
+            Self::Thrifty => "links are given less",
+            Self::Full => "newcomers and lines wait",
+            Self::Closed => "no handshake begins",
+            Self::Over => "links are closed",
+        })
+    }
 }
 
 /// What is held, by what holds it.

@@ -89,7 +89,7 @@ fn text(report: &Report) -> String {
     let counters = &report.counters;
     let mut text = format!(
         "running: {} links, {} half-open, {} rooms, {} people, {} requests to the store under way\n\
-         memory: {} of {} bytes ({:?})\n\
+         memory: {} of {} bytes ({})\n\
          since it began: {} datagrams in ({} bytes), {} out ({} bytes), {} lines stored\n",
         report.links,
         report.half_open,
