@@ -14,7 +14,6 @@ use super::{Broker, LinkId, READ_BYTES_MAX};
 use crate::chat::{Budget, Refusal, RoomName};
 use crate::link::CloseCode;
 use crate::time::Timestamp;
-use core::time::Duration;
 
 /// What a broker holds at most, unless it is told otherwise (MEM-1, LIM-21).
 pub const MEMORY_MAX: u64 = 1 << 30;
