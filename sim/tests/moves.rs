@@ -13,6 +13,7 @@ fn moving(seed: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     plan.absences.clear();
     plan.acts.clear();
+    plan.attackers.clear();
     let is_move = |fault: &Fault| matches!(fault, Fault::Rebind { .. } | Fault::Racer { .. });
     plan.faults.retain(|(_, fault)| is_move(fault));
     plan
