@@ -309,11 +309,11 @@ fn a_log_that_cannot_be_written_to_is_said_so() {
 #[test]
 fn a_limit_of_files_is_said_in_words_and_passes_when_it_is_raised() {
     let scene = Scene::new();
-    // No file longer than 400 blocks of 512 bytes, for now.
+    // No file longer than 600 blocks of 512 bytes, for now.
     let limited = [
         "sh",
         "-c",
-        "trap '' XFSZ; ulimit -S -f 400; exec \"$@\"",
+        "trap '' XFSZ; ulimit -S -f 600; exec \"$@\"",
         "sh",
     ];
     let broker = scene.broker().run_by(&limited).start_broker();
