@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use bytes::BytesMut;
-use tertulia::broker::{Broker, BrokerConfig, MemoryStore};
+use tertulia::broker::{Broker, BrokerConfig, Budgets, MemoryStore};
 use tertulia::chat::{LogId, Name, RoomName};
 use tertulia::client::{Client, ClientConfig, ClientEvent, JournalState};
 use tertulia::driver::Copies;
@@ -52,9 +52,14 @@ impl Crowd {
     pub(crate) fn new(count: usize, body: usize) -> Self {
         let log = LogId([1; 16]);
         let identity = BrokerIdentity::from_secret([9; 32]);
+        let mut config = BrokerConfig::default();
+        // They come from afar, and say more than a host grants to who does.
+        for budget in Budgets::SETTABLE {
+            config.budgets.set(budget, None);
+        }
         let mut crowd = Self {
             now: Timestamp::from_millis(1_000),
-            broker: Broker::new(BrokerConfig::default(), identity, log, [2; 32]),
+            broker: Broker::new(config, identity, log, [2; 32]),
             store: MemoryStore::new(log),
             members: Vec::new(),
             out: Vec::new(),
