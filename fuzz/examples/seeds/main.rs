@@ -2,6 +2,8 @@
 //! encoding of each kind of datagram and frame, and short lists of steps that lead somewhere.
 //! `cargo run --example seeds corpus`
 
+mod messages;
+
 use std::{env, fs, io, path::PathBuf};
 
 use bytes::Bytes;
@@ -37,6 +39,9 @@ fn main() -> io::Result<()> {
         seed("decode", name, &out)?;
     }
     seed("decode", "packet", &packet)?;
+    for (number, message) in messages::all().enumerate() {
+        seed("decode", &format!("message-{number}"), &message)?;
+    }
     for (name, steps) in HANDSHAKE_STEPS {
         seed(
             "handshake",
