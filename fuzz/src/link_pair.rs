@@ -205,7 +205,10 @@ fn config(end: End, seed: u8) -> LinkConfig {
             End::Broker => LinkConfig::BROKER_KEEPALIVE,
         },
         suspect_after: (end == End::Node).then_some(LinkConfig::NODE_SUSPECT_AFTER),
-        congestion: CongestionControl::default(),
+        congestion: match seed & 1 {
+            0 => CongestionControl::default(),
+            _ => CongestionControl::Bbr,
+        },
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) struct Open {
     pub(super) pacer: Pacer,
     /// The packets sent that elicit acknowledgements.
     pub(super) flight: FlightMeter,
+    /// How long the peer held back the last acknowledgement although the flight was thin (PROBE-1).
+    pub(super) held_back: Duration,
     pub(super) grease: Grease,
     pub(super) paths: Paths,
     pub(super) cids: Cids,
@@ -143,6 +145,7 @@ impl Open {
             control: (config.congestion, config.seed[0]),
             pacer: Pacer::default(),
             flight: FlightMeter::default(),
+            held_back: Duration::ZERO,
             grease: Grease::new(rng),
             paths: Paths::new(config.path),
             cids: Cids::new(config.local_cid, config.reset_token.unwrap_or_default()),
@@ -193,12 +196,18 @@ impl Open {
     }
 
     /// T (PROBE-1): with the peer's delay, unless it acknowledges at once because the last flight
-    /// was thin.
+    /// was thin. A peer that has learned longer round trips may see a thick one in it all the same.
     pub(super) fn probe_timeout(&self) -> Duration {
-        match self.flight.is_thin(self.rtt.smoothed()) {
-            true => self.rtt.probe_timeout(),
-            false => self.rtt.probe_timeout() + ACK_DELAY_MAX,
-        }
+        let delay = match self.is_flight_thin() {
+            true => self.held_back,
+            false => ACK_DELAY_MAX,
+        };
+        self.rtt.probe_timeout() + delay
+    }
+
+    /// Whether the peer should acknowledge at once (ACK-2).
+    pub(super) fn is_flight_thin(&self) -> bool {
+        self.flight.is_thin(self.rtt.smoothed())
     }
 
     /// Whether a message may be queued; a broker uses the channels that the node has opened (CHN-2).

@@ -19,6 +19,10 @@ const RANGES_FEW: usize = 8;
 /// (ACK-2).
 const CROSSING: (u32, u32) = (5, 8);
 
+/// So many packets may have crossed an acknowledgement; one more asks for another (ACK-2). A peer
+/// whose round trips are far shorter than this side has learned them would probe in vain otherwise.
+const CROSSING_MAX: u32 = 3;
+
 /// An acknowledgement reports at most so many ranges (ACK-5): what is below was reported in several
 /// before it. The gaps of a lossy path would otherwise make acknowledgements as long as lines, on the
 /// side that says nothing else and so never learns what the peer has seen of them.
@@ -38,6 +42,8 @@ pub(super) struct ReceivedPackets {
     has_news: bool,
     /// When the last acknowledgement was sent.
     told_at: Option<Timestamp>,
+    /// How many packets have crossed it.
+    crossed: u32,
     meter: FlightMeter,
 }
 
@@ -81,6 +87,7 @@ impl ReceivedPackets {
         if has_news {
             self.meter.record(now);
         } else if number == expected && self.is_just_told(rtt, now) {
+            self.crossed += 1;
             return;
         }
         self.eliciting += 1;
@@ -97,7 +104,8 @@ impl ReceivedPackets {
     /// what comes now: a copy that crossed it (ACK-2).
     fn is_just_told(&self, rtt: &Rtt, now: Timestamp) -> bool {
         let crossing = rtt.smoothed() * CROSSING.0 / CROSSING.1;
-        self.told_at.is_some_and(|told_at| now < told_at + crossing)
+        let is_recent = self.told_at.is_some_and(|told_at| now < told_at + crossing);
+        is_recent && self.crossed < CROSSING_MAX
     }
 
     /// The acknowledgement to send now, in at most `room` bytes; the highest ranges first.
@@ -132,6 +140,7 @@ impl ReceivedPackets {
     /// An acknowledgement was sent.
     pub(super) fn on_ack_sent(&mut self, now: Timestamp) {
         self.told_at = Some(now);
+        self.crossed = 0;
         self.eliciting = 0;
         self.due = None;
         self.has_news = false;
@@ -249,6 +258,31 @@ mod tests {
         received.on_ack_sent(at(26));
         received.on_packet(5, true, false, &rtt(), at(27));
         assert_eq!(received.due(), Some(at(27)), "something is missing");
+    }
+
+    /// ACK-2: a round trip of 20 s was learned, and the peer asks every 50 ms.
+    #[test]
+    fn of_those_that_may_have_crossed_the_fourth_is_answered() {
+        let mut rtt = Rtt::new();
+        rtt.on_sample(Duration::from_secs(20), Duration::ZERO, at(0));
+        let mut received = ReceivedPackets::default();
+        received.on_packet(0, true, true, &rtt, at(0));
+        for round in 0..10 {
+            let start = 1 + 200 * round;
+            received.on_ack_sent(at(start));
+            for crossing in 1..=3 {
+                received.on_packet(
+                    4 * round + crossing,
+                    true,
+                    false,
+                    &rtt,
+                    at(start + crossing),
+                );
+                assert_eq!(received.due(), None);
+            }
+            received.on_packet(4 * round + 4, true, false, &rtt, at(start + 50));
+            assert_eq!(received.due(), Some(at(start + 50)));
+        }
     }
 
     /// ACK-5.

@@ -126,6 +126,10 @@ impl Open {
             .filter(|sent_at| *sent_at >= self.moved_at && delay <= ACK_DELAY_MAX)
             .map(|sent_at| now.saturating_since(sent_at));
         if let Some(sample) = sample {
+            self.held_back = match self.is_flight_thin() {
+                true => delay,
+                false => Duration::ZERO,
+            };
             self.rtt.on_sample(sample, delay, now);
             self.redundancy.on_sample(&self.rtt, now);
         }

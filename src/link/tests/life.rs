@@ -1,5 +1,6 @@
 //! Keeping a link alive, and ending it.
 
+use super::super::State;
 use super::*;
 use crate::secure::{SEALED_MAX, SEALED_RESERVE};
 
@@ -199,4 +200,54 @@ fn an_idle_link_is_small() {
     let state = size_of::<crate::link::open::Open>();
     println!("Link {} B + Open {state} B", size_of::<Link>());
     assert!(state <= 1_400);
+}
+
+/// A pair whose round trip takes 40 ms, as the node knows; the broker has learned that it takes
+/// 23 s, as after an outage in which all was held up.
+fn far_apart(seed: u64) -> Pair {
+    // node === 20 ms === broker
+    let one_way = MS * 20;
+    let mut pair = Pair::new(Network { one_way, ..FINE }, seed);
+    for _ in 0..100 {
+        pair.send(Side::Node, 1, b"warm");
+        pair.run_for(MS * 200);
+    }
+    let now = pair.now;
+    let State::Open(open) = &mut pair.broker.link.state else {
+        panic!("it was just used");
+    };
+    for _ in 0..100 {
+        open.rtt.on_sample(SECOND * 23, Duration::ZERO, now);
+    }
+    pair.node.sent.clear();
+    pair.broker.sent.clear();
+    pair
+}
+
+/// PROBE-1, ACK-2, LIF-1: the broker finds thick what the node finds thin, and holds back its
+/// acknowledgements for longer than the node would wait. Only signs of life go to and fro all the
+/// same: four PINGs, and what they cause.
+#[test]
+fn links_that_learned_round_trips_far_apart_fall_silent() {
+    let mut pair = far_apart(7);
+    pair.run_for(SECOND * 60);
+    let sent = pair.node.sent.len() + pair.broker.sent.len();
+    assert!((8..=20).contains(&sent), "{sent}");
+}
+
+/// ACK-2: to whoever asks again and again, it is said again what has come, although by the broker's
+/// own measure the questions crossed the acknowledgement (which was lost) for 14 s.
+#[test]
+fn a_peer_that_probes_again_and_again_is_answered() {
+    let mut pair = far_apart(8);
+    // broker --x 100 ms of acknowledgements-- node
+    pair.muted = Some(Side::Broker);
+    pair.send(Side::Node, 1, b"hello");
+    pair.run_for(MS * 100);
+    pair.muted = None;
+    assert!(pair.node.link.unacknowledged());
+    pair.run_for(MS * 900);
+    assert!(!pair.node.link.unacknowledged());
+    let sent = pair.broker.sent.len();
+    assert!((2..=6).contains(&sent), "{sent}");
 }
