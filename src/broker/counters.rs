@@ -21,6 +21,8 @@ pub struct Counters {
     pub lines_stored: u64,
     /// How long publications took from being asked to being answered (MET-2).
     pub store_latency: Latency,
+    /// Events that nobody took in time (LIM-23).
+    pub events_untold: u64,
     refused: BTreeMap<&'static str, u64>,
 }
 

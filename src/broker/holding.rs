@@ -45,6 +45,8 @@ pub enum Pressure {
     Narrow,
     /// Links get less ahead of what they acknowledge.
     Thrifty,
+    /// Nobody new comes in.
+    Crowded,
     /// Nobody new comes in, and no line.
     Full,
     /// No handshake begins.
@@ -59,6 +61,7 @@ impl fmt::Display for Pressure {
             Self::None => "there is room",
             Self::Narrow => "rooms keep less",
             Self::Thrifty => "links are given less",
+            Self::Crowded => "newcomers wait",
             Self::Full => "newcomers and lines wait",
             Self::Closed => "no handshake begins",
             Self::Over => "links are closed",
@@ -110,7 +113,8 @@ impl Holding {
         match sixteenths {
             0..8 => Pressure::None,
             8..12 => Pressure::Narrow,
-            12..14 => Pressure::Thrifty,
+            12 => Pressure::Thrifty,
+            13 => Pressure::Crowded,
             14 => Pressure::Full,
             15 => Pressure::Closed,
             _ => Pressure::Over,
@@ -226,7 +230,7 @@ impl Broker {
     const fn room_divisor(&self) -> usize {
         match self.holding.pressure() {
             Pressure::None => 1,
-            Pressure::Narrow | Pressure::Thrifty => 8,
+            Pressure::Narrow | Pressure::Thrifty | Pressure::Crowded => 8,
             Pressure::Full | Pressure::Closed | Pressure::Over => 64,
         }
     }
@@ -236,14 +240,14 @@ impl Broker {
         self.holding.rooms = self.holding.rooms.saturating_sub(held);
     }
 
-    /// MEM-4: why nobody new comes in, if so.
+    /// MEM-4: why nobody new comes in, or no line, if so.
     pub(super) fn refuses_for_memory(&self, wait: MemoryWait) -> Option<Refusal> {
-        let wait = match wait {
-            MemoryWait::Newcomer => NEWCOMERS_WAIT,
-            MemoryWait::Line => LINES_WAIT,
+        let (wait, from) = match wait {
+            MemoryWait::Newcomer => (NEWCOMERS_WAIT, Pressure::Crowded),
+            MemoryWait::Line => (LINES_WAIT, Pressure::Full),
         };
-        let is_full = self.holding.pressure() >= Pressure::Full;
-        is_full.then(|| super::budget::over(Budget::Memory, wait))
+        let has_to_wait = self.holding.pressure() >= from;
+        has_to_wait.then(|| super::budget::over(Budget::Memory, wait))
     }
 
     /// Does what has to be done, now that more is held than before: in the order of what it costs

@@ -63,7 +63,7 @@ pub use gate::{
 pub use half_open::{HALF_OPEN_LIFETIME, HALF_OPEN_MAX};
 pub use history::{PAGE_LINES_MAX, PAGES_WAITING_MAX};
 pub use holding::{MEMORY_MAX, MEMORY_MIN, Pressure};
-pub use memory::MemoryStore;
+pub use memory::{KEPT_MAX, MemoryStore};
 pub use report::Report;
 pub use resets::{RESETS_BURST, RESETS_PER_SECOND};
 pub use sending::LAG_AFTER;
@@ -103,8 +103,12 @@ pub const LINKS_MAX: usize = 65_536;
 pub const ROOMS_MAX: usize = 4_096;
 /// The most storage requests that a broker has under way (LIM-7).
 pub const STORAGE_PENDING_MAX: usize = 8_192;
-/// The most handshake replies that wait for a turn of the sender; more are dropped and counted.
+/// The most handshake replies and resets that wait for a turn of the sender; more are dropped and
+/// counted (LIM-16).
 const REPLIES_WAITING_MAX: usize = 1_024;
+/// The most events that wait to be taken by whoever runs the broker; more are not told, but counted
+/// (LIM-23).
+pub const EVENTS_UNTAKEN_MAX: usize = 65_536;
 /// How many lines a read takes from the store at most (BRK-2).
 pub const READ_LINES_MAX: usize = 64;
 /// After how many bytes of bodies a read stops (BRK-2).
@@ -668,6 +672,15 @@ impl Broker {
     /// The next request to the store, if there is one.
     pub fn poll_storage(&mut self) -> Option<StorageRequest> {
         self.storage.pop_front()
+    }
+
+    /// Something is worth telling (LIM-23).
+    fn tell(&mut self, event: BrokerEvent) {
+        if self.events.len() < EVENTS_UNTAKEN_MAX {
+            self.events.push_back(event);
+        } else {
+            self.counters.events_untold += 1;
+        }
     }
 
     /// The next thing worth telling, if there is one.

@@ -53,7 +53,7 @@ impl Broker {
         let Decided { line, out } = decided;
         let by = line.line.name.clone();
         if let Some(decision) = Decision::parse(&line.line.body) {
-            self.events.push_back(BrokerEvent::Decided {
+            self.tell(BrokerEvent::Decided {
                 by: by.clone(),
                 room: room.clone(),
                 decision,

@@ -59,7 +59,7 @@ impl Broker {
             memory_max,
             pressure,
             accounts_remembered: self.ledger.accounts(),
-            is_ready: self.opening == Opening::Done && pressure < Pressure::Full,
+            is_ready: self.opening == Opening::Done && pressure < Pressure::Crowded,
         }
     }
 }

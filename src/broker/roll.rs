@@ -16,6 +16,10 @@ pub(super) type SeatId = (LinkId, u8);
 /// Seats that have to be told, each with the line that it is about.
 pub(super) type Told = Vec<(SeatId, u64)>;
 
+/// Of how many spans of presence of an account a room knows, before only those are kept in which a
+/// watched line lies, and the last one (LIM-24).
+const SPANS_MAX: usize = 64;
+
 /// The members of a room, and the lines that are watched.
 #[derive(Debug, Default)]
 pub(super) struct Roll {
@@ -189,6 +193,16 @@ impl Roll {
         let keep_from = member.present.len().saturating_sub(1);
         let past = member.present.iter().take_while(|span| ended(span)).count();
         member.present.drain(..past.min(keep_from));
+        if member.present.len() > SPANS_MAX {
+            let last = member.present.pop();
+            let watched = &self.watched;
+            member.present.retain(|&(from, to)| {
+                let after = (from.saturating_add(1), AccountKey([0; 32]));
+                let next = watched.range(after..).next();
+                next.is_some_and(|((seq, _), _)| to.is_none_or(|to| *seq <= to))
+            });
+            member.present.extend(last);
+        }
     }
 }
 
@@ -311,6 +325,21 @@ mod tests {
         roll.on_came(BOB, 12);
         roll.on_gone(BOB, 12);
         assert!(roll.members[&BOB].present.len() <= 2);
+    }
+
+    /// LIM-24: whoever comes and goes while an old line is watched costs so much and no more.
+    #[test]
+    fn of_presence_so_much_is_known_as_matters_to_watched_lines() {
+        let mut roll = roll();
+        roll.watch(2, ADA, SEAT);
+        roll.watch(8, ADA, SEAT);
+        roll.on_gone(BOB, 9);
+        for after in 10..10_000 {
+            roll.on_came(BOB, after);
+            roll.on_gone(BOB, after + 1);
+            assert!(roll.members[&BOB].present.len() <= SPANS_MAX + 1);
+        }
+        assert_eq!(numbers(&roll, 8), [0, 2, 0, 1], "he was there");
     }
 
     proptest! {

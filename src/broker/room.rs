@@ -140,7 +140,7 @@ impl Broker {
         }
         self.counters.lines_stored += 1;
         let (seq, len) = (stored.line.seq, stored.line.body.len());
-        self.events.push_back(BrokerEvent::Stored {
+        self.tell(BrokerEvent::Stored {
             room: name.clone(),
             seq,
             len,
@@ -326,7 +326,7 @@ impl Broker {
     pub(super) fn on_came(&mut self, row: PresenceRow, now: Timestamp) {
         let (name, account) = (row.room.clone(), row.author.account);
         self.set_present(row.clone());
-        self.events.push_back(BrokerEvent::Joined {
+        self.tell(BrokerEvent::Joined {
             name: row.author.name.clone(),
             room: name.clone(),
         });
@@ -378,7 +378,7 @@ impl Broker {
         if timed_out {
             crate::sometimes!(TimedOut);
         }
-        self.events.push_back(BrokerEvent::Left {
+        self.tell(BrokerEvent::Left {
             name: row.author.name.clone(),
             room: name.clone(),
             timed_out,

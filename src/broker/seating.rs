@@ -62,6 +62,10 @@ impl Broker {
                 .link
                 .close(CloseCode::Protocol, "answers are not taken", now);
             self.end_session(id, false, now);
+        } else if session.is_full_of_authors() {
+            let reason = "too many authors for one link";
+            session.link.close(CloseCode::Overloaded, reason, now);
+            self.end_session(id, false, now);
         }
         if self
             .sessions

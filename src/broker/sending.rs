@@ -233,6 +233,9 @@ fn hand(
     now: Timestamp,
 ) -> bool {
     let introduction = author.and_then(|author| seat.introduction(author));
+    if introduction.is_some() && seat.is_full_of_authors() {
+        return false;
+    }
     let introduction_len = introduction.as_ref().map_or(0, Bytes::len);
     if !link.can_send(channel, introduction_len + message.len()) {
         return false;

@@ -10,14 +10,14 @@ use super::devices::Errand;
 use super::history::Page;
 use super::introduction::Introduction;
 use super::storage::{LinkRow, PresenceRow, StoredLine};
-use crate::chat::{InviteMark, Name, RoomFromBroker, RoomName, Stretch};
+use crate::chat::{AUTHORS_MAX, InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
 use crate::wire::BrokerCid;
 
 /// Answers that a session's channel may have waiting, beyond those a well-behaved node can cause
-/// by itself (PUB-8): a node that does not take its answers is cut off (BRK-2).
+/// by itself (PUB-8): a node that does not take its answers is cut off (BRK-2, LIM-16).
 pub(super) const REPLIES_MAX: usize = 256;
 
 /// A confirmed link and what it is for.
@@ -87,6 +87,8 @@ pub(super) struct Seat {
     /// The last publication that has to come again later (BUD-5).
     pub(super) put_off: Option<PutOff>,
     introduced: BTreeMap<u64, u64>,
+    /// How many that are.
+    introduced_count: usize,
 }
 
 /// How far a seat has come.
@@ -182,6 +184,12 @@ impl Session {
         seats.find_map(|(channel, seat)| (seat.is_open() && seat.room == *room).then_some(*channel))
     }
 
+    /// Whether a room of its has had so many authors that it needs a new link, on which none is
+    /// introduced yet (LIM-17).
+    pub(super) fn is_full_of_authors(&self) -> bool {
+        self.seats.values().any(|seat| seat.is_full_of_authors())
+    }
+
     /// Whether more answers wait than a well-behaved node lets pile up.
     pub(super) fn is_clogged(&self) -> bool {
         self.control.len() > REPLIES_MAX
@@ -263,6 +271,7 @@ impl Seat {
             publishing: 0,
             put_off: None,
             introduced: BTreeMap::new(),
+            introduced_count: 0,
         }
     }
 
@@ -295,6 +304,18 @@ impl Seat {
     pub(super) fn note_introduced(&mut self, author: u64) {
         let (word, bit) = word_and_bit(author);
         *self.introduced.entry(word).or_default() |= bit;
+        self.introduced_count += 1;
+    }
+
+    /// Whether the node would take no other author on this channel (LIM-17).
+    pub(super) const fn is_full_of_authors(&self) -> bool {
+        self.introduced_count >= AUTHORS_MAX
+    }
+
+    /// As if so many had been introduced.
+    #[cfg(test)]
+    pub(super) const fn pretend_introduced(&mut self, count: usize) {
+        self.introduced_count = count;
     }
 }
 

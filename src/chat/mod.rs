@@ -51,4 +51,7 @@ pub use publication::{
 };
 pub use refusal::Refusal;
 pub use standing::{Decision, Judge, MUTED_FOR_EVER, OPERATOR, Role, Standing, Standings, Verb};
+/// The most authors that a broker introduces on a channel (LIM-17).
+pub const AUTHORS_MAX: usize = 65_536;
+
 pub use text::{is_unprintable, visible, visible_lines};

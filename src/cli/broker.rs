@@ -106,7 +106,7 @@ async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
     let broker = Broker::new(config, identity, log, rng.fork());
     let (mut driving, mut log_file) = match kept {
         Kept::InMemory(log) => {
-            let store = memory_store(MemoryStore::new(log));
+            let store = memory_store(MemoryStore::new(log).with_max(args.memory_max));
             (Driving::start(broker, sockets, store), None)
         }
         Kept::OnDisk(file, store) => {

@@ -8,15 +8,13 @@ use super::outbox::Outbox;
 use super::states::{Asker, Pages, Reports, Watches};
 use crate::bug;
 use crate::chat::{
-    CHAT_LINE_MAX, Join, Joined, Kind, Line, LineBase, LogId, Name, PastLine, Publication, Resume,
-    ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine, check_body,
+    AUTHORS_MAX, CHAT_LINE_MAX, Join, Joined, Kind, Line, LineBase, LogId, Name, PastLine,
+    Publication, Resume, ResumeOutcome, RoomFromNode, RoomId, RoomName, Start, Stretch, WireLine,
+    check_body,
 };
 use crate::client::journal::{JournalEntry, RoomState};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::time::Timestamp;
-
-/// The most authors that a broker may introduce in a room.
-const AUTHORS_MAX: usize = 65_536;
 
 /// How to be in a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -296,7 +294,8 @@ impl Room {
         };
         // The broker checked the name; should it not have, it must not reach a screen.
         let name = Name::of_author(name, &account).map_err(|_| "an author without a valid name")?;
-        if authors.len() >= AUTHORS_MAX {
+        // LIM-17
+        if authors.len() >= AUTHORS_MAX && !authors.contains_key(&number) {
             return Err("too many authors");
         }
         let before = authors.get(&number);
@@ -605,5 +604,22 @@ mod tests {
         assert!(!room.on_notice(10));
         assert!(!room.on_notice(9));
         assert!(room.on_notice(11));
+    }
+
+    /// LIM-17: who tells of more authors than that breaks a rule; one that is known may be told again.
+    #[test]
+    fn so_many_authors_are_introduced_and_no_more() {
+        let mut room = room_at_line_4();
+        let mut introduce = |number: u64| {
+            let mut device = [3; 32];
+            device[..8].copy_from_slice(&number.to_be_bytes());
+            room.introduce(number, AccountKey([1; 32]), DeviceKey(device), "ada")
+        };
+        for number in 2..=AUTHORS_MAX as u64 {
+            introduce(number).unwrap();
+        }
+        assert_eq!(introduce(1 << 20), Err("too many authors"));
+        introduce(2).unwrap();
+        assert_eq!(room.people_known(), AUTHORS_MAX);
     }
 }

@@ -225,8 +225,8 @@ async fn a_node_that_nobody_commands_any_more_ends() {
     timeout(PATIENCE, ada.task).await.unwrap().unwrap();
 }
 
-/// A consumer that does not take its events stops the reading, not the program; when it comes back
-/// nothing is missing.
+/// LIM-19: a consumer that does not take its events stops the reading, not the program; when it comes
+/// back nothing is missing.
 #[tokio::test]
 async fn a_slow_consumer_stalls_the_socket_and_loses_nothing() {
     let mut broker = start_broker(&["127.0.0.1:0"]).await;

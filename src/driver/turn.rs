@@ -15,9 +15,10 @@ use super::{Clock, DatagramSocket, Machine, Store};
 use crate::bug;
 use crate::time::Timestamp;
 
-/// How many commands wait for the driver; who sends one more waits.
+/// How many commands wait for the driver; who sends one more waits (LIM-19).
 pub const COMMANDS_WAITING_MAX: usize = 64;
-/// How many events wait for their consumer; while there is no room for another, no socket is read.
+/// How many events wait for their consumer; while there is no room for another, no socket is read
+/// (LIM-19).
 pub const EVENTS_WAITING_MAX: usize = 1_024;
 /// How many commands, and how many completions, a turn takes.
 const TAKEN_PER_TURN: usize = 64;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::{ConnectError, Ended, HistoryError, JoinError, PublishError};
-use super::events::{self, EventsIn, EventsOut, UNTAKEN_MAX};
+use super::events::{self, EventsIn, EventsOut};
 #[cfg(feature = "sqlite")]
 pub(super) use super::kept::{Before, Kept};
 use super::room::{HistoryPage, RoomEvent};
@@ -386,7 +386,7 @@ impl Desk {
             return;
         };
         seat.events.tell((event, shown));
-        if seat.events.untaken() >= UNTAKEN_MAX {
+        if seat.events.are_too_many() {
             tracing::warn!(%room, "too many events lie untaken: no more are told");
             self.forget(room);
         }

@@ -12,8 +12,8 @@ use super::room::RoomEvent;
 /// taken from the driver, and in the end the broker waits.
 pub(super) const WAITING_MAX: usize = 256;
 /// How many may lie untaken whatever is waited for. An answer never waits for events to be taken,
-/// so that they pile up meanwhile; a room of which so many do is told no further.
-pub(super) const UNTAKEN_MAX: usize = 16_384;
+/// so that they pile up meanwhile; a room of which so many do is told no further (LIM-19).
+const UNTAKEN_MAX: usize = 16_384;
 
 /// An event, and how to note that it was handled.
 pub(super) type Telling = (RoomEvent, Option<Shown>);
@@ -65,6 +65,11 @@ impl EventsIn {
         }
     }
 
+    /// Whether whoever holds the room takes so few of them that it is told no further (LIM-19).
+    pub(super) fn are_too_many(&self) -> bool {
+        self.untaken() >= UNTAKEN_MAX
+    }
+
     pub(super) fn has_space(&self) -> bool {
         self.untaken() < WAITING_MAX
     }
@@ -84,5 +89,25 @@ impl Drop for EventsOut {
     fn drop(&mut self) {
         self.receiver.close();
         self.taken.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LIM-19: what nobody takes is counted, and so many are too many.
+    #[tokio::test]
+    async fn so_many_events_lie_untaken_and_no_more() {
+        let (events, mut room) = channel(&Arc::new(Notify::new()));
+        for told in 0..UNTAKEN_MAX {
+            assert!(!events.are_too_many(), "{told}");
+            events.tell((RoomEvent::Fork, None));
+        }
+        assert!(events.are_too_many());
+        assert!(room.recv().await.is_some());
+        assert!(!events.are_too_many());
+        drop(room);
+        assert_eq!(events.untaken(), 0);
     }
 }

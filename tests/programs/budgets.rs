@@ -1,7 +1,13 @@
 //! What a host grants, and what those are told who want more.
 
+use tertulia::chat::{Budget, Refusal};
+
+use crate::support::raw::RawMember;
 use crate::support::transcript::count_of;
 use crate::support::{PATIENCE, Scene};
+
+/// In how many rooms each of a crowd is.
+const ROOMS_EACH: u8 = 30;
 
 /// BUD-1, BUD-2, BUD-8, CLI-27, DLV-4: lines that are too many wait, which is said, and all of them
 /// come, in their order.
@@ -91,6 +97,58 @@ fn a_newcomer_too_many_waits_and_is_told_for_how_long() {
     ada.finish().exited_with(0);
     scene.join(broker.address, "ada");
     broker.counts(1);
+}
+
+/// MEM-1, MEM-4: a broker that may hold little tells newcomers so, in words, while those who are there
+/// go on; when others leave, it lets them in.
+#[test]
+fn a_broker_that_holds_as_much_as_it_may_lets_nobody_in_until_others_leave() {
+    let scene = Scene::new();
+    let broker = scene
+        .broker()
+        .args(&["--memory-max", "16MiB", "--budget", "changes=none"])
+        .start_broker();
+    let mut ada = scene.join(broker.address, "ada");
+    let mut bob = scene.join(broker.address, "bob");
+    // Rooms are what takes room. Each of a crowd is in as many as there may be, until one comes who
+    // is not let in.
+    let mut crowd = Vec::new();
+    let mut rooms = 0;
+    let refusal = loop {
+        let place = u8::try_from(crowd.len() + 10).expect("the broker never has enough");
+        let mut member = RawMember::connect(broker.address, place, place);
+        if let Some(refusal) = member.sign_in(&format!("guest{place}")) {
+            break refusal;
+        }
+        for channel in 1..=ROOMS_EACH {
+            rooms += 1;
+            assert_eq!(member.join(channel, &format!("room{rooms}")), None);
+        }
+        crowd.push(member);
+    };
+    assert!(
+        matches!(
+            refusal,
+            Refusal::OverBudget {
+                budget: Budget::Memory,
+                ..
+            }
+        ),
+        "{refusal:?}"
+    );
+    let cleo = scene.node(broker.address).args(&["--name", "cleo"]).start();
+    cleo.says("to sign in waiting for");
+    cleo.says("the broker has too much to hold");
+    ada.type_line("is it full?");
+    bob.shows("ada: is it full?");
+    bob.type_line("for others");
+    ada.shows("bob: for others");
+    for member in &mut crowd {
+        member.bye();
+    }
+    cleo.shows("SERVER: cleo Joined!");
+    ada.type_line("come in");
+    cleo.shows("ada: come in");
 }
 
 /// CLI-6, BUD-2: what is no budget is refused with a reason.

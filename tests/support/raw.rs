@@ -11,7 +11,7 @@ use tertulia::chat::{
     Start,
 };
 use tertulia::driver::Clock;
-use tertulia::link::{CongestionControl, Link, LinkConfig, LinkEvent, Side};
+use tertulia::link::{CloseCode, CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{Accepted, Initiator, NodeIdentity};
 use tertulia::transmit::Path;
@@ -124,6 +124,16 @@ impl RawMember {
         })
     }
 
+    /// Says goodbye, and waits until the broker has heard it.
+    pub(crate) fn bye(&mut self) {
+        self.say(0, ControlFromNode::Bye.encode());
+        let waited = Stopwatch::start();
+        while self.link.is_open() && self.link.unacknowledged() {
+            assert!(waited.elapsed() < PATIENCE, "nobody hears it");
+            self.turn();
+        }
+    }
+
     fn say(&mut self, channel: u8, message: Bytes) {
         let waited = Stopwatch::start();
         while !self.link.can_send(channel, message.len()) {
@@ -177,6 +187,10 @@ impl RawMember {
         while let Some(event) = self.link.poll_event() {
             match event {
                 LinkEvent::Message { channel, data } => self.heard.push_back((channel, data)),
+                LinkEvent::Closed {
+                    code: CloseCode::Done,
+                    ..
+                } => {}
                 LinkEvent::Closed { code, reason, .. } => panic!("closed: {code:?} {reason}"),
                 _ => {}
             }

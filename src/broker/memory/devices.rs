@@ -15,6 +15,11 @@ impl Devices {
         Self(BTreeMap::new())
     }
 
+    /// How many devices of the account are kept.
+    pub(super) fn count(&self, account: AccountKey) -> usize {
+        self.0.get(&account).map_or(0, BTreeMap::len)
+    }
+
     /// Whether the device may speak for the account, as far as is known.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! A store in memory: the reference for what a store must do, and all that `--memory` needs.
 
+mod bound;
 mod devices;
 mod invites;
 mod moderation;
@@ -15,11 +16,13 @@ use crate::chat::{Decision, Kind, Line, LogId, Name, Refusal, RoomId, RoomName};
 use crate::secure::{AccountKey, DeviceKey};
 use crate::transmit::Path;
 use crate::wire::BrokerCid;
+pub use bound::KEPT_MAX;
+
 use devices::Devices;
 use invites::Invites;
 use room::{Entry, RoomLog, Whom};
 
-/// Keeps everything, until it is dropped. A clone is a backup.
+/// Keeps everything, until it is dropped, up to a bound (LIM-25). A clone is a backup.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     log: LogId,
@@ -32,6 +35,9 @@ pub struct MemoryStore {
     people_alike: BTreeSet<String>,
     rooms_alike: BTreeSet<String>,
     links: BTreeMap<BrokerCid, Path>,
+    /// How much it keeps, by its own estimate, and may.
+    kept: u64,
+    kept_max: u64,
 }
 
 impl MemoryStore {
@@ -48,6 +54,8 @@ impl MemoryStore {
             people_alike: BTreeSet::new(),
             rooms_alike: BTreeSet::new(),
             links: BTreeMap::new(),
+            kept: 0,
+            kept_max: KEPT_MAX,
         }
     }
 
@@ -67,9 +75,19 @@ impl MemoryStore {
         self.rooms.keys()
     }
 
-    /// Does what is asked. Memory is never full and never fails.
+    /// Does what is asked. What would be kept beyond the bound is answered `Failed`, as by a disk that
+    /// is full (LIM-25); nothing else fails.
     pub fn handle(&mut self, request: StorageRequest) -> StorageCompletion {
-        let outcome = match request.op {
+        let StorageRequest { id, op } = request;
+        let outcome = match self.has_room_for(&op) {
+            true => self.apply_weighed(op),
+            false => StorageOutcome::Failed,
+        };
+        StorageCompletion { id, outcome }
+    }
+
+    fn apply(&mut self, op: StorageOp) -> StorageOutcome {
+        match op {
             StorageOp::Open => {
                 if bug!(ForgetPublications) {
                     self.rooms
@@ -163,10 +181,6 @@ impl MemoryStore {
                 StorageOutcome::Reported
             }
             reading => self.read(reading),
-        };
-        StorageCompletion {
-            id: request.id,
-            outcome,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bound::{LINE_COST, PERSON_COST};
 use super::moderation::Judged;
 use crate::broker::storage::{
     Author, Decided, Departed, Entered, MISSED_MAX, MemberRow, PresenceRow, StorageOutcome,
@@ -21,6 +22,8 @@ pub(super) struct RoomLog {
     name: RoomName,
     id: RoomId,
     lines: Vec<StoredLine>,
+    /// The bytes of their bodies.
+    bytes: u64,
     /// The room hash after each line.
     hashes: Vec<[u8; 32]>,
     authors: BTreeMap<(AccountKey, DeviceKey), u64>,
@@ -65,6 +68,7 @@ impl RoomLog {
             name,
             id,
             lines: Vec::new(),
+            bytes: 0,
             hashes: Vec::new(),
             authors: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -75,6 +79,19 @@ impl RoomLog {
             policy: HistoryPolicy::All,
             standings: Standings::NONE,
         }
+    }
+
+    /// What it takes, by estimate (LIM-25).
+    pub(super) fn weight(&self) -> u64 {
+        let people = self.authors.len() + self.presence.len() + self.covered.len();
+        let lines = self.lines.len() as u64 * LINE_COST;
+        self.bytes + lines + people as u64 * PERSON_COST
+    }
+
+    /// Whether the device's publication has been answered for good.
+    pub(super) fn knows(&self, device: &DeviceKey, n: u64) -> bool {
+        let known = self.publications.get(device);
+        known.is_some_and(|known| known.len() as u64 >= n)
     }
 
     pub(super) fn is_member(&self, account: AccountKey) -> bool {
@@ -428,6 +445,7 @@ impl RoomLog {
             line,
             previous_stored_at_ms: previous.stored_at_ms,
         };
+        self.bytes += stored.line.body.len() as u64;
         self.lines.push(stored.clone());
         stored
     }

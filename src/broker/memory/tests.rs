@@ -114,6 +114,54 @@ fn seq_of(outcome: &StorageOutcome) -> u64 {
     }
 }
 
+/// LIM-25: a store that is full takes no line and nobody new, as a full disk; those who are there come
+/// and go, and what was stored is found again.
+#[test]
+fn what_is_kept_is_bounded() {
+    let max = 64 << 10;
+    let mut store = MemoryStore::new(LOG).with_max(max);
+    for byte in [1, 2] {
+        enter(&mut store, byte, None, 0);
+    }
+    let mut n = 0;
+    let last = loop {
+        match publish(&mut store, 1, n + 1, "0123456789") {
+            StorageOutcome::Appended(stored) => n = stored.line.n,
+            other => break other,
+        }
+        assert!(store.kept() <= max && n < 1_000);
+    };
+    assert_eq!(last, StorageOutcome::Failed);
+    // What a line and its records take, and its body.
+    assert!((100..130).contains(&n), "{n}");
+    let again = publish(&mut store, 1, n, "0123456789");
+    assert_eq!(again, StorageOutcome::Known(Recorded::Stored(n + 2)));
+    let (account, device, name) = who(3);
+    let op = StorageOp::Enter {
+        room: lobby(),
+        account,
+        device,
+        name: name.clone(),
+        start: Start::Tail,
+        history: 0,
+        seen: 0,
+        presence: None,
+        now_ms: 60,
+    };
+    assert_eq!(run(&mut store, op), StorageOutcome::Failed);
+    let op = StorageOp::Register {
+        account,
+        device,
+        name,
+        entrance: Entrance::Open,
+        now_ms: 0,
+    };
+    assert_eq!(run(&mut store, op), StorageOutcome::Failed);
+    enter(&mut store, 2, None, 0);
+    assert!(leave(&mut store, 2, 1).is_some());
+    assert_eq!(store.lines(&lobby()).count() as u64, n + 3);
+}
+
 /// SGN-2.
 #[test]
 fn the_first_account_to_ask_for_a_name_keeps_it() {

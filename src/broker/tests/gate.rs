@@ -346,3 +346,17 @@ fn people_talk_and_come_in_through_a_flood_of_forged_hellos() {
     );
     assert_eq!(pump.broker.drops().count(Dropped::MadeRoom), 0);
 }
+
+/// LIM-16: answers to those who have no link wait in a row that ends.
+#[test]
+fn handshake_replies_that_wait_are_bounded() {
+    let mut pump = loaded();
+    let hello = pump.hello(seed(1), true);
+    for number in 100..100 + REPLIES_WAITING_MAX + 10 {
+        let datagram = BytesMut::from(&hello[..]);
+        pump.broker
+            .handle_datagram(somewhere(number), datagram, pump.now);
+    }
+    assert_eq!(pump.broker.replies.len(), REPLIES_WAITING_MAX);
+    assert_eq!(pump.broker.drops().count(Dropped::Limit), 10);
+}

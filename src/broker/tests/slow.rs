@@ -1,7 +1,8 @@
 //! A member that does not keep up.
 
 use super::*;
-use crate::broker::session::{Pace, Place, SeatStage};
+use crate::broker::session::{Pace, Place, REPLIES_MAX, SeatStage};
+use crate::chat::AUTHORS_MAX;
 
 /// What the broker holds of the lobby for the third node: how many messages its link has, how many
 /// lines were read for it, and its pace.
@@ -70,4 +71,51 @@ fn a_member_that_acknowledges_nothing_for_two_seconds_gets_no_more() {
     pump.nodes[2].connected = true;
     pump.run_ms(10_000);
     assert_eq!(pump.heard(2).len(), 20);
+}
+
+/// LIM-16, BRK-2: whoever does not take its answers is cut off, and the others notice nothing.
+#[test]
+fn answers_that_nobody_takes_are_bounded() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let device = pump.nodes[0].identity.device();
+    let id = pump.broker.devices[&device];
+    let answer = Bytes::from_static(b"\x80");
+    let session = pump.broker.sessions.get_mut(&id).unwrap();
+    session.control = vec![answer; REPLIES_MAX + 1].into();
+    pump.say(0, "who takes no answers");
+    pump.run_ms(1_000);
+    assert!(!pump.broker.sessions.contains_key(&id));
+    pump.say(1, "still here");
+    pump.run_ms(1_000);
+    let heard = pump.heard(1);
+    assert_eq!(heard.last().map(String::as_str), Some("bob: still here"));
+}
+
+/// LIM-17: a link on which all authors were introduced that may be makes place for another one, on
+/// which none is; nobody notices.
+#[test]
+fn a_link_with_too_many_authors_makes_place_for_another() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let device = pump.nodes[1].identity.device();
+    let id = pump.broker.devices[&device];
+    let session = pump.broker.sessions.get_mut(&id).unwrap();
+    for seat in session.seats.values_mut() {
+        seat.pretend_introduced(AUTHORS_MAX);
+    }
+    pump.say(0, "hello");
+    pump.run_ms(60_000);
+    assert!(!pump.broker.sessions.contains_key(&id));
+    assert_eq!(pump.heard(1), ["ada: hello"]);
+    assert_eq!(pump.nodes[0].notices(), ["ada Joined", "bob Joined"]);
+}
+
+/// LIM-23: events that nobody takes are counted and not kept.
+#[test]
+fn events_that_nobody_takes_are_bounded() {
+    let mut pump = Pump::new();
+    for _ in 0..EVENTS_UNTAKEN_MAX + 5 {
+        pump.broker.tell(BrokerEvent::People(1));
+    }
+    assert_eq!(pump.broker.events.len(), EVENTS_UNTAKEN_MAX);
+    assert_eq!(pump.broker.counters.events_untold, 5);
 }

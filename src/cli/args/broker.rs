@@ -61,6 +61,9 @@ pub(in crate::cli) struct BrokerArgs {
     pub(in crate::cli) data_dir: Option<PathBuf>,
 
     /// Keep no lines: they last as long as the broker runs
+    ///
+    /// They take memory, as much as --memory-max beside what that is about. When that is used up, new
+    /// lines and newcomers wait, as on a full disk; who is there can read on, and comes back.
     #[arg(long, env = "CHAT_MEMORY", value_parser = FalseyValueParser::new())]
     pub(in crate::cli) memory: bool,
 
@@ -103,8 +106,8 @@ pub(in crate::cli) struct BrokerArgs {
     /// How much memory the broker may use for what it holds for others: 256MiB, 4GiB
     ///
     /// As it comes near, rooms keep fewer lines beside the disk, then those who do not keep up are
-    /// given less, then newcomers and new lines are told to come again; at last the links that hold
-    /// most are closed. No line is lost by it.
+    /// given less, then newcomers are told to come again, and then new lines; at last the links that
+    /// hold most are closed. No line is lost by it.
     #[arg(
         long,
         value_name = "SIZE",

@@ -13,8 +13,9 @@ use super::rows::Span;
 use crate::broker::{StorageCompletion, StorageOp, StorageOutcome, StorageRequest};
 use crate::chat::RoomName;
 
-/// Of how many rooms the last line is remembered; a read of another goes to the writer.
-const TAILS_MAX: usize = 4_096;
+/// Of how many rooms the last line is remembered; a read of another goes to the writer
+/// (LIM-18).
+pub(super) const TAILS_MAX: usize = 4_096;
 
 /// Where an answer belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +152,12 @@ impl Lanes {
     /// The next answer.
     pub(super) fn take(&mut self) -> Option<StorageCompletion> {
         self.ready.pop_front()
+    }
+
+    /// Of how many rooms the last line is remembered.
+    #[cfg(test)]
+    pub(super) fn tails(&self) -> usize {
+        self.tails.len()
     }
 
     pub(super) fn has_answers(&self) -> bool {

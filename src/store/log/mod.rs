@@ -66,7 +66,7 @@ pub const QUICK_CHECK_MAX: u64 = 64 << 20;
 pub const CHECKPOINT_PAGES: u32 = 1_000;
 /// How many pages SQLite's log may have before commits wait until it is empty again (STO-9): 64 MiB.
 pub const WAL_PAGES_MAX: u32 = 16_384;
-/// How many rooms, authors and devices the writer remembers, all together.
+/// How many rooms, authors and devices the writer remembers, all together (LIM-18).
 const ROOMS_CACHED_MAX: usize = 65_536;
 
 /// A request on its way, and what it is known by among those of its room.

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::ROOMS_CACHED_MAX;
 use super::membership::Entry;
 use super::room::{CachedRoom, Whom};
 use super::rows::{self, Span};
@@ -69,12 +68,17 @@ impl Tables {
         self.rooms.clear();
     }
 
-    /// Keeps what is remembered within its bound.
-    pub(super) fn trim(&mut self) {
+    /// Keeps what is remembered within its bound ([`ROOMS_CACHED_MAX`](super::ROOMS_CACHED_MAX)).
+    pub(super) fn trim(&mut self, most: usize) {
         let weight: usize = self.rooms.values().map(CachedRoom::weight).sum();
-        if weight > ROOMS_CACHED_MAX {
+        if weight > most {
             self.rooms.clear();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembers_rooms(&self) -> bool {
+        !self.rooms.is_empty()
     }
 
     /// Does what is asked, within the transaction of `connection`.

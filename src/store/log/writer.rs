@@ -97,7 +97,7 @@ impl Writer {
                 if self.trouble.take().is_some() {
                     tracing::info!("the store can be written to again");
                 }
-                self.tables.trim();
+                self.tables.trim(super::ROOMS_CACHED_MAX);
                 outcomes
             }
             Err(error) => {

@@ -130,3 +130,49 @@ fn the_write_ahead_log_begins_anew_between_commits() {
     assert!(longest < bound, "{longest} bytes, not {bound}");
     disk.close(store, running);
 }
+
+/// LIM-18: of rooms without end, the store remembers so many ends, and forgets what it knows of rooms
+/// when that is too much.
+#[test]
+fn what_is_remembered_of_rooms_is_bounded() {
+    let mut lanes = Lanes::default();
+    let mut memory = crate::broker::MemoryStore::new(LOG);
+    for id in 0..lanes::TAILS_MAX as u64 + 50 {
+        let StorageOp::Enter {
+            account,
+            device,
+            name,
+            start,
+            ..
+        } = enter(1)
+        else {
+            panic!("it enters");
+        };
+        let op = StorageOp::Enter {
+            room: room(&format!("room{id}")),
+            account,
+            device,
+            name,
+            start,
+            history: 0,
+            seen: 0,
+            presence: None,
+            now_ms: 50,
+        };
+        let Some(Way::Writer(ticket, request)) = lanes.asked(StorageRequest { id, op }) else {
+            panic!("it changes something");
+        };
+        lanes.answered(vec![(ticket, memory.handle(request))]);
+        lanes.take().unwrap();
+    }
+    assert_eq!(lanes.tails(), lanes::TAILS_MAX);
+
+    let disk = Disk::new();
+    let connection = sqlite::open(&disk.path(), &schema::SCHEMA).unwrap();
+    let mut tables = Tables::open(&connection, LOG).unwrap();
+    tables.apply(&connection, enter(1)).unwrap();
+    tables.trim(ROOMS_CACHED_MAX);
+    assert!(tables.remembers_rooms());
+    tables.trim(1);
+    assert!(!tables.remembers_rooms());
+}
