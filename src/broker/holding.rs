@@ -158,6 +158,12 @@ impl Session {
         let seats: u64 = self.seats.values().map(|seat| seat.holds()).sum();
         LINK_COST + items + alone + seats
     }
+
+    /// It may hold more than before, or less.
+    pub(super) fn note_holds(&mut self, holding: &mut Holding) {
+        let now = self.holds();
+        Holding::replace(&mut holding.links, &mut self.held, now);
+    }
 }
 
 impl Seat {
@@ -197,8 +203,7 @@ impl Broker {
     /// A link may hold more than before, or less.
     pub(super) fn note_link_holds(&mut self, id: LinkId) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            let now = session.holds();
-            Holding::replace(&mut self.holding.links, &mut session.held, now);
+            session.note_holds(&mut self.holding);
         }
     }
 

@@ -656,11 +656,13 @@ impl Broker {
             if let Some(transmit) = &transmit {
                 let copied = session.link.stats().bytes_copied - copied;
                 self.egress.on_sent(transmit.len, copied, now);
-                self.mark_ready(id);
+                session.note_holds(&mut self.holding);
+                if !session.link.is_drained() {
+                    self.mark_ready(id);
+                }
             }
             self.reschedule(id);
             if transmit.is_some() {
-                self.note_link_holds(id);
                 return transmit;
             }
         }

@@ -10,16 +10,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use smallvec::SmallVec;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use super::batch::{Inbox, RECEIPTS_MAX, Receipt, Train, take_off};
 use super::socket::tell_loss;
@@ -55,12 +55,22 @@ impl Offload {
     }
 
     /// What [`try_recv_batch`](super::DatagramSocket::try_recv_batch) does.
-    pub(super) fn receive(&self, socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<()> {
+    pub(super) fn receive(&self, socket: &AsyncFd<UdpSocket>, inbox: &mut Inbox) -> io::Result<()> {
         inbox.fill(|slots, receipts| {
             let mut metas = [RecvMeta::default(); RECEIPTS_MAX];
-            let filled = socket.try_io(Interest::READABLE, || {
-                self.state.recv(socket.into(), slots, &mut metas)
-            })?;
+            let mut filled = 0;
+            let received = socket.try_io(Interest::READABLE, |socket| {
+                filled = self.state.recv(socket.into(), slots, &mut metas)?;
+                // The system gives all it has. Where that is less than it was asked for, the
+                // runtime is to wait for more, rather than be told so by another call.
+                match filled < RECEIPTS_MAX.min(BATCH_SIZE) {
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    false => Ok(()),
+                }
+            });
+            if filled == 0 {
+                received?;
+            }
             for (receipt, meta) in receipts.iter_mut().zip(&metas[..filled]) {
                 *receipt = Receipt {
                     from: meta.addr,
@@ -114,10 +124,7 @@ impl Offload {
             segment_size: Some(train.segment_size()),
             src_ip: None,
         };
-        let sent = socket.try_io(Interest::WRITABLE, || {
-            self.state.try_send(socket.into(), &transmit)
-        });
-        match sent {
+        match self.state.try_send(socket.into(), &transmit) {
             Ok(()) => {
                 if train.advance(piece.end) {
                     trains.pop_front();
@@ -156,7 +163,7 @@ impl Offload {
                 let all = [first.clone(), second].into_iter().chain(singles);
                 self.send_many(socket, bytes, all)
             }
-            None => socket.try_send_to(&bytes[first.1], first.0).map(|_| 1),
+            None => socket.send_to(&bytes[first.1], first.0).map(|_| 1),
         };
         match sent {
             Ok(count) => take_off(trains, count.max(1)),
@@ -195,10 +202,8 @@ impl Offload {
             .iter_mut()
             .map(|part| MMsgHdr::new_with_addr(&part.to, &part.bytes, &mut part.control));
         let mut messages: SmallVec<[MMsgHdr<'_>; MESSAGES_MAX]> = messages.collect();
-        socket.try_io(Interest::WRITABLE, || {
-            let sent = retry_on_intr(|| sendmmsg(socket, &mut messages, SendFlags::empty()));
-            Ok(sent?)
-        })
+        let sent = retry_on_intr(|| sendmmsg(socket, &mut messages, SendFlags::empty()));
+        Ok(sent?)
     }
 }
 

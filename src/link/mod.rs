@@ -523,6 +523,7 @@ impl Link {
             State::Open(open) => {
                 if let Some(candidate) = open.transmit_challenge(&mut self.envelope, now, out) {
                     path = candidate;
+                    open.is_drained = false;
                     None
                 } else {
                     open.transmit(&mut self.envelope, &mut self.stats, now, out)
@@ -549,6 +550,13 @@ impl Link {
         self.stats.datagrams_sent += len.div_ceil(segment_size.unwrap_or(len)) as u64;
         self.stats.bytes_sent += len as u64;
         Some(transmit)
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit), which has just appended something, would
+    /// append nothing more at the same time: whoever has many links saves a call.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.open().is_some_and(|open| open.is_drained)
     }
 
     /// The next thing that happened, oldest first. Taking a message gives its sender credit for

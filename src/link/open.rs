@@ -108,6 +108,8 @@ pub(super) struct Open {
     pub(super) ping_due: bool,
     /// Whether the window is larger than what there is to send (CC-1).
     pub(super) is_app_limited: bool,
+    /// Whether the last train took along all that there was to send.
+    pub(super) is_drained: bool,
     /// Until when the pacer holds back what waits to be sent (CC-2).
     pub(super) paced_until: Option<Timestamp>,
     /// When the last packet went that elicits an acknowledgement, or the link was made.
@@ -152,6 +154,7 @@ impl Open {
             probe: None,
             ping_due: false,
             is_app_limited: true,
+            is_drained: true,
             paced_until: None,
             last_eliciting: now,
             last_heard: now,

@@ -78,6 +78,10 @@ impl Open {
                 break;
             }
         }
+        self.is_drained = datagrams == 0 || !self.wants_to_send(now);
+        if datagrams > 0 && self.is_drained {
+            self.note_app_limited();
+        }
         self.rearm(now);
         (datagrams > 1).then_some(size)
     }
@@ -101,8 +105,7 @@ impl Open {
         let wants = is_needed || is_probe || self.are_copies_due(now);
         let budget = match (wants, is_free) {
             (false, _) => {
-                self.is_app_limited = true;
-                self.congestion.on_app_limited(self.sent.in_flight());
+                self.note_app_limited();
                 0
             }
             // One probe per firing may exceed the window, and an answer about a path (CC-3).
@@ -142,6 +145,22 @@ impl Open {
             self.leave_out_copies(now);
         }
         None
+    }
+
+    /// Whether another call at `now` might send something.
+    fn wants_to_send(&self, now: Timestamp) -> bool {
+        self.probe.is_some()
+            || self.path_response.is_some()
+            || self.ping_due
+            || self.has_pending()
+            || self.received.due().is_some_and(|due| due <= now)
+            || self.are_copies_due(now)
+    }
+
+    /// There is less to send than the window would take (CC-1).
+    fn note_app_limited(&mut self) {
+        self.is_app_limited = true;
+        self.congestion.on_app_limited(self.sent.in_flight());
     }
 
     fn are_copies_due(&self, now: Timestamp) -> bool {

@@ -263,7 +263,12 @@ impl Relay {
                 let peer = &mut peers[place];
                 peer.feed(now);
                 if let Some(transmit) = peer.link.poll_transmit(now, out) {
-                    busy.push_back(place);
+                    if peer.link.is_drained() && peer.waiting.is_empty() {
+                        peer.is_busy = false;
+                        peer.set_timer(place, deadlines);
+                    } else {
+                        busy.push_back(place);
+                    }
                     return Some(transmit);
                 }
                 peer.is_busy = false;

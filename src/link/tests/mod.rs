@@ -357,7 +357,10 @@ impl Pair {
         }
         let mut out = Vec::new();
         let mut datagrams = Vec::new();
+        let mut is_drained = false;
         while let Some(transmit) = end.link.poll_transmit(now, &mut out) {
+            assert!(!is_drained, "there was more than the link said");
+            is_drained = end.link.is_drained();
             assert_eq!(transmit.len, out.len());
             let train: Vec<Vec<u8>> = transmit.datagrams(&out).map(<[u8]>::to_vec).collect();
             assert_eq!(transmit.segment_size.is_some(), train.len() > 1);
