@@ -190,6 +190,12 @@ impl Collector for Reported {
             None,
             counters.lines_stored,
         )?;
+        counter(
+            "events_untold",
+            "Events for this program that it did not take in time",
+            None,
+            counters.events_untold,
+        )?;
         self.encode_gauges(&mut encoder)?;
         let dropped = self
             .0
