@@ -84,9 +84,9 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// Every mutant that a simulation of a drawn plan finds. (Of the others the fuzzer's corpora do,
-    /// or a comparison of simulations.)
-    pub const ALL: [Self; 32] = [
+    /// Every mutant that a simulation of a drawn plan finds. (The others the fuzzer's corpora
+    /// do.)
+    pub const ALL: [Self; 33] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -119,6 +119,7 @@ impl Mutant {
         Self::Amplify,
         Self::BelieveUnsent,
         Self::BelieveSkipped,
+        Self::EndlessPublishing,
     ];
 }
 

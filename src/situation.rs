@@ -98,6 +98,8 @@ pub enum Situation {
     LinesSkipped,
     /// A member that keeps to no rule sent something (THR-11).
     MemberAttacked,
+    /// What was typed meanwhile, when nothing else went wrong, was shown to somebody soon (THR-11).
+    ShownWhileAttacked,
     /// A broker took an acknowledgement of what cannot have come (ACK-3).
     SureLieTaken,
     /// A broker lied to a node (THR-15).
@@ -111,7 +113,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -157,6 +159,7 @@ impl Situation {
         Self::ReplayedAcrossLives,
         Self::LinesSkipped,
         Self::MemberAttacked,
+        Self::ShownWhileAttacked,
         Self::SureLieTaken,
         Self::BrokerLied,
         Self::VictimEnded,

@@ -15,6 +15,7 @@ use tertulia::secure::{AccountKey, DeviceKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 
+use crate::calm::Calm;
 use crate::clock::HostClock;
 
 /// A journal has what its node learned by then, however slow it is.
@@ -264,6 +265,8 @@ pub struct History {
     pub grace: Duration,
     /// The accounts that keep to no rule.
     pub attackers: BTreeSet<AccountKey>,
+    /// When and how soon what is said is to be seen although somebody attacks, if that can be told.
+    pub calm: Option<Calm>,
     /// Whether the network is known to bring everything once, undamaged and in order, and `met`
     /// to be about this run alone.
     pub is_network_perfect: bool,

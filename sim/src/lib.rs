@@ -6,6 +6,7 @@
 //! [run](run::run) that breaks one prints a command that replays it.
 
 pub mod attack;
+pub mod calm;
 pub mod check;
 pub mod clock;
 pub mod failure;

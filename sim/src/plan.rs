@@ -290,6 +290,21 @@ impl Plan {
         self
     }
 
+    /// The same people and attackers, with nothing else that goes wrong: the network loses and damages
+    /// nothing, and nobody stops or goes away.
+    #[must_use]
+    pub fn with_attackers_alone(mut self) -> Self {
+        self.rates = Rates {
+            loss_permille: 0,
+            corrupt_permille: 0,
+            truncate_permille: 0,
+            ..self.rates
+        };
+        self.faults.clear();
+        self.absences.clear();
+        self
+    }
+
     fn perfect_rates(&self) -> Rates {
         Rates {
             latency_ms: self.rates.latency_ms,

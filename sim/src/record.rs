@@ -6,6 +6,7 @@ use std::time::Duration;
 use tertulia::situation;
 use tertulia::time::Timestamp;
 
+use crate::calm::Calm;
 use crate::check::Checkers;
 use crate::clock::HostClock;
 use crate::fate::mix;
@@ -50,6 +51,7 @@ impl Record {
         let mut record = Self::default();
         record.history.grace = Duration::from_millis(plan.grace_ms);
         record.history.memory_bound = memory::bound(plan);
+        record.history.calm = Calm::of(plan);
         record.history.clock = HostClock::new(plan, None);
         let clients = 0..plan.topology.clients.len();
         let quiet = clients.filter(|client| plan.entering(*client).quiet);

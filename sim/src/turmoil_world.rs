@@ -164,6 +164,8 @@ impl Shared {
     fn new(plan: &Plan) -> Self {
         let mut record = Record::new(plan);
         record.history.is_network_perfect = plan.has_perfect_network();
+        // The plan's attackers are not at this level.
+        record.history.calm = None;
         Self {
             record,
             net: Net::new(plan),

@@ -9,6 +9,7 @@ use sim::plan::{Attacker, Lie, Plan, Talk, Trick, Who};
 use sim::run::{for_each_seed, run};
 use sim::world::World;
 use tertulia::mutant::{self, Mutant};
+use tertulia::situation::Situation;
 
 /// How many malicious brokers: so many for each thing that they lie about, and for all at once.
 const BROKERS: u64 = 11 * 20;
@@ -51,6 +52,30 @@ fn a_lying_broker_fools_no_node() {
         println!("{times} times, first by seed {seed}: {what}");
     }
     assert!(broken.is_empty());
+}
+
+/// How many drawn plans are run with nothing in them but their attackers.
+const ATTACKED: u64 = 500;
+/// And to how many people a line must have been shown in each, on the average, for the runs to say
+/// anything.
+const SHOWN_EACH: u64 = 10;
+
+/// THR-11: in every drawn plan, what honest nodes say while members keep to no rule is shown to the
+/// others soon.
+#[test]
+fn in_drawn_plans_attackers_alone_delay_nobody() {
+    let outcomes = for_each_seed(0..ATTACKED, |seed| {
+        run(&Plan::draw(seed).with_attackers_alone(), None)
+    });
+    let mut shown = 0;
+    let mut broken = Vec::new();
+    for (seed, outcome) in outcomes {
+        broken.extend(outcome.violation.map(|violation| (seed, violation)));
+        shown += outcome.met[Situation::ShownWhileAttacked as usize];
+    }
+    println!("shown in time while somebody attacked: {shown}");
+    assert_eq!(broken, []);
+    assert!(shown >= ATTACKED * SHOWN_EACH);
 }
 
 /// Three people who talk in a room, each every half a second, from 50 ms away.

@@ -45,7 +45,7 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::Amplify => "strangers_get_little",
         Mutant::BelieveUnsent | Mutant::BelieveSkipped => "liars_are_cut_off",
         Mutant::NoCertificateCheck | Mutant::NoHashCheck => "none: the corpus of the fuzzer does",
-        Mutant::EndlessPublishing => "none: attacks.rs does",
+        Mutant::EndlessPublishing => "nobody_is_delayed",
     }
 }
 
@@ -118,6 +118,10 @@ fn plan_for(mutant: Mutant, seed: u64) -> Plan {
             who,
         }];
     }
+    if mutant == Mutant::EndlessPublishing {
+        // How soon a line is to come can be told only where nothing else delays it.
+        plan = plan.with_attackers_alone();
+    }
     if mutant == Mutant::DropSecondDatagram {
         // Loss of its own would hide what the driver loses.
         plan = plan.with_perfect_network();
@@ -138,6 +142,11 @@ fn attacker_for(mutant: Mutant) -> Option<Who> {
         Mutant::EndlessPages => broker(Lie::Pages),
         Mutant::BelieveUnsent => member(Acks::Unsent),
         Mutant::BelieveSkipped => member(Acks::Skipped),
+        Mutant::EndlessPublishing => Some(Who::Member {
+            room: 0,
+            acks: Acks::Honest,
+            tricks: vec![Trick::Flood],
+        }),
         _ => None,
     }
 }
@@ -176,7 +185,8 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::EndlessPages => 750,
         Mutant::BelieveUnsent => 850,
         Mutant::BelieveSkipped => 650,
-        Mutant::NoCertificateCheck | Mutant::NoHashCheck | Mutant::EndlessPublishing => 0,
+        Mutant::EndlessPublishing => 560,
+        Mutant::NoCertificateCheck | Mutant::NoHashCheck => 0,
     }
 }
 

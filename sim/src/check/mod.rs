@@ -20,6 +20,7 @@ mod no_damage;
 mod no_noise;
 mod no_phantom;
 mod no_waste;
+mod nobody_is_delayed;
 mod not_fooled;
 mod one_total_order;
 mod strangers_get_little;
@@ -73,6 +74,7 @@ impl Default for Checkers {
             Box::new(not_fooled::NotFooled::default()),
             Box::new(liars_are_cut_off::LiarsAreCutOff),
             Box::new(strangers_get_little::StrangersGetLittle::default()),
+            Box::new(nobody_is_delayed::NobodyIsDelayed::default()),
             Box::new(membership::Membership::default()),
             Box::new(honest_states::HonestStates::default()),
             Box::new(honest_pages::HonestPages::default()),
