@@ -185,7 +185,7 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::EndlessPages => 750,
         Mutant::BelieveUnsent => 850,
         Mutant::BelieveSkipped => 650,
-        Mutant::EndlessPublishing => 560,
+        Mutant::EndlessPublishing => 480,
         Mutant::NoCertificateCheck | Mutant::NoHashCheck => 0,
     }
 }
