@@ -1,6 +1,7 @@
 //! A member of a room: the library's client machine over a socket of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tertulia::chat::{Name, RoomName};
@@ -15,6 +16,18 @@ use tokio::time::timeout;
 use crate::Result;
 use crate::host::now;
 use crate::port::Port;
+
+/// An address of this machine in a network of its own, as people have: how many come from one at a
+/// time is limited (ADR-5).
+fn somewhere() -> Ipv4Addr {
+    static NETWORKS: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NETWORKS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    match cfg!(target_os = "linux") {
+        true => Ipv4Addr::new(127, high, low, 1),
+        // Elsewhere the one address is all that there is.
+        false => Ipv4Addr::LOCALHOST,
+    }
+}
 
 /// How long a member may take to get into its room.
 const JOIN_MAX: Duration = Duration::from_secs(60);
@@ -66,7 +79,7 @@ impl Member {
         let mut client = Client::new(config, system_seed()?, now);
         client.join(JoinOptions::from(room.clone()), now);
         Ok(Self {
-            port: Port::bind((Ipv4Addr::UNSPECIFIED, 0).into())?,
+            port: Port::bind((somewhere(), 0).into())?,
             client,
             room,
             kept,
