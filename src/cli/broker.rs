@@ -59,7 +59,7 @@ pub(super) async fn run(args: BrokerArgs) -> Result<Code, Failure> {
 }
 
 async fn serve(args: BrokerArgs) -> Result<Code, Failure> {
-    let status = Status::new();
+    let (status, _writers) = Status::new();
     let level = if args.quiet { "warn" } else { "info" };
     logging::start(level, args.log_format, status.clone());
     let mut signals = Signals::new().map_err(system_failure)?;

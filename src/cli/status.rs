@@ -1,9 +1,10 @@
 //! `People in chat: N` on the broker's stdout, and a log on the same terminal that does not tear it
 //! up (CLI-9).
 
-use std::io::{self, IsTerminal as _, Stderr, Stdout, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::logging::escapes_are_welcome;
@@ -11,9 +12,15 @@ use super::logging::escapes_are_welcome;
 /// Back to the start of the line, and nothing on it.
 const CLEAR_LINE: &str = "\r\x1b[K";
 
+/// How many lines wait until somebody reads them; more are left out (LIM-26).
+const LINES_WAITING_MAX: usize = 4_096;
+
 /// The broker's stdout and stderr. Clones are the same.
+///
+/// Whoever reads them may stop to, as a pager does, and the system then has a writer wait. So others
+/// write, each a thread, and a broker serves on.
 #[derive(Debug)]
-pub(super) struct Status<O = Stdout, E = Stderr>(Arc<Mutex<State<O, E>>>);
+pub(super) struct Status<O = NonBlocking, E = NonBlocking>(Arc<Mutex<State<O, E>>>);
 
 #[derive(Debug)]
 struct State<O, E> {
@@ -34,12 +41,23 @@ impl<O, E> Clone for Status<O, E> {
 }
 
 impl Status {
-    /// The process's own.
-    pub(super) fn new() -> Self {
+    /// The process's own. When what is returned beside it is dropped, what waits is written, unless
+    /// nobody reads it within a second.
+    pub(super) fn new() -> (Self, [WorkerGuard; 2]) {
         let in_place = io::stdout().is_terminal() && escapes_are_welcome();
         let shares_terminal = in_place && io::stderr().is_terminal();
-        Self::over(io::stdout(), io::stderr(), in_place, shares_terminal)
+        let (out, writes_out) = behind(io::stdout());
+        let (err, writes_err) = behind(io::stderr());
+        let status = Self::over(out, err, in_place, shares_terminal);
+        (status, [writes_out, writes_err])
     }
+}
+
+/// A writer for which nobody waits.
+fn behind(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING_MAX)
+        .finish(writer)
 }
 
 impl<O: Write, E: Write> Status<O, E> {
@@ -57,7 +75,7 @@ impl<O: Write, E: Write> Status<O, E> {
     pub(super) fn line(&self, text: &str) {
         let mut state = self.lock();
         // A broker whose stdout is closed serves on.
-        let _ = writeln!(state.out, "{text}").and_then(|()| state.out.flush());
+        let _ = state.say(&format!("{text}\n"));
     }
 
     /// Shows how many people are present.
@@ -67,7 +85,7 @@ impl<O: Write, E: Write> Status<O, E> {
             state.shown = Some(count);
             state.draw()
         } else {
-            writeln!(state.out, "People in chat: {count}").and_then(|()| state.out.flush())
+            state.say(&format!("People in chat: {count}\n"))
         };
     }
 
@@ -75,7 +93,7 @@ impl<O: Write, E: Write> Status<O, E> {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         if state.shown.take().is_some() {
-            let _ = writeln!(state.out);
+            let _ = state.say("\n");
         }
     }
 
@@ -88,10 +106,15 @@ impl<O: Write, E: Write> Status<O, E> {
 impl<O: Write, E: Write> State<O, E> {
     fn draw(&mut self) -> io::Result<()> {
         if let Some(count) = self.shown {
-            write!(self.out, "{CLEAR_LINE}People in chat: {count}")?;
-            self.out.flush()?;
+            self.say(&format!("{CLEAR_LINE}People in chat: {count}"))?;
         }
         Ok(())
+    }
+
+    /// With one call, so that it is left out as a whole or not at all.
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
     }
 }
 
@@ -101,7 +124,7 @@ impl<O: Write, E: Write> Write for Status<O, E> {
         let mut state = self.lock();
         let is_in_the_way = state.shares_terminal && state.shown.is_some();
         if is_in_the_way {
-            let _ = write!(state.out, "{CLEAR_LINE}").and_then(|()| state.out.flush());
+            let _ = state.say(CLEAR_LINE);
         }
         let written = state.err.write_all(event).map(|()| event.len());
         if is_in_the_way {
@@ -125,6 +148,8 @@ impl<'a> MakeWriter<'a> for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     fn shown(in_place: bool) -> (String, String) {
@@ -137,6 +162,34 @@ mod tests {
         let state = status.lock();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (text(&state.out), text(&state.err))
+    }
+
+    /// What nobody reads: whoever writes waits until this is dropped at the other end.
+    struct Unread(mpsc::Receiver<()>);
+
+    impl Write for Unread {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// CLI-9, LIM-26: a broker whose output nobody reads goes on, and what waits does not grow.
+    #[test]
+    fn nobody_waits_for_who_reads_the_output() {
+        let (read_on, waits) = mpsc::channel();
+        let (out, writes) = behind(Unread(waits));
+        let left_out = out.error_counter();
+        let status = Status::over(out, io::sink(), false, false);
+        let many = 3 * LINES_WAITING_MAX;
+        (0..many).for_each(|count| status.people(count));
+        let left_out = left_out.dropped_lines();
+        assert!(left_out + LINES_WAITING_MAX + 1 >= many, "{left_out}");
+        drop((read_on, writes));
     }
 
     /// CLI-9.
