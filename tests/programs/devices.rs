@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::process::{Finished, Process};
 use crate::support::transcript::finished_lines;
-use crate::support::{PATIENCE, Program, Scene};
+use crate::support::{PATIENCE, Program, Scene, copy};
 
 /// ada at the machine `machine`, which has a directory of its own.
 fn ada(scene: &Scene, broker: SocketAddr, machine: &str) -> Program {
@@ -260,17 +260,4 @@ fn profile(machine: &Path) -> std::path::PathBuf {
         entry.expect("an entry").expect("an entry").path()
     };
     only(&only(&machine.join("profiles")))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).expect("a copy");
-        }
-    }
 }

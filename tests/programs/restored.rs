@@ -1,26 +1,10 @@
 //! Directories that were restored from a backup: what is said then, and that nothing is doubled.
 
 use std::fs;
-use std::path::Path;
 
 use crate::support::process::Process;
 use crate::support::transcript::finished_lines;
-use crate::support::{Program, Scene};
-
-/// Makes `to` what `from` is, whatever it was before.
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).expect("a copy");
-        }
-    }
-}
+use crate::support::{Program, Scene, copy};
 
 fn ada(scene: &Scene, broker: std::net::SocketAddr) -> Program {
     let node = scene.node(broker).args(&["--name", "ada"]);

@@ -14,6 +14,7 @@ pub(crate) mod transcript;
 pub(crate) mod typist;
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -172,4 +173,19 @@ impl Stopwatch {
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Makes `to` what `from` is, whatever it was before.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("a copy");
+        }
+    }
 }

@@ -262,17 +262,17 @@ impl Relay {
             while let Some(place) = busy.pop_front() {
                 let peer = &mut peers[place];
                 peer.feed(now);
-                if let Some(transmit) = peer.link.poll_transmit(now, out) {
-                    if peer.link.is_drained() && peer.waiting.is_empty() {
-                        peer.is_busy = false;
-                        peer.set_timer(place, deadlines);
-                    } else {
-                        busy.push_back(place);
-                    }
-                    return Some(transmit);
+                let transmit = peer.link.poll_transmit(now, out);
+                let is_done = peer.link.is_drained() && peer.waiting.is_empty();
+                if transmit.is_some() && !is_done {
+                    busy.push_back(place);
+                } else {
+                    peer.is_busy = false;
+                    peer.set_timer(place, deadlines);
                 }
-                peer.is_busy = false;
-                peer.set_timer(place, deadlines);
+                if transmit.is_some() {
+                    return transmit;
+                }
             }
             None
         })

@@ -39,8 +39,15 @@ fn enter_at(
     seen: u64,
     presence: Option<u64>,
 ) -> Entered {
+    match run(store, entering(byte, start, history, seen, presence)) {
+        StorageOutcome::Entered(entered) => *entered,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn entering(byte: u8, start: Start, history: u64, seen: u64, presence: Option<u64>) -> StorageOp {
     let (account, device, name) = who(byte);
-    let op = StorageOp::Enter {
+    StorageOp::Enter {
         room: lobby(),
         account,
         device,
@@ -50,10 +57,17 @@ fn enter_at(
         seen,
         presence,
         now_ms: 50,
-    };
-    match run(store, op) {
-        StorageOutcome::Entered(entered) => *entered,
-        other => panic!("{other:?}"),
+    }
+}
+
+fn registering(byte: u8, name: Name) -> StorageOp {
+    let (account, device, _) = who(byte);
+    StorageOp::Register {
+        account,
+        device,
+        name,
+        entrance: Entrance::Open,
+        now_ms: 0,
     }
 }
 
@@ -136,26 +150,9 @@ fn what_is_kept_is_bounded() {
     assert!((100..130).contains(&n), "{n}");
     let again = publish(&mut store, 1, n, "0123456789");
     assert_eq!(again, StorageOutcome::Known(Recorded::Stored(n + 2)));
-    let (account, device, name) = who(3);
-    let op = StorageOp::Enter {
-        room: lobby(),
-        account,
-        device,
-        name: name.clone(),
-        start: Start::Tail,
-        history: 0,
-        seen: 0,
-        presence: None,
-        now_ms: 60,
-    };
+    let op = entering(3, Start::Tail, 0, 0, None);
     assert_eq!(run(&mut store, op), StorageOutcome::Failed);
-    let op = StorageOp::Register {
-        account,
-        device,
-        name,
-        entrance: Entrance::Open,
-        now_ms: 0,
-    };
+    let op = registering(3, who(3).2);
     assert_eq!(run(&mut store, op), StorageOutcome::Failed);
     enter(&mut store, 2, None, 0);
     assert!(leave(&mut store, 2, 1).is_some());
@@ -201,18 +198,8 @@ fn the_first_account_to_ask_for_a_name_keeps_it() {
 #[test]
 fn a_name_that_looks_like_another_is_refused() {
     let mut store = MemoryStore::new(LOG);
-    let mut register = |byte: u8, name: &str| {
-        let (account, device, _) = who(byte);
-        let name = Name::new(name).unwrap();
-        let op = StorageOp::Register {
-            account,
-            device,
-            name,
-            entrance: Entrance::Open,
-            now_ms: 0,
-        };
-        run(&mut store, op)
-    };
+    let mut register =
+        |byte: u8, name: &str| run(&mut store, registering(byte, Name::new(name).unwrap()));
     let alike = StorageOutcome::NotRegistered(Refusal::NameAlike);
     let registered = |name: &str, is_new| StorageOutcome::Registered {
         name: Name::new(name).unwrap(),

@@ -120,6 +120,14 @@ fn enter(byte: u8) -> StorageOp {
     }
 }
 
+fn enter_room(room: &str) -> StorageOp {
+    let mut op = enter(9);
+    if let StorageOp::Enter { room: which, .. } = &mut op {
+        *which = self::room(room);
+    }
+    op
+}
+
 fn publish(byte: u8, n: u64, text: &str) -> StorageOp {
     let (account, device, name) = who(byte);
     StorageOp::Append {

@@ -16,14 +16,6 @@ fn register(byte: u8, name: &str) -> StorageOp {
     }
 }
 
-fn enter_room(room: &str) -> StorageOp {
-    let mut op = enter(9);
-    if let StorageOp::Enter { room: which, .. } = &mut op {
-        *which = super::room(room);
-    }
-    op
-}
-
 /// SGN-8, RUM-1: people and rooms are compared among themselves, whatever was closed in between.
 #[test]
 fn a_name_that_looks_like_another_is_refused() {

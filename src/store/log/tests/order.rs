@@ -138,27 +138,7 @@ fn what_is_remembered_of_rooms_is_bounded() {
     let mut lanes = Lanes::default();
     let mut memory = crate::broker::MemoryStore::new(LOG);
     for id in 0..lanes::TAILS_MAX as u64 + 50 {
-        let StorageOp::Enter {
-            account,
-            device,
-            name,
-            start,
-            ..
-        } = enter(1)
-        else {
-            panic!("it enters");
-        };
-        let op = StorageOp::Enter {
-            room: room(&format!("room{id}")),
-            account,
-            device,
-            name,
-            start,
-            history: 0,
-            seen: 0,
-            presence: None,
-            now_ms: 50,
-        };
+        let op = enter_room(&format!("room{id}"));
         let Some(Way::Writer(ticket, request)) = lanes.asked(StorageRequest { id, op }) else {
             panic!("it changes something");
         };
