@@ -45,6 +45,7 @@ mod path;
 mod received;
 mod recovery;
 mod redundancy;
+mod reordering;
 mod report;
 mod reset;
 mod rtt;

@@ -18,6 +18,7 @@ use super::path::Paths;
 use super::received::ReceivedPackets;
 use super::recovery::requeue;
 use super::redundancy::Redundancy;
+use super::reordering::Reordering;
 use super::report::{CloseCode, LinkEvent, SendError, Stats, Violation};
 use super::rtt::{ACK_DELAY_MAX, Rtt};
 use super::sent::SentPackets;
@@ -82,6 +83,7 @@ pub(super) struct Open {
     pub(super) sent: SentPackets,
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
+    pub(super) reordering: Reordering,
     pub(super) ladder: Ladder,
     pub(super) copies: Copies,
     pub(super) redundancy: Redundancy,
@@ -137,6 +139,7 @@ impl Open {
             sent: SentPackets::default(),
             received: ReceivedPackets::default(),
             rtt: Rtt::new(),
+            reordering: Reordering::default(),
             ladder: Ladder::default(),
             copies: Copies::default(),
             redundancy: Redundancy::new(),
@@ -427,6 +430,7 @@ impl Open {
             envelope.set_remote_cid(cid);
         }
         self.rtt = Rtt::new();
+        self.reordering = Reordering::default();
         self.congestion = Controller::new(self.control.0, self.control.1);
         self.pacer = Pacer::default();
         self.paced_until = None;

@@ -23,10 +23,14 @@ const CROSSING: (u32, u32) = (5, 8);
 /// whose round trips are far shorter than this side has learned them would probe in vain otherwise.
 const CROSSING_MAX: u32 = 3;
 
-/// An acknowledgement reports at most so many ranges (ACK-5): what is below was reported in several
-/// before it. The gaps of a lossy path would otherwise make acknowledgements as long as lines, on the
-/// side that says nothing else and so never learns what the peer has seen of them.
+/// An acknowledgement reports so many ranges, the highest (ACK-5): what is below was reported in
+/// several before it. The gaps of a lossy path would otherwise make acknowledgements as long as lines,
+/// on the side that says nothing else and so never learns what the peer has seen of them.
 const RANGES_TOLD: usize = 4;
+
+/// Of the lower ranges it reports those that were in fewer acknowledgements than this since they last
+/// grew, because something came late (ACK-5).
+const TOLD_TIMES: u8 = 4;
 
 /// What this side owes the peer in acknowledgements.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ pub(super) struct ReceivedPackets {
     due: Option<Timestamp>,
     /// Whether anything came since the last acknowledgement.
     has_news: bool,
+    /// The lowest number that the last acknowledgement reports.
+    told_from: u64,
     /// When the last acknowledgement was sent.
     told_at: Option<Timestamp>,
     /// How many packets have crossed it.
@@ -109,11 +115,11 @@ impl ReceivedPackets {
     }
 
     /// The acknowledgement to send now, in at most `room` bytes; the highest ranges first.
-    pub(super) fn ack(&self, room: usize, now: Timestamp) -> Option<Ack> {
-        let mut descending = self.ranges.descending();
+    pub(super) fn ack(&mut self, room: usize, now: Timestamp) -> Option<Ack> {
+        let mut descending = self.ranges.worth_telling();
         let mut highest = descending.next()?;
         if bug!(StaleAck) {
-            highest = self.ranges.0.front()?.0..=*highest.end();
+            highest = self.ranges.0.front()?.low..=*highest.end();
             descending.by_ref().for_each(drop);
         }
         let delay = now.saturating_since(self.largest_at);
@@ -126,19 +132,21 @@ impl ReceivedPackets {
         }
         let mut above = *highest.start();
         let mut ranges = AckRanges::new(highest)?;
-        for range in descending.take(RANGES_TOLD - 1) {
+        for range in descending {
             let gap = above.saturating_sub(range.end() + 2);
             len += varint_len(gap) + varint_len(range.end() - range.start());
-            above = *range.start();
-            if len > room || !ranges.push(range) {
+            if len > room || !ranges.push(range.clone()) {
                 break;
             }
+            above = *range.start();
         }
+        self.told_from = above;
         Some(Ack { delay_us, ranges })
     }
 
-    /// An acknowledgement was sent.
+    /// The last [`ack`](Self::ack) was sent.
     pub(super) fn on_ack_sent(&mut self, now: Timestamp) {
+        self.ranges.on_told(self.told_from);
         self.told_at = Some(now);
         self.crossed = 0;
         self.eliciting = 0;
@@ -155,32 +163,66 @@ impl ReceivedPackets {
 
 /// Disjoint ranges of numbers in rising order, at most [`ACK_RANGES_MAX`] (ACK-5).
 #[derive(Debug, Default)]
-struct Ranges(VecDeque<(u64, u64)>);
+struct Ranges(VecDeque<Range>);
+
+/// Numbers that have all come.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    low: u64,
+    high: u64,
+    /// In how many acknowledgements it is to be still, wherever it stands.
+    untold: u8,
+}
+
+impl Range {
+    const fn numbers(self) -> RangeInclusive<u64> {
+        self.low..=self.high
+    }
+}
 
 impl Ranges {
     fn largest(&self) -> Option<u64> {
-        self.0.back().map(|(_, high)| *high)
+        self.0.back().map(|range| range.high)
     }
 
-    fn descending(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
-        self.0.iter().rev().map(|(low, high)| *low..=*high)
+    /// What an acknowledgement reports, highest first (ACK-5).
+    fn worth_telling(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let places = self.0.iter().rev().enumerate();
+        let worth_it = places.filter(|(place, range)| *place < RANGES_TOLD || range.untold > 0);
+        worth_it.map(|(_, range)| range.numbers())
+    }
+
+    /// An acknowledgement has reported what is worth it from `low` on.
+    fn on_told(&mut self, low: u64) {
+        for range in self.0.iter_mut().rev().take_while(|range| range.low >= low) {
+            range.untold = range.untold.saturating_sub(1);
+        }
     }
 
     fn insert(&mut self, number: u64) {
         // The first range that `number` is not wholly above.
-        let at = self.0.partition_point(|(_, high)| *high + 1 < number);
+        let at = self.0.partition_point(|range| range.high + 1 < number);
         match self.0.get(at).copied() {
-            Some((low, high)) if number + 1 >= low => {
-                self.0[at] = (low.min(number), high.max(number));
-                if let Some((next, end)) = self.0.get(at + 1).copied()
-                    && next <= self.0[at].1 + 1
-                {
-                    self.0[at].1 = end;
+            Some(range) if (range.low..=range.high).contains(&number) => {}
+            Some(Range { low, high, .. }) if number + 1 >= low => {
+                let next = self.0.get(at + 1).filter(|next| next.low <= number + 1);
+                let end = next.map(|next| next.high);
+                self.0[at] = Range {
+                    low: low.min(number),
+                    high: end.unwrap_or(high.max(number)),
+                    untold: TOLD_TIMES,
+                };
+                if end.is_some() {
                     self.0.remove(at + 1);
                 }
             }
             _ => {
-                self.0.insert(at, (number, number));
+                let alone = Range {
+                    low: number,
+                    high: number,
+                    untold: TOLD_TIMES,
+                };
+                self.0.insert(at, alone);
                 if self.0.len() > ACK_RANGES_MAX {
                     self.0.pop_front();
                 }
@@ -190,10 +232,10 @@ impl Ranges {
 
     /// Keeps the largest number even so: every acknowledgement reports it.
     fn forget_up_to(&mut self, number: u64) {
-        while let Some((low, high)) = self.0.front().copied() {
+        while let Some(Range { low, high, .. }) = self.0.front().copied() {
             if high > number || self.0.len() == 1 {
                 let kept = if high > number { number + 1 } else { high };
-                self.0[0].0 = low.max(kept);
+                self.0[0].low = low.max(kept);
                 return;
             }
             self.0.pop_front();
@@ -292,9 +334,40 @@ mod tests {
         for number in [0, 2, 4, 6, 8, 10] {
             received.on_packet(number, true, true, &rtt(), at(0));
         }
+        for _ in 0..TOLD_TIMES {
+            received.ack(1_000, at(0)).unwrap();
+            received.on_ack_sent(at(0));
+        }
         let ack = received.ack(1_000, at(0)).unwrap();
         let told: Vec<_> = ack.ranges.iter().map(|range| *range.start()).collect();
         assert_eq!(told, [10, 8, 6, 4]);
+    }
+
+    /// ACK-5: what came late is told four times, wherever it stands.
+    #[test]
+    fn a_range_that_has_grown_is_reported_in_four_acknowledgements() {
+        let mut received = ReceivedPackets::default();
+        let tell = |received: &mut ReceivedPackets| {
+            let ack = received.ack(1_000, at(0)).unwrap();
+            received.on_ack_sent(at(0));
+            let told = ack.ranges.iter().map(|range| *range.start());
+            told.collect::<Vec<_>>()
+        };
+        for number in [0, 2, 4, 6, 8, 10, 12] {
+            received.on_packet(number, true, true, &rtt(), at(0));
+            tell(&mut received);
+        }
+        for _ in 0..3 {
+            tell(&mut received);
+        }
+        assert_eq!(tell(&mut received), [12, 10, 8, 6]);
+        received.on_packet(3, true, true, &rtt(), at(0));
+        for _ in 0..4 {
+            assert_eq!(tell(&mut received), [12, 10, 8, 6, 2], "2 to 4");
+        }
+        assert_eq!(tell(&mut received), [12, 10, 8, 6]);
+        received.on_packet(3, true, false, &rtt(), at(0));
+        assert_eq!(tell(&mut received), [12, 10, 8, 6], "nothing has grown");
     }
 
     /// ACK-2: a quarter of 40 ms.
@@ -368,8 +441,8 @@ mod tests {
             for number in numbers {
                 received.on_packet(number, true, true, &rtt(), at(0));
                 remember(&mut model, number);
-                let descending = received.ranges.descending();
-                let reported: Vec<u64> = descending.flat_map(Iterator::rev).collect();
+                let descending = received.ranges.0.iter().rev();
+                let reported: Vec<u64> = descending.flat_map(|range| range.numbers().rev()).collect();
                 prop_assert!(reported.iter().eq(model.iter().rev()));
             }
             if let Some(ack) = received.ack(room, at(0)) {

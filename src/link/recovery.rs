@@ -88,6 +88,7 @@ impl Open {
         }
         let mut has_news = false;
         let mut largest_sent_at = None;
+        let largest_before = self.largest_acked();
         for range in ack.ranges.iter() {
             self.sent.acknowledge(&range, |packet| {
                 has_news = true;
@@ -105,15 +106,21 @@ impl Open {
                 if let Some(reported) = packet.reported {
                     self.received.on_ack_seen(reported);
                 }
+                let acked = AckedPacket {
+                    len: packet.len.into(),
+                    sent_at: packet.sent_at,
+                    stamp: packet.stamp,
+                    is_app_limited: self.is_app_limited,
+                };
                 match packet.fate {
-                    Fate::Lost => stats.packets_lost_wrongly += 1,
+                    Fate::Lost => {
+                        stats.packets_lost_wrongly += 1;
+                        if Some(packet.number) < largest_before {
+                            self.reordering.on_late(packet.sent_at, now);
+                            self.congestion.on_late(&acked, now);
+                        }
+                    }
                     Fate::InFlight | Fate::Settled | Fate::Acked => {
-                        let acked = AckedPacket {
-                            len: packet.len.into(),
-                            sent_at: packet.sent_at,
-                            stamp: packet.stamp,
-                            is_app_limited: self.is_app_limited,
-                        };
                         self.congestion.on_ack(&acked, now);
                     }
                 }
@@ -146,15 +153,17 @@ impl Open {
 
     /// Finds out which packets are lost, and queues what they held again (LOSS-1, LOSS-2).
     pub(super) fn on_loss_due(&mut self, stats: &mut Stats, now: Timestamp) {
-        let losses = self.sent.detect_losses(&self.rtt, now, |packet| {
-            requeue(
-                &mut self.senders,
-                &mut self.receivers,
-                &mut self.cids,
-                &self.copies,
-                packet,
-            );
-        });
+        let losses = self
+            .sent
+            .detect_losses(&self.rtt, &self.reordering, now, |packet| {
+                requeue(
+                    &mut self.senders,
+                    &mut self.receivers,
+                    &mut self.cids,
+                    &self.copies,
+                    packet,
+                );
+            });
         for _ in 0..losses.proved {
             self.redundancy.on_resolved(true, now);
         }
@@ -162,9 +171,10 @@ impl Open {
     }
 
     fn on_losses(&mut self, losses: Losses, stats: &mut Stats, now: Timestamp) {
-        stats.packets_lost += losses.count;
-        if let Some(newest) = losses.newest {
-            self.congestion.on_loss(losses.bytes, newest, now);
+        if let Some(packets) = losses.packets {
+            stats.packets_lost += packets.count;
+            self.reordering.on_loss(packets.newest, now);
+            self.congestion.on_loss(packets, now);
         }
         if losses.persistent {
             self.congestion.on_persistent_congestion();

@@ -15,7 +15,7 @@ const INITIAL_VARIANCE: Duration = Duration::from_millis(100);
 const PROBE_MARGIN_MIN: Duration = Duration::from_millis(5);
 
 /// The finest that timers are set (LOSS-1).
-const GRANULARITY: Duration = Duration::from_millis(1);
+pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
 
 /// How many probe time-outs of silence and loss make persistent congestion (RFC 9002 section 7.6).
 const PERSISTENT_THRESHOLD: u32 = 3;
@@ -86,15 +86,14 @@ impl Rtt {
         self.smoothed
     }
 
+    /// The shortest sample; [`Duration::MAX`] before there is one.
+    pub(super) const fn min(&self) -> Duration {
+        self.min
+    }
+
     /// When the first sample came.
     pub(super) const fn first_sample_at(&self) -> Option<Timestamp> {
         self.first_sample_at
-    }
-
-    /// How much later than it an acknowledged packet must have been sent for a packet to be lost
-    /// (LOSS-1).
-    pub(super) fn loss_delay(&self) -> Duration {
-        (self.smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
     }
 
     /// The probe time-out T (PROBE-1), for a peer that acknowledges at once.
@@ -179,11 +178,10 @@ mod tests {
         );
     }
 
-    /// LOSS-1, PROBE-1: the lower bounds hold on the fastest network.
+    /// PROBE-1: the lower bound holds on the fastest network.
     #[test]
-    fn timeouts_have_a_lower_bound() {
+    fn a_time_out_has_a_lower_bound() {
         let rtt = after(&[(0, 0), (0, 0)]);
-        assert_eq!(rtt.loss_delay(), GRANULARITY);
         assert_eq!(rtt.probe_timeout(), MS * 5);
     }
 }

@@ -11,15 +11,13 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::channel::Piece;
-use super::congestion::Stamp;
+use super::congestion::{LostPackets, Stamp};
+use super::reordering::Reordering;
 use super::rtt::Rtt;
 use crate::time::Timestamp;
 
 /// The most packets that a link remembers having sent (LIM-4).
 pub const IN_FLIGHT_MAX: usize = 4096;
-
-/// So many packets later an acknowledged one was sent, and this one is lost (LOSS-1).
-const PACKET_THRESHOLD: u64 = 3;
 
 /// After this part of the smoothed round trip, a packet that a later one has overtaken will not
 /// come (LAD-3).
@@ -146,16 +144,26 @@ impl Pieces {
 /// What losses were found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
-    /// How many packets.
-    pub(super) count: u64,
-    /// How many bytes.
-    pub(super) bytes: u64,
-    /// When the newest of them was sent.
-    pub(super) newest: Option<Timestamp>,
+    /// The packets, if there are any.
+    pub(super) packets: Option<LostPackets>,
     /// Whether they amount to persistent congestion (CC-1).
     pub(super) persistent: bool,
     /// How many are certain by now, of these and earlier ones (LAD-3).
     pub(super) proved: u32,
+}
+
+impl Losses {
+    /// One more packet is lost, which was sent at `sent_at` and of which `len` bytes were in flight.
+    fn add(&mut self, len: u16, sent_at: Timestamp) {
+        let packets = self.packets.get_or_insert(LostPackets {
+            count: 0,
+            bytes: 0,
+            newest: sent_at,
+        });
+        packets.count += 1;
+        packets.bytes += u64::from(len);
+        packets.newest = packets.newest.max(sent_at);
+    }
 }
 
 /// Every packet that elicits an acknowledgement, from the oldest whose fate is open.
@@ -277,6 +285,7 @@ impl SentPackets {
     pub(super) fn detect_losses(
         &mut self,
         rtt: &Rtt,
+        reordering: &Reordering,
         now: Timestamp,
         mut each: impl FnMut(&SentPacket),
     ) -> Losses {
@@ -285,7 +294,8 @@ impl SentPackets {
         let Some(largest) = self.largest_acked else {
             return losses;
         };
-        let delay = rtt.loss_delay();
+        let delay = reordering.loss_delay(rtt);
+        let threshold = reordering.packet_threshold();
         let certain = rtt.smoothed() * PROVED_AFTER.0 / PROVED_AFTER.1;
         let mut run_since = None;
         while let Some(packet) = self.ring.get_mut(self.judged_from)
@@ -306,12 +316,12 @@ impl SentPackets {
                 Fate::Lost => {}
                 Fate::Settled => {
                     packet.fate = Fate::Lost;
-                    losses.count += 1;
-                    losses.newest = losses.newest.max(Some(packet.sent_at));
+                    losses.add(0, packet.sent_at);
                 }
                 Fate::InFlight => {
                     let due = packet.sent_at + delay;
-                    if packet.number + PACKET_THRESHOLD > largest && due > now {
+                    let is_far_behind = largest - packet.number >= threshold;
+                    if !is_far_behind && due > now {
                         // Those after it were sent later: they are not lost either.
                         self.loss_due = Some(due);
                         break;
@@ -319,9 +329,7 @@ impl SentPackets {
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
                     self.copies_in_flight -= u64::from(packet.copies);
-                    losses.count += 1;
-                    losses.bytes += u64::from(packet.len);
-                    losses.newest = losses.newest.max(Some(packet.sent_at));
+                    losses.add(packet.len, packet.sent_at);
                     losses.persistent |= is_persistent(rtt, &mut run_since, packet.sent_at);
                     each(packet);
                 }
@@ -349,9 +357,7 @@ impl SentPackets {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
                 self.copies_in_flight -= u64::from(packet.copies);
-                losses.count += 1;
-                losses.bytes += u64::from(packet.len);
-                losses.newest = Some(packet.sent_at);
+                losses.add(packet.len, packet.sent_at);
                 losses.persistent = true;
                 each(packet);
             }
@@ -512,7 +518,9 @@ mod tests {
 
     fn detect(sent: &mut SentPackets, now: Timestamp) -> (Vec<u64>, Losses) {
         let mut lost = Vec::new();
-        let losses = sent.detect_losses(&rtt(), now, |packet| lost.push(packet.number));
+        let reordering = Reordering::default();
+        let losses =
+            sent.detect_losses(&rtt(), &reordering, now, |packet| lost.push(packet.number));
         (lost, losses)
     }
 
@@ -538,7 +546,12 @@ mod tests {
         acknowledge(&mut sent, 3..=3);
         let (lost, losses) = detect(&mut sent, at(31));
         assert_eq!(lost, [0]);
-        assert_eq!((losses.count, losses.newest), (1, Some(at(0))));
+        let expected = LostPackets {
+            count: 1,
+            bytes: 100,
+            newest: at(0),
+        };
+        assert_eq!(losses.packets, Some(expected));
         assert_eq!(sent.in_flight(), 200);
     }
 
@@ -650,7 +663,8 @@ mod tests {
         acknowledge(&mut sent, 1..=1);
         acknowledge(&mut sent, 20..=20);
         let (_, losses) = detect(&mut sent, at(300));
-        assert_eq!((losses.count, losses.proved), (1, 1), "0 was lost");
+        let count = losses.packets.map(|packets| packets.count);
+        assert_eq!((count, losses.proved), (Some(1), 1), "0 was lost");
     }
 
     /// LOSS-4: an idle link forgets it in the end.

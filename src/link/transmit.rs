@@ -248,7 +248,7 @@ impl Open {
         }
     }
 
-    fn put_ack(&self, end: usize, content: &mut Content, now: Timestamp, out: &mut Vec<u8>) {
+    fn put_ack(&mut self, end: usize, content: &mut Content, now: Timestamp, out: &mut Vec<u8>) {
         let room = end.saturating_sub(out.len());
         if let Some(ack) = self.received.ack(room, now) {
             content.reported = Some(ack.largest());

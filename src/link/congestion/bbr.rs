@@ -19,7 +19,7 @@
 use core::time::Duration;
 
 use super::rate::{RateEstimator, RateSample, Stamp};
-use super::{AckedPacket, Congestion, rate_of};
+use super::{AckedPacket, Congestion, LostPackets, rate_of};
 use crate::link::sent::IN_FLIGHT_MAX;
 use crate::time::Timestamp;
 use crate::wire::DATAGRAM_MAX;
@@ -489,9 +489,9 @@ impl Congestion for Bbr {
         self.is_window_used |= !packet.is_app_limited;
     }
 
-    fn on_loss(&mut self, len: u64, _: Timestamp, _: Timestamp) {
+    fn on_loss(&mut self, lost: LostPackets, _: Timestamp) {
         self.has_lost = true;
-        self.losses.lost += len;
+        self.losses.lost += lost.bytes;
         let Some((min_rtt, _)) = self.min_rtt else {
             return;
         };
@@ -503,6 +503,12 @@ impl Congestion for Bbr {
             }
             _ => {}
         }
+    }
+
+    fn on_late(&mut self, packet: &AckedPacket, now: Timestamp) {
+        // The path has delivered it all the same.
+        self.losses.lost = self.losses.lost.saturating_sub(packet.len);
+        self.on_ack(packet, now);
     }
 
     fn on_ack_end(&mut self, rtt: Option<Duration>, in_flight: u64, now: Timestamp) {
@@ -567,7 +573,12 @@ mod tests {
         for turn in 0..1_000 {
             pass(&mut bbr, 150 * turn, true);
             if turn % 3 == 0 {
-                bbr.on_loss(DATAGRAM, at(150 * turn), at(150 * turn + 110));
+                let lost = LostPackets {
+                    count: 1,
+                    bytes: DATAGRAM,
+                    newest: at(150 * turn),
+                };
+                bbr.on_loss(lost, at(150 * turn + 110));
             }
         }
         assert_eq!((bbr.mode, bbr.window()), (Mode::Startup, WINDOW_INITIAL));

@@ -36,6 +36,49 @@ pub(super) struct AckedPacket {
     pub(super) is_app_limited: bool,
 }
 
+/// Packets that were found to be lost at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LostPackets {
+    /// How many; at least one.
+    pub(super) count: u64,
+    /// How many bytes of theirs were in flight.
+    pub(super) bytes: u64,
+    /// When the newest of them was sent.
+    pub(super) newest: Timestamp,
+}
+
+/// What was done about losses, as long as they may turn out to be none (CC-7).
+#[derive(Clone, Copy, Debug)]
+struct Reduction<T> {
+    /// What was before.
+    before: T,
+    /// Packets that were sent until then belong to it.
+    at: Timestamp,
+    /// How many packets were lost, less those that have arrived after all.
+    lost: u64,
+}
+
+impl<T: Copy> Reduction<T> {
+    /// Done at `now`, because `count` packets were lost.
+    const fn new(before: T, count: u64, now: Timestamp) -> Self {
+        Self {
+            before,
+            at: now,
+            lost: count,
+        }
+    }
+
+    /// A packet that was sent at `sent_at` and taken for lost has arrived. Returns what was before,
+    /// if none of all those is lost.
+    fn on_late(&mut self, sent_at: Timestamp) -> Option<T> {
+        if sent_at > self.at {
+            return None;
+        }
+        self.lost = self.lost.saturating_sub(1);
+        (self.lost == 0).then_some(self.before)
+    }
+}
+
 /// A congestion controller. It is told what happens to packets that elicit acknowledgements, all of
 /// which count as in flight (CC-3), and answers with a window and a rate.
 pub(super) trait Congestion {
@@ -55,8 +98,11 @@ pub(super) trait Congestion {
     /// A packet in flight was acknowledged.
     fn on_ack(&mut self, packet: &AckedPacket, now: Timestamp);
 
-    /// `len` bytes were lost, the newest of which were sent at `sent_at`.
-    fn on_loss(&mut self, len: u64, sent_at: Timestamp, now: Timestamp);
+    /// Packets were lost.
+    fn on_loss(&mut self, lost: LostPackets, now: Timestamp);
+
+    /// A packet that was said to be lost was acknowledged after all (CC-7).
+    fn on_late(&mut self, packet: &AckedPacket, now: Timestamp);
 
     /// An acknowledgement has been worked off, which took `rtt` if it was a sample, and leaves
     /// `in_flight` bytes in flight.
@@ -118,8 +164,12 @@ impl Congestion for Controller {
         self.get_mut().on_ack(packet, now);
     }
 
-    fn on_loss(&mut self, len: u64, sent_at: Timestamp, now: Timestamp) {
-        self.get_mut().on_loss(len, sent_at, now);
+    fn on_loss(&mut self, lost: LostPackets, now: Timestamp) {
+        self.get_mut().on_loss(lost, now);
+    }
+
+    fn on_late(&mut self, packet: &AckedPacket, now: Timestamp) {
+        self.get_mut().on_late(packet, now);
     }
 
     fn on_ack_end(&mut self, rtt: Option<Duration>, in_flight: u64, now: Timestamp) {

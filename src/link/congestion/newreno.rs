@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{AckedPacket, Congestion, Stamp, rate_of};
+use super::{AckedPacket, Congestion, LostPackets, Reduction, Stamp, rate_of};
 use crate::link::sent::IN_FLIGHT_MAX;
 use crate::time::Timestamp;
 use crate::wire::DATAGRAM_MAX;
@@ -27,6 +27,8 @@ pub(in crate::link) struct NewReno {
     recovery_since: Option<Timestamp>,
     /// What was acknowledged since the window last grew, above the threshold.
     acked: u64,
+    /// The last halving: the window and the threshold before it.
+    halving: Option<Reduction<(u64, u64)>>,
 }
 
 impl NewReno {
@@ -36,6 +38,7 @@ impl NewReno {
             slow_start_until: u64::MAX,
             recovery_since: None,
             acked: 0,
+            halving: None,
         }
     }
 
@@ -76,14 +79,30 @@ impl Congestion for NewReno {
         self.window = self.window.min(WINDOW_MAX);
     }
 
-    fn on_loss(&mut self, _: u64, sent_at: Timestamp, now: Timestamp) {
-        if self.is_in_recovery(sent_at) {
+    fn on_loss(&mut self, lost: LostPackets, now: Timestamp) {
+        if self.is_in_recovery(lost.newest) {
+            if let Some(halving) = &mut self.halving {
+                halving.lost += lost.count;
+            }
             return;
         }
+        let before = (self.window, self.slow_start_until);
+        self.halving = Some(Reduction::new(before, lost.count, now));
         self.recovery_since = Some(now);
         self.window = (self.window / 2).max(WINDOW_MIN);
         self.slow_start_until = self.window;
         self.acked = 0;
+    }
+
+    fn on_late(&mut self, packet: &AckedPacket, _: Timestamp) {
+        let halving = self.halving.as_mut();
+        let before = halving.and_then(|halving| halving.on_late(packet.sent_at));
+        if let Some((window, slow_start_until)) = before {
+            self.window = self.window.max(window);
+            self.slow_start_until = slow_start_until;
+            self.recovery_since = None;
+            self.halving = None;
+        }
     }
 
     fn on_ack_end(&mut self, _: Option<Duration>, _: u64, _: Timestamp) {}
@@ -91,6 +110,7 @@ impl Congestion for NewReno {
     fn on_persistent_congestion(&mut self) {
         self.window = WINDOW_MIN;
         self.recovery_since = None;
+        self.halving = None;
     }
 }
 
@@ -111,6 +131,14 @@ mod tests {
         }
     }
 
+    fn lost(count: u64, newest: u64) -> LostPackets {
+        LostPackets {
+            count,
+            bytes: count * DATAGRAM,
+            newest: at(newest),
+        }
+    }
+
     /// CC-1.
     #[test]
     fn slow_start_doubles_the_window_in_a_round_trip() {
@@ -125,13 +153,44 @@ mod tests {
     #[test]
     fn the_window_halves_at_most_once_per_round_trip() {
         let mut newreno = NewReno::new();
-        newreno.on_loss(DATAGRAM, at(10), at(100));
+        newreno.on_loss(lost(1, 10), at(100));
         assert_eq!(newreno.window(), 5 * DATAGRAM);
-        newreno.on_loss(DATAGRAM, at(100), at(110));
+        newreno.on_loss(lost(1, 100), at(110));
         assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
-        newreno.on_loss(DATAGRAM, at(101), at(210));
+        newreno.on_loss(lost(1, 101), at(210));
         assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
-        newreno.on_loss(DATAGRAM, at(300), at(310));
+        newreno.on_loss(lost(1, 300), at(310));
+        assert_eq!(newreno.window(), WINDOW_MIN);
+    }
+
+    /// CC-7.
+    #[test]
+    fn a_halving_for_nothing_is_undone() {
+        let mut newreno = NewReno::new();
+        newreno.on_loss(lost(2, 50), at(100));
+        newreno.on_loss(lost(1, 99), at(110));
+        newreno.on_late(&acked(10, false), at(120));
+        newreno.on_late(&acked(101, false), at(121));
+        newreno.on_late(&acked(50, false), at(122));
+        assert_eq!(newreno.window(), 5 * DATAGRAM, "one may be lost");
+        newreno.on_late(&acked(99, false), at(123));
+        assert_eq!(newreno.window(), WINDOW_INITIAL);
+        newreno.on_ack(&acked(60, false), at(130));
+        assert_eq!(newreno.window(), WINDOW_INITIAL + DATAGRAM, "slow start");
+        newreno.on_late(&acked(99, false), at(140));
+        assert_eq!(newreno.window(), WINDOW_INITIAL + DATAGRAM, "undone once");
+    }
+
+    /// CC-7.
+    #[test]
+    fn of_losses_that_were_true_nothing_is_undone() {
+        let mut newreno = NewReno::new();
+        newreno.on_loss(lost(2, 50), at(100));
+        newreno.on_loss(lost(1, 150), at(200));
+        newreno.on_persistent_congestion();
+        for _ in 0..9 {
+            newreno.on_late(&acked(150, false), at(220));
+        }
         assert_eq!(newreno.window(), WINDOW_MIN);
     }
 
@@ -139,7 +198,7 @@ mod tests {
     #[test]
     fn after_a_loss_the_window_grows_by_a_datagram_per_round_trip() {
         let mut newreno = NewReno::new();
-        newreno.on_loss(DATAGRAM, at(10), at(100));
+        newreno.on_loss(lost(1, 10), at(100));
         for _ in 0..5 {
             newreno.on_ack(&acked(90, false), at(1_000));
         }

@@ -17,6 +17,7 @@ mod life;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod paths;
+mod reordering;
 mod sharing;
 mod thin;
 mod timing;

@@ -176,3 +176,20 @@ fn chat_over_bad_networks_is_as_fast_as_the_golden_table_says() {
         }
     }
 }
+
+/// LOSS-5, LAD-3: on a path that loses nothing, and on which packets overtake each other, lines are
+/// as late as their packets, and hardly any is copied more than on a calm one.
+#[test]
+fn what_is_only_late_is_not_copied() {
+    const JITTER: Duration = MS.saturating_mul(50);
+    let calm = measure(lossy(0), 10);
+    let network = Network {
+        jitter: JITTER,
+        ..lossy(0)
+    };
+    let mut jittery = measure(network, 10);
+    let (calm, bytes) = (calm.bytes_per_message(), jittery.bytes_per_message());
+    println!("{calm} bytes per message without jitter, {bytes} with");
+    assert!(bytes * 20 < calm * 21);
+    assert!(jittery.quantile(1_000) <= 100 + 2 * JITTER.as_millis() as u64);
+}

@@ -7,7 +7,8 @@
 //! cubic ──┘ ─────────── and the same back ────────── └─ cubic's client
 //! ```
 //!
-//! Each direction has a drop-tail queue, a rate, a loss on the wire behind it, and a delay. Lengths
+//! Each direction has a drop-tail queue, a rate, a loss on the wire behind it, and a delay, which may
+//! be another one for each packet. Lengths
 //! are those of IP packets.
 
 mod cubic;
@@ -37,6 +38,9 @@ pub(in crate::link) struct Road {
     pub(in crate::link) one_way: Duration,
     /// Lost on the wire, behind the queue, of each million.
     pub(in crate::link) loss_ppm: u64,
+    /// Each packet takes longer by up to so much, whatever those before it took: they overtake each
+    /// other.
+    pub(in crate::link) jitter: Duration,
 }
 
 impl Road {
@@ -47,11 +51,16 @@ impl Road {
             queue: Duration::from_millis(queue_ms),
             one_way: Duration::from_micros(rtt_ms * 500),
             loss_ppm: 0,
+            jitter: Duration::ZERO,
         }
     }
 
     pub(in crate::link) const fn losing(self, loss_ppm: u64) -> Self {
         Self { loss_ppm, ..self }
+    }
+
+    pub(in crate::link) const fn jittering(self, jitter: Duration) -> Self {
+        Self { jitter, ..self }
     }
 }
 
@@ -249,7 +258,11 @@ impl Bottleneck {
                 continue;
             }
             self.count += 1;
-            let key = (sent_at + road.one_way, self.count);
+            let jitter = match road.jitter.as_nanos() as u64 {
+                0 => Duration::ZERO,
+                most => Duration::from_nanos(self.rng.range(0, most)),
+            };
+            let key = (sent_at + road.one_way + jitter, self.count);
             self.wire.insert(key, (index, other(from), packet));
         }
     }
