@@ -213,6 +213,11 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
         });
         smaller_attacks(plan, attacker, &mut with);
     }
+    for linked in 0..plan.linked.len() {
+        with(&|p| {
+            p.linked.remove(linked);
+        });
+    }
     with(&|p| p.acts.clear());
     with(&|p| p.watchers.clear());
     with(&|p| p.entering.clear());

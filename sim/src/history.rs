@@ -251,8 +251,10 @@ pub struct History {
     pub memory_bound: u64,
     /// The clients that are nowhere present (RUM-14).
     pub quiet: BTreeSet<usize>,
-    /// When the broker last took an authentic packet of an account.
-    pub heard: BTreeMap<AccountKey, Timestamp>,
+    /// The rooms of each client of the plan.
+    pub rooms: Vec<Vec<RoomName>>,
+    /// When the broker last took an authentic packet of a client.
+    pub heard: BTreeMap<usize, Timestamp>,
     /// For how long an account had been silent when the broker last gave it up in a room.
     pub given_up: BTreeMap<(AccountKey, RoomName), Duration>,
     /// When each client's node, and the broker, began its present life.
@@ -388,10 +390,22 @@ impl History {
         self.bases.get(&key).copied()
     }
 
+    /// When a sign of life last came that keeps an account in a room (PRS-1): from a device of it that
+    /// is there, and not quietly (RUM-14).
+    fn heard_in(&self, room: &RoomName, account: AccountKey) -> Timestamp {
+        let heard = self.heard.iter().filter(|(client, _)| {
+            let rooms = self.rooms.get(**client);
+            self.keys[**client].0 == account
+                && rooms.is_none_or(|rooms| rooms.contains(room))
+                && !self.quiet.contains(client)
+        });
+        heard.map(|(_, at)| *at).max().unwrap_or_default()
+    }
+
     /// The broker asks its store to record that somebody has gone: for how long was nothing heard?
     pub fn note_giving_up(&mut self, op: &StorageOp, now: Timestamp) {
         if let StorageOp::Absent { room, account, .. } = op {
-            let heard = self.heard.get(account).copied().unwrap_or_default();
+            let heard = self.heard_in(room, *account);
             // The grace is one by the broker's clock.
             let (now, heard) = (self.clock.local(now), self.clock.local(heard));
             let silent = now.saturating_since(heard);

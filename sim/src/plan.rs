@@ -22,8 +22,8 @@ use tertulia::time::Timestamp;
 use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
-    draw_absences, draw_acts, draw_attackers, draw_entering, draw_faults, draw_kills, draw_moves,
-    draw_rates, draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers,
+    draw_absences, draw_acts, draw_attackers, draw_entering, draw_faults, draw_kills, draw_linked,
+    draw_moves, draw_rates, draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers,
     draw_workload,
 };
 
@@ -38,6 +38,9 @@ pub struct Plan {
     pub seed: u64,
     /// Who is there.
     pub topology: Topology,
+    /// Whose accounts clients share.
+    #[serde(default)]
+    pub linked: Vec<Linked>,
     /// Who says what.
     pub workload: Vec<Talk>,
     /// What happens to any datagram.
@@ -74,6 +77,16 @@ pub struct Topology {
     pub clients: Vec<Vec<usize>>,
     /// How many lines from before a client asks for.
     pub history: u64,
+}
+
+/// A client that is a further device of another one's account (SPEC.md section 9.8), linked before the
+/// run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linked {
+    /// Which one.
+    pub client: usize,
+    /// Whose account it is: that client has the account's private key.
+    pub owner: usize,
 }
 
 /// A client that says several lines in a room.
@@ -151,6 +164,7 @@ impl Plan {
                 clients: vec![vec![0]; clients],
                 history: 0,
             },
+            linked: Vec::new(),
             workload: Vec::new(),
             rates: Rates {
                 latency_ms: 50,
@@ -205,8 +219,10 @@ impl Plan {
         let watchers = draw_watchers(&mut uses, &topology);
         let acts = draw_acts(&mut uses, &topology, span_ms);
         let attackers = draw_attackers(&mut Dice::new(mix(seed, 0xa77a)), span_ms);
-        Self {
+        let linked = draw_linked(&mut Dice::new(mix(seed, 0x11d5)), &topology);
+        let mut plan = Self {
             seed,
+            linked,
             attackers,
             entering,
             watchers,
@@ -223,7 +239,39 @@ impl Plan {
             grace_ms: if dice.chance(500) { 600_000 } else { 30_000 },
             absences,
             faults,
-        }
+        };
+        // Who leaves a room takes the account's other devices out of it, for good.
+        let is_shared = |plan: &Self, client| plan.devices(plan.owner(client)).count() > 1;
+        let mut absences = core::mem::take(&mut plan.absences);
+        absences.retain(|absence| !is_shared(&plan, absence.client));
+        plan.absences = absences;
+        plan
+    }
+
+    /// The client whose account another one speaks for: itself, unless it was linked.
+    #[must_use]
+    pub fn owner(&self, client: usize) -> usize {
+        let mut linked = self.linked.iter();
+        let link = linked.find(|linked| linked.client == client);
+        link.map_or(client, |linked| linked.owner)
+    }
+
+    /// The clients that speak for a client's account.
+    pub fn devices(&self, owner: usize) -> impl Iterator<Item = usize> {
+        let clients = 0..self.topology.clients.len();
+        clients.filter(move |client| self.owner(*client) == owner)
+    }
+
+    /// What a client's wall clock says when somebody types, after it has said `last_ms`: never the same
+    /// twice, nor what it says to another device of the account, so that it names a line.
+    #[must_use]
+    pub fn typing_ms(&self, client: usize, wall_ms: u64, last_ms: u64) -> u64 {
+        let apart = match self.linked.len() {
+            0 => 1,
+            _ => self.topology.clients.len() as u64,
+        };
+        let own = |ms: u64| ms - ms % apart + client as u64 % apart;
+        own(wall_ms).max(own(last_ms) + apart)
     }
 
     /// When everything that goes wrong is over and everything is said, in ms.
@@ -385,8 +433,8 @@ mod tests {
             fault(|f| matches!(f, Fault::NewAddress { .. })),
             fault(|f| matches!(f, Fault::Rebind { .. })),
             fault(|f| matches!(f, Fault::Racer { .. })),
-            share(&|p| !p.absences.is_empty()),
             share(&|p| !p.entering.is_empty()),
+            share(&|p| !p.linked.is_empty()),
             share(&|p| {
                 let mut all = p.attackers.iter();
                 all.any(|a| matches!(a.who, Who::Member { .. }))
@@ -422,5 +470,8 @@ mod tests {
         ] {
             assert!((430..570).contains(&count), "{count}");
         }
+        // Those of accounts with several devices are taken out again.
+        let absences = share(&|p| !p.absences.is_empty());
+        assert!((300..500).contains(&absences), "{absences}");
     }
 }

@@ -13,6 +13,7 @@ use crate::fate::mix;
 use crate::history::{History, Observation, Violation};
 use crate::memory;
 use crate::plan::Plan;
+use crate::world::room_name;
 
 /// What a run leaves behind, at either level.
 #[derive(Default)]
@@ -56,6 +57,9 @@ impl Record {
         let clients = 0..plan.topology.clients.len();
         let quiet = clients.filter(|client| plan.entering(*client).quiet);
         record.history.quiet = quiet.collect();
+        let rooms = plan.topology.clients.iter();
+        let rooms = rooms.map(|rooms| rooms.iter().map(|room| room_name(*room)).collect());
+        record.history.rooms = rooms.collect();
         record
     }
 

@@ -154,8 +154,7 @@ impl State {
     fn note_heard(&self, address: SocketAddr) {
         let mut shared = self.lock();
         if let Some(client) = shared.senders.get(&address).copied() {
-            let account = shared.record.history.keys[client].0;
-            shared.record.history.heard.insert(account, now());
+            shared.record.history.heard.insert(client, now());
         }
     }
 }
@@ -246,11 +245,11 @@ fn now() -> Timestamp {
 
 /// A node's clocks. The wall clock never says the same twice, so that the time of typing names a
 /// line; what it said `last` outlives the driver.
-fn node_clock(last: Arc<Mutex<u64>>, host: HostClock) -> Clock {
+fn node_clock(plan: Plan, client: usize, last: Arc<Mutex<u64>>, host: HostClock) -> Clock {
     let of_machine = host.clone();
     let clock = Clock::with_wall(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = host.wall_ms(now()).max(*last + 1);
+        *last = plan.typing_ms(client, host.wall_ms(now()), *last);
         *last
     });
     clock.with_suspensions(move || of_machine.suspended(now()))

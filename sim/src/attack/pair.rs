@@ -20,7 +20,7 @@ use crate::fate::{Dice, mix};
 use crate::history::{Life, Observation, Victim};
 use crate::memory;
 use crate::plan::Lie;
-use crate::world::{other_device, seed_of};
+use crate::world::{seed_of, successor};
 
 /// How long a datagram is under way.
 const LATENCY: Duration = Duration::from_millis(20);
@@ -305,8 +305,8 @@ impl Pair {
         self.starts_at = now + AGAIN_AFTER;
         self.life.life += 1;
         if let EndReason::Retired { .. } = reason {
-            let number = self.life.life as u64;
-            self.identity = other_device(&self.identity, self.seed, number);
+            let device = seed_of(self.seed, "device", self.life.life as u64);
+            self.identity = successor(&self.identity, device);
             self.journal.change_device();
         }
     }

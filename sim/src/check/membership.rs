@@ -135,7 +135,7 @@ impl Checker for Membership {
     fn at_end(&mut self, history: &History) -> Result<(), String> {
         for (client, (life, rooms)) in &history.alive {
             let account = history.keys[*client].0;
-            let heard = history.heard.get(&account).copied().unwrap_or_default();
+            let heard = history.heard.get(client).copied().unwrap_or_default();
             let is_in_touch = history.now.saturating_since(heard) < HEARD_LATELY;
             if history.quiet.contains(client) || !is_in_touch {
                 continue;
@@ -171,6 +171,20 @@ impl Membership {
         }
     }
 
+    /// A history is what it was once: what somebody was let read of what is lost may be shown late, and
+    /// ends where that did.
+    fn close_lost(&mut self, log: LogId, history: &History) {
+        for grants in [&mut self.seats, &mut self.pages] {
+            for ((_, room), grants) in grants {
+                let lost = history.lost.get(&(log, room.clone()));
+                let tail = lost.and_then(|lost| Some(lost.last()?.len() as u64));
+                for grant in grants.iter_mut().filter(|_| tail.is_some()) {
+                    grant.to = grant.to.or(tail);
+                }
+            }
+        }
+    }
+
     /// The broker has come back: what its store says is what the log had made of it.
     fn recover(
         &mut self,
@@ -181,6 +195,9 @@ impl Membership {
         history: &History,
     ) -> Result<(), String> {
         self.folds.retain(|(of, _), _| *of != log);
+        if is_backup {
+            self.close_lost(log, history);
+        }
         for (room, lines) in lines {
             let fold = self.folds.entry((log, room.clone())).or_default();
             lines.iter().try_for_each(|line| fold.take(line))?;

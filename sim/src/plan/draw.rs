@@ -1,7 +1,8 @@
 //! What a seed makes of each part of a plan.
 
 use super::{
-    Absence, Act, Attacker, Entering, Fault, Lie, Rates, Talk, Topology, Trick, Way, What, Who,
+    Absence, Act, Attacker, Entering, Fault, Lie, Linked, Rates, Talk, Topology, Trick, Way, What,
+    Who,
 };
 use crate::attack::Acks;
 use crate::fate::Dice;
@@ -19,6 +20,21 @@ pub(super) fn draw_topology(dice: &mut Dice) -> Topology {
         clients: clients.collect(),
         history: [0, 0, 5, 1000][dice.range(0, 3) as usize],
     }
+}
+
+/// Accounts with several devices, in half of the plans.
+pub(super) fn draw_linked(dice: &mut Dice, topology: &Topology) -> Vec<Linked> {
+    if dice.chance(500) {
+        return Vec::new();
+    }
+    // The last ones are devices of those before them.
+    let clients = topology.clients.len();
+    let first = clients - dice.range(1, (clients as u64 / 2).min(2)) as usize;
+    let linked = (first..clients).map(|client| Linked {
+        client,
+        owner: dice.range(0, first as u64 - 1) as usize,
+    });
+    linked.collect()
 }
 
 pub(super) fn draw_workload(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Talk> {

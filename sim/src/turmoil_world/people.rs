@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tertulia::chat::{Kind, RoomName};
 use tertulia::client::{Asker, ClientEvent, EndReason, JournalState, PublishError};
 use tertulia::driver::NodeCommand;
-use tertulia::rng::SeededRng;
 use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -25,18 +24,15 @@ use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan, What};
 use crate::told::told;
 use crate::world::people::policy_of;
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name, seed_of};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, identity_of, other_device, room_name};
 
 /// How often somebody looks whether everything is settled.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs all clients until everything is settled, or should be.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
-    let identities = (0..plan.topology.clients.len()).map(|client| {
-        let mut rng = SeededRng::new(seed_of(plan.seed, "identity", client as u64));
-        NodeIdentity::generate(&mut rng)
-    });
-    let identities: Vec<NodeIdentity> = identities.collect();
+    let clients = 0..plan.topology.clients.len();
+    let identities: Vec<NodeIdentity> = clients.map(|client| identity_of(&plan, client)).collect();
     let keys = identities.iter().map(|id| (id.account(), id.device()));
     state.lock().record.history.keys = keys.collect();
     let mut people = Vec::new();
@@ -279,8 +275,7 @@ impl Person {
     }
 
     fn take_other_device(&mut self) -> DeviceKey {
-        let number = (self.client * 1000 + self.lives) as u64;
-        self.identity = other_device(&self.identity, self.plan.seed, number);
+        self.identity = other_device(&self.plan, self.client, self.lives);
         self.identity.device()
     }
 

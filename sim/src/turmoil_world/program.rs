@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tertulia::chat::{Kind, LogId, Name, RoomName};
+use tertulia::chat::{Kind, LogId, RoomName};
 use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
 use tertulia::driver::{Driver, Ends, NodeCommand};
 use tertulia::situation::{self, Situation};
@@ -19,7 +19,7 @@ use super::stops::{OnHost, with_stops};
 use super::{Delayed, SimSocket, State, WIRE_PORT, bind, node_clock, now};
 use crate::clock::HostClock;
 use crate::history::{Life, Observation, Typed};
-use crate::world::{beginning, room_name, seed_of};
+use crate::world::{beginning, name_of, room_name, seed_of};
 
 /// A program that runs.
 pub(super) struct Program {
@@ -59,12 +59,12 @@ impl Program {
         let restored = lock(&person.kept).clone();
         let config = ClientConfig {
             paths: vec![Path::new(wire)],
-            name: Name::new(&format!("node{client}"))?,
+            name: name_of(plan, client),
             known: person.known.map(|key| (key, person.identity.clone())),
             restored: restored.clone(),
         };
         let host = HostClock::new(plan, Some(client));
-        let clock = node_clock(person.last_ms.clone(), host.clone());
+        let clock = node_clock(plan.clone(), client, person.last_ms.clone(), host.clone());
         let seed = seed_of(plan.seed, "client", (client * 1000 + life.life) as u64);
         let machine = Client::new(config, seed, host.local(now()));
         let machine = OnHost::new(machine, host.clone());

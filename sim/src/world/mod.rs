@@ -29,7 +29,7 @@ use tertulia::wire::is_data;
 
 pub(crate) use net::REPLAYED_EVERY;
 pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
-pub use node::{Node, Running, beginning, other_device};
+pub use node::{Node, Running, beginning, identity_of, name_of, other_device, successor};
 pub use store::SimStore;
 
 use attack::{Attacking, attackers};
@@ -167,12 +167,8 @@ impl World {
         let seed = plan.seed;
         let mut rng = SeededRng::new(seed_of(seed, "broker identity", 0));
         let identity = BrokerIdentity::generate(&mut rng);
-        let nodes = plan.topology.clients.iter().enumerate();
-        let nodes = nodes.map(|(client, rooms)| {
-            let rooms = rooms.iter().map(|room| room_name(*room)).collect();
-            Node::new(seed, client, rooms)
-        });
-        let nodes: Vec<Node> = nodes.collect();
+        let clients = 0..plan.topology.clients.len();
+        let nodes: Vec<Node> = clients.map(|client| Node::new(&plan, client)).collect();
         let keys = nodes
             .iter()
             .map(|n| (n.identity.account(), n.identity.device()));
@@ -517,8 +513,7 @@ impl World {
     fn note_heard(&mut self, from: SocketAddr) {
         let attacker = net::attacker_at(from).map(|index| self.nodes.len() + index);
         if let Some(client) = self.net.sender_at(from).or(attacker) {
-            let account = self.record.history.keys[client].0;
-            self.record.history.heard.insert(account, self.now);
+            self.record.history.heard.insert(client, self.now);
         }
     }
 

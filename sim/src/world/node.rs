@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tertulia::chat::{LogId, Name, RoomName};
 use tertulia::client::{Client, ClientConfig, JournalEntry, JournalRequest, JournalState};
-use tertulia::rng::SeededRng;
+use tertulia::rng::{Seed, SeededRng};
 use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
 use super::net::broker_address;
-use super::seed_of;
+use super::{room_name, seed_of};
 use crate::history::{History, Life, Observation};
 use crate::plan::Plan;
 
@@ -58,13 +58,14 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// Never: `node0` and its like are names.
+    /// If the plan has no such client.
     #[must_use]
-    pub fn new(seed: u64, client: usize, rooms: Vec<RoomName>) -> Self {
-        let mut rng = SeededRng::new(seed_of(seed, "identity", client as u64));
+    pub fn new(plan: &Plan, client: usize) -> Self {
+        let rooms = plan.topology.clients[client].iter();
+        let rooms = rooms.map(|room| room_name(*room)).collect();
         Self {
-            name: Name::new(&format!("node{client}")).expect("a valid name"),
-            identity: NodeIdentity::generate(&mut rng),
+            name: name_of(plan, client),
+            identity: identity_of(plan, client),
             known: None,
             running: None,
             journal: JournalState::default(),
@@ -126,16 +127,16 @@ impl Node {
     }
 
     /// Gives up the device for another one of the same account (JRN-4, JRN-10). Returns that.
-    pub fn change_device(&mut self, seed: u64) -> DeviceKey {
-        let number = (self.client * 1000 + self.lives) as u64;
-        self.identity = other_device(&self.identity, seed, number);
+    pub fn change_device(&mut self, plan: &Plan) -> DeviceKey {
+        self.identity = other_device(plan, self.client, self.lives);
         self.journal.change_device();
         self.identity.device()
     }
 
-    /// A time of typing that this device has not used yet.
-    pub fn typed_at_ms(&mut self, wall_ms: u64) -> u64 {
-        self.last_typed_at_ms = wall_ms.max(self.last_typed_at_ms + 1);
+    /// A time of typing that this account has not used yet.
+    pub fn typed_at_ms(&mut self, plan: &Plan, wall_ms: u64) -> u64 {
+        let last = self.last_typed_at_ms;
+        self.last_typed_at_ms = plan.typing_ms(self.client, wall_ms, last);
         self.last_typed_at_ms
     }
 
@@ -160,13 +161,58 @@ impl Running {
     }
 }
 
-/// Another device of the same account.
+/// Under which name a client is known: its account's.
+///
+/// # Panics
+///
+/// Never: `node0` and its like are names.
 #[must_use]
-pub fn other_device(identity: &NodeIdentity, seed: u64, number: u64) -> NodeIdentity {
-    let device = seed_of(seed, "device", number);
-    // Nobody in a simulation is linked.
-    let account = identity.account_seed().copied().unwrap_or_default();
-    NodeIdentity::from_secrets(account, device)
+pub fn name_of(plan: &Plan, client: usize) -> Name {
+    Name::new(&format!("node{}", plan.owner(client))).expect("a valid name")
+}
+
+/// Who a client is at first.
+#[must_use]
+pub fn identity_of(plan: &Plan, client: usize) -> NodeIdentity {
+    let owner = plan.owner(client);
+    let mut rng = SeededRng::new(seed_of(plan.seed, "identity", owner as u64));
+    let first = NodeIdentity::generate(&mut rng);
+    if owner == client {
+        return first;
+    }
+    linked_to(&first, seed_of(plan.seed, "linked device", client as u64))
+}
+
+/// Who a client is that goes on as another device after so many lives (JRN-4, JRN-10). One that was
+/// linked is linked again (DEV-6).
+#[must_use]
+pub fn other_device(plan: &Plan, client: usize, lives: usize) -> NodeIdentity {
+    let number = (client * 1000 + lives) as u64;
+    let device = seed_of(plan.seed, "device", number);
+    let owner = plan.owner(client);
+    let first = identity_of(plan, owner);
+    match owner == client {
+        true => successor(&first, device),
+        false => linked_to(&first, device),
+    }
+}
+
+/// The account of `first`, which has its private key, with another device of its own.
+///
+/// # Panics
+///
+/// If `first` was linked.
+#[must_use]
+pub fn successor(first: &NodeIdentity, device: Seed) -> NodeIdentity {
+    let account = first.account_seed().expect("it was not linked");
+    NodeIdentity::from_secrets(*account, device)
+}
+
+/// A device that `first` has linked to its account (DEV-5).
+fn linked_to(first: &NodeIdentity, device: Seed) -> NodeIdentity {
+    let key = successor(first, device).device();
+    let certificate = first.certify(&key).expect("it was not linked");
+    NodeIdentity::linked(first.account(), certificate, device).expect("its account's word")
 }
 
 /// What a life begins with that starts from a journal.

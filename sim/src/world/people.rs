@@ -36,7 +36,7 @@ impl World {
     pub fn stop_node(&mut self, client: usize) {
         self.kill_node(client);
         self.nodes[client].journal = JournalState::default();
-        let device = self.nodes[client].change_device(self.plan.seed);
+        let device = self.nodes[client].change_device(&self.plan);
         self.record.history.change_device(client, device);
     }
 
@@ -139,7 +139,7 @@ impl World {
         );
         let node = &mut self.nodes[client];
         let life = node.running.as_ref()?.life;
-        let typed_at_ms = node.typed_at_ms(wall_ms);
+        let typed_at_ms = node.typed_at_ms(&self.plan, wall_ms);
         let running = node.running.as_mut()?;
         let handle = publish(&mut running.client, typed_at_ms, now).ok()?;
         self.lines_typed += 1;
@@ -261,7 +261,7 @@ impl World {
     /// (JRN-4).
     pub(super) fn change_device(&mut self, client: usize) {
         situation::meet(Situation::DeviceRetired);
-        let device = self.nodes[client].change_device(self.plan.seed);
+        let device = self.nodes[client].change_device(&self.plan);
         self.record.history.succeed_device(client, device);
         self.schedule(self.now, Event::Start(client));
     }
