@@ -12,6 +12,7 @@
 
 mod broker;
 mod delayed;
+mod devices;
 mod people;
 mod program;
 mod stops;
@@ -28,6 +29,7 @@ use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::chat::RoomName;
 use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
+use tertulia::secure::NodeIdentity;
 use tertulia::situation;
 use tertulia::time::Timestamp;
 use tertulia::wire::is_data;
@@ -89,6 +91,8 @@ struct Shared {
     /// Whose datagrams come from which address, and which addresses are strangers'.
     senders: BTreeMap<SocketAddr, usize>,
     strangers: BTreeSet<SocketAddr>,
+    /// Who each client is at present.
+    identities: Vec<NodeIdentity>,
     typed: u64,
     lines_shown: u64,
     settled_at: Option<Timestamp>,
@@ -154,7 +158,7 @@ impl State {
     fn note_heard(&self, address: SocketAddr) {
         let mut shared = self.lock();
         if let Some(client) = shared.senders.get(&address).copied() {
-            shared.record.history.heard.insert(client, now());
+            shared.record.history.note_heard(client, now());
         }
     }
 }
@@ -173,6 +177,7 @@ impl Shared {
             away: BTreeSet::new(),
             senders: BTreeMap::new(),
             strangers: BTreeSet::new(),
+            identities: Vec::new(),
             typed: 0,
             lines_shown: 0,
             settled_at: None,

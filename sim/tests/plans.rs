@@ -52,6 +52,15 @@ fn a_page_that_is_cut_off_goes_on_without_a_hole() {
     keeps_every_promise("a_page_is_cut_off_that_ends_before_a_line_yet_to_come");
 }
 
+/// PRS-1, DEV-9: the last link that an account had in a room was one that had been silent for longer than
+/// the one that had ended before, and the grace was counted from that.
+#[test]
+fn the_grace_begins_when_any_link_of_the_account_was_last_heard() {
+    keeps_every_promise(
+        "a_link_is_given_up_after_a_device_of_the_account_that_was_heard_later_has_hung_up",
+    );
+}
+
 /// DEV-9, RUM-12, PUB-10: a device whose account had asked to leave was let in by an older request, and
 /// what it said then was refused for the leave, and stored after it all the same.
 #[test]

@@ -70,7 +70,10 @@ impl Checker for HonestOutcomes {
             Observation::Appended { room, line, .. } => {
                 let key = (line.account, room.clone(), line.typed_at_ms);
                 let is_message = matches!(line.kind, Kind::Message | Kind::Policy);
-                let is_outdated = history.outdated.contains(&line.account);
+                // A journal that was restored from a backup may know nothing of the refusal.
+                let author = history.source(room, line).map(|typed| typed.life.client);
+                let is_outdated = history.outdated.contains(&line.account)
+                    || author.is_some_and(|client| history.restored.contains(&client));
                 if is_message && !is_outdated && self.refused.contains(&key) {
                     return Err(format!("line {} was refused before", line.seq));
                 }
