@@ -33,8 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     let clients = 0..plan.topology.clients.len();
     let identities: Vec<NodeIdentity> = clients.map(|client| identity_of(&plan, client)).collect();
-    let keys = identities.iter().map(|id| (id.account(), id.device()));
-    state.lock().record.history.keys = keys.collect();
     let mut people = Vec::new();
     for (client, identity) in identities.into_iter().enumerate() {
         // Who is in no room is not there at all: shrinking leaves people out like that.
@@ -404,7 +402,7 @@ impl Person {
                 let ended = self.program.take();
                 if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {
                     self.state.observe(Observation::Ended(life, reason));
-                    program.end(&self.kept).await;
+                    program.end(&self.kept, &self.state).await;
                     self.change_device();
                     return;
                 }

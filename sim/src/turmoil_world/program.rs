@@ -127,10 +127,13 @@ impl Program {
     }
 
     /// Waits for the end of one that ends by itself: it writes its journal to the end.
-    pub(super) async fn end(self, kept: &Mutex<JournalState>) {
+    pub(super) async fn end(self, kept: &Mutex<JournalState>, state: &State) {
         // A panic is reported by the run itself.
         let _ = self.task.await;
         for entry in lock(&self.journal).begun.drain(..) {
+            let mut shared = state.lock();
+            let history = &mut shared.record.history;
+            history.note_journaled(self.life.client, &entry);
             lock(kept).apply(entry);
         }
     }
