@@ -106,6 +106,10 @@ pub enum Situation {
     BrokerLied,
     /// And the node ended for it, or because it was told to (LIF-4).
     VictimEnded,
+    /// A device came into a room in which another one of its account was (DEV-9).
+    DevicesInOneRoom,
+    /// What waited at a device was refused, because another one had left the room (DEV-9, PUB-10).
+    TakenOutByOwnDevice,
 }
 
 impl Situation {
@@ -113,7 +117,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -163,6 +167,8 @@ impl Situation {
         Self::SureLieTaken,
         Self::BrokerLied,
         Self::VictimEnded,
+        Self::DevicesInOneRoom,
+        Self::TakenOutByOwnDevice,
     ];
 }
 

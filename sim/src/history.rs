@@ -245,6 +245,8 @@ pub struct History {
     pub joined: BTreeSet<(Life, RoomName)>,
     /// Who has ever asked to leave which room.
     pub leaving: BTreeSet<(AccountKey, RoomName)>,
+    /// Which clients did.
+    pub leavers: BTreeSet<(usize, RoomName)>,
     /// The lines of each room of each history that any journal of an account ever had.
     pub journaled: BTreeMap<(LogId, RoomName, AccountKey), BTreeSet<u64>>,
     /// How many bytes of memory the broker may hold.
@@ -323,6 +325,14 @@ impl History {
     pub fn account_of(&self, name: &str) -> Option<AccountKey> {
         let client: usize = name.strip_prefix("node")?.parse().ok()?;
         self.keys.get(client).map(|(account, _)| *account)
+    }
+
+    /// Whether a client was ever taken out of a room by another device of its account (DEV-9).
+    #[must_use]
+    pub fn was_taken_out(&self, client: usize, room: &RoomName) -> bool {
+        let account = self.keys[client].0;
+        let mut leavers = self.leavers.iter();
+        leavers.any(|(by, of)| of == room && *by != client && self.keys[*by].0 == account)
     }
 
     /// A client's journal has done what it was asked.
@@ -480,6 +490,13 @@ impl History {
                 self.bases.insert((*log, room.clone(), *device), *base);
             }
             Observation::Joined(life, room) => {
+                let account = self.keys[life.client].0;
+                let mut others = self.alive.values().filter(|(of, _)| of != life);
+                if others.any(|(of, _)| {
+                    self.keys[of.client].0 == account && self.joined.contains(&(*of, room.clone()))
+                }) {
+                    situation::meet(Situation::DevicesInOneRoom);
+                }
                 self.joined.insert((*life, room.clone()));
                 let learned_at = self.learned_at.get(&(life.client, room.clone()));
                 if self.forked_at > learned_at.copied() {
@@ -490,6 +507,7 @@ impl History {
             Observation::Leaving(life, room) => {
                 let account = self.keys[life.client].0;
                 self.leaving.insert((account, room.clone()));
+                self.leavers.insert((life.client, room.clone()));
             }
             Observation::RoomLeft(life, room) => {
                 self.joined.remove(&(*life, room.clone()));

@@ -220,7 +220,7 @@ impl Plan {
         let acts = draw_acts(&mut uses, &topology, span_ms);
         let attackers = draw_attackers(&mut Dice::new(mix(seed, 0xa77a)), span_ms);
         let linked = draw_linked(&mut Dice::new(mix(seed, 0x11d5)), &topology);
-        let mut plan = Self {
+        Self {
             seed,
             linked,
             attackers,
@@ -239,13 +239,7 @@ impl Plan {
             grace_ms: if dice.chance(500) { 600_000 } else { 30_000 },
             absences,
             faults,
-        };
-        // Who leaves a room takes the account's other devices out of it, for good.
-        let is_shared = |plan: &Self, client| plan.devices(plan.owner(client)).count() > 1;
-        let mut absences = core::mem::take(&mut plan.absences);
-        absences.retain(|absence| !is_shared(&plan, absence.client));
-        plan.absences = absences;
-        plan
+        }
     }
 
     /// The client whose account another one speaks for: itself, unless it was linked.
@@ -433,6 +427,7 @@ mod tests {
             fault(|f| matches!(f, Fault::NewAddress { .. })),
             fault(|f| matches!(f, Fault::Rebind { .. })),
             fault(|f| matches!(f, Fault::Racer { .. })),
+            share(&|p| !p.absences.is_empty()),
             share(&|p| !p.entering.is_empty()),
             share(&|p| !p.linked.is_empty()),
             share(&|p| {
@@ -470,8 +465,5 @@ mod tests {
         ] {
             assert!((430..570).contains(&count), "{count}");
         }
-        // Those of accounts with several devices are taken out again.
-        let absences = share(&|p| !p.absences.is_empty());
-        assert!((300..500).contains(&absences), "{absences}");
     }
 }

@@ -52,6 +52,22 @@ fn a_page_that_is_cut_off_goes_on_without_a_hole() {
     keeps_every_promise("a_page_is_cut_off_that_ends_before_a_line_yet_to_come");
 }
 
+/// DEV-9, RUM-12, PUB-10: a device whose account had asked to leave was let in by an older request, and
+/// what it said then was refused for the leave, and stored after it all the same.
+#[test]
+fn what_is_refused_because_the_account_has_left_is_not_stored() {
+    keeps_every_promise("an_account_leaves_by_one_device_while_another_one_comes_in");
+}
+
+/// RUM-12, JRN-12: what a full journal holds back of a history that is lost is shown when it has room,
+/// though its reader has left the restored one by then. A checker took that for a line withheld.
+#[test]
+fn what_was_let_read_of_a_lost_history_may_be_shown_late() {
+    keeps_every_promise(
+        "lines_of_a_lost_history_are_journaled_after_their_reader_has_left_the_restored_one",
+    );
+}
+
 /// LIM-5, BRK-2: who was cut off meanwhile gets it all the same, from the store.
 #[test]
 fn what_the_feed_has_let_go_of_is_read_from_the_store() {

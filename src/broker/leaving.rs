@@ -72,11 +72,16 @@ impl Broker {
     }
 
     /// From here on, what the account's sessions still say in the room is said by a non-member:
-    /// it has crossed the news on its way, and is ignored.
+    /// it has crossed the news on its way, and is ignored. That goes for those whom the store has not
+    /// let in yet, too: it was asked before, and lets them in first.
     pub(super) fn close_seats(&mut self, name: &RoomName, account: AccountKey) {
-        for (link, channel) in self.readers_of(name, account) {
-            let session = self.sessions.get_mut(&link);
-            if let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) {
+        let links = self
+            .accounts
+            .range((account, LinkId::MIN)..=(account, LinkId::MAX));
+        for (_, link) in links {
+            let session = self.sessions.get_mut(link);
+            let seats = session.into_iter().flat_map(|s| s.seats.values_mut());
+            for seat in seats.filter(|seat| seat.room == *name) {
                 seat.is_leaving = true;
             }
         }

@@ -17,8 +17,8 @@ pub(super) struct Fifo {
     last: BTreeMap<(LogId, RoomName, DeviceKey), (Life, usize)>,
     /// The index of a life's first line in a room.
     first: BTreeMap<(Life, RoomName), usize>,
-    /// The indices of policies, which may be refused, by client.
-    policies: BTreeSet<(usize, RoomName, usize)>,
+    /// The indices of what may be refused, by client: policies, and what was.
+    refusable: BTreeSet<(usize, RoomName, usize)>,
 }
 
 impl Checker for Fifo {
@@ -33,7 +33,17 @@ impl Checker for Fifo {
                 .or_insert(typed.index);
             if typed.kind == Kind::Policy {
                 let key = (typed.life.client, typed.room.clone(), typed.index);
-                self.policies.insert(key);
+                self.refusable.insert(key);
+            }
+        }
+        if let Observation::NotStored(life, room, handle, _) = observation
+            && let Some((_, typed_at_ms)) = history.handles.get(&(*life, *handle))
+        {
+            let account = history.keys[life.client].0;
+            let key = (account, room.clone(), *typed_at_ms);
+            if let Some(typed) = history.typed.get(&key) {
+                let key = (typed.life.client, room.clone(), typed.index);
+                self.refusable.insert(key);
             }
         }
         if let Observation::Recovered {
@@ -83,7 +93,7 @@ impl Checker for Fifo {
         };
         let skips_refused = |from: usize| {
             let mut skipped = from..index;
-            skipped.all(|i| self.policies.contains(&(life.client, room.clone(), i)))
+            skipped.all(|i| self.refusable.contains(&(life.client, room.clone(), i)))
         };
         let is_late = before.is_some_and(|(_, last)| index <= last);
         if is_late || expected.is_some_and(|from| from > index || !skips_refused(from)) {

@@ -1,19 +1,22 @@
 //! Invariant 7: every publication of a node that lives gets exactly one outcome, and it is true
 //! (DLV-6, NOD-2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tertulia::chat::{Kind, Refusal};
+use tertulia::chat::{Kind, Line, Refusal, RoomName};
+use tertulia::secure::AccountKey;
 use tertulia::situation::{self, Situation};
 
 use super::Checker;
 use crate::history::{History, Life, Observation};
 
 /// "Stored" is said once, after the store has said so, with the right number. Nothing in these
-/// runs deserves a refusal but a policy of somebody who did not make the room (RUM-16).
+/// runs deserves a refusal but a policy of somebody who did not make the room (RUM-16), and what waits
+/// at one device while another one leaves the room (PUB-10, DEV-9). What was refused is never stored.
 #[derive(Default)]
 pub(super) struct HonestOutcomes {
     told: BTreeMap<(Life, u64), u64>,
+    refused: BTreeSet<(AccountKey, RoomName, u64)>,
 }
 
 impl Checker for HonestOutcomes {
@@ -55,15 +58,23 @@ impl Checker for HonestOutcomes {
             }
             Observation::NotStored(life, room, handle, code) => {
                 if *code == Refusal::NotAdmitted && may_be_refused(*life, *handle, history) {
-                    situation::meet(Situation::PolicyRefused);
                     self.told.insert((*life, *handle), 0);
-                    return Ok(());
+                    return self.refuse(*life, *handle, history);
                 }
                 Err(format!(
                     "client {} says that {handle} is refused in {}: {code}",
                     life.client,
                     room.as_str()
                 ))
+            }
+            Observation::Appended { room, line, .. } => {
+                let key = (line.account, room.clone(), line.typed_at_ms);
+                let is_message = matches!(line.kind, Kind::Message | Kind::Policy);
+                let is_outdated = history.outdated.contains(&line.account);
+                if is_message && !is_outdated && self.refused.contains(&key) {
+                    return Err(format!("line {} was refused before", line.seq));
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -85,12 +96,44 @@ impl Checker for HonestOutcomes {
     }
 }
 
-/// Whether it is a policy, for a room that somebody else made in some version of its history.
+impl HonestOutcomes {
+    /// What is refused is nowhere in the log, and will not be.
+    fn refuse(&mut self, life: Life, handle: u64, history: &History) -> Result<(), String> {
+        let Some((room, typed_at_ms)) = history.handles.get(&(life, handle)) else {
+            return Ok(());
+        };
+        let account = history.keys[life.client].0;
+        let lines = history
+            .current
+            .map_or(&[][..], |log| history.log(log, room));
+        let is_it = |line: &&Line| line.account == account && line.typed_at_ms == *typed_at_ms;
+        if let Some(line) = lines.iter().find(is_it)
+            && !history.outdated.contains(&account)
+        {
+            return Err(format!(
+                "client {} says that {handle} is refused, and it is line {} of {}",
+                life.client,
+                line.seq,
+                room.as_str()
+            ));
+        }
+        let key = (account, room.clone(), *typed_at_ms);
+        self.refused.insert(key);
+        Ok(())
+    }
+}
+
+/// Whether it was taken out of the room with its account, or is a policy, for a room that somebody else
+/// made in some version of its history.
 fn may_be_refused(life: Life, handle: u64, history: &History) -> bool {
     let account = history.keys[life.client].0;
     let Some((room, typed_at_ms)) = history.handles.get(&(life, handle)) else {
         return false;
     };
+    if history.was_taken_out(life.client, room) {
+        situation::meet(Situation::TakenOutByOwnDevice);
+        return true;
+    }
     let typed = history.typed.get(&(account, room.clone(), *typed_at_ms));
     let is_policy = typed.is_some_and(|typed| typed.kind == Kind::Policy);
     let mut logs = history.logs.keys().filter(|(_, of)| of == room);
@@ -98,5 +141,9 @@ fn may_be_refused(life: Life, handle: u64, history: &History) -> bool {
         let mut versions = history.versions(*log, of);
         versions.any(|lines| lines.first().is_some_and(|line| line.account != account))
     });
-    is_policy && made_by_another
+    let may_be = is_policy && made_by_another;
+    if may_be {
+        situation::meet(Situation::PolicyRefused);
+    }
+    may_be
 }

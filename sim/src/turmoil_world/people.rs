@@ -23,6 +23,7 @@ use super::{State, now, sleep_until};
 use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan, What};
 use crate::told::told;
+use crate::world::outputs::JOINED_AGAIN_AFTER;
 use crate::world::people::policy_of;
 use crate::world::{AFTERWARDS, LIVENESS_BOUND, identity_of, other_device, room_name};
 
@@ -369,9 +370,11 @@ impl Person {
                 return;
             }
             ControlFlow::Continue(ClientEvent::RoomLeft { room, .. }) => {
-                if let Some(back_at) = self.away.get(&room).copied() {
-                    self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
-                }
+                // Another device of the account may have left, for all of them (DEV-9).
+                let soon = now() + JOINED_AGAIN_AFTER;
+                let back_at = *self.away.entry(room.clone()).or_insert(soon);
+                self.state.lock().away.insert((life, room.clone()));
+                self.intend(back_at.max(now()), Deed::JoinAgain(life, room.clone()));
                 Observation::RoomLeft(life, room)
             }
             ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {

@@ -8,7 +8,7 @@ pub(crate) mod attack;
 mod faults;
 mod net;
 mod node;
-mod outputs;
+pub(crate) mod outputs;
 pub(crate) mod people;
 mod stops;
 mod store;

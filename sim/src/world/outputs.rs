@@ -18,6 +18,9 @@ use crate::memory::{self, of_broker};
 use crate::record::Trace;
 use crate::told::told;
 
+/// How long after an account was taken out of a room by another of its devices one comes back.
+pub(crate) const JOINED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 impl World {
     pub(super) fn drain_broker(&mut self) {
         let mut out = Vec::new();
@@ -182,10 +185,10 @@ impl World {
             }
             ControlFlow::Continue(ClientEvent::RoomLeft { room, .. }) => {
                 running.shown.remove(&room);
-                if let Some(back_at) = running.away.get(&room).copied() {
-                    let back_at = back_at.max(self.now);
-                    self.schedule(back_at, Event::Back(life, room.clone()));
-                }
+                // Another device of the account may have left, for all of them (DEV-9).
+                let soon = self.now + JOINED_AGAIN_AFTER;
+                let back_at = *running.away.entry(room.clone()).or_insert(soon);
+                self.schedule(back_at.max(self.now), Event::Back(life, room.clone()));
                 Observation::RoomLeft(life, room)
             }
             ControlFlow::Continue(ClientEvent::JoinRefused { room, code, .. }) => {
