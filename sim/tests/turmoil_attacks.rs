@@ -3,7 +3,7 @@
 
 use sim::attack::Acks;
 use sim::plan::{Attacker, Lie, Plan, Trick, Who};
-use sim::run::{first_seed, for_each_seed};
+use sim::run::{first_seed, for_each_seed, seeds_of_environment};
 use sim::turmoil_world::run;
 use tertulia::mutant::Mutant;
 use tertulia::situation::Situation;
@@ -21,7 +21,9 @@ const SEEDS: u64 = 10;
 /// what people run, too; and it delays nobody, fools nobody, and no lie is believed.
 #[test]
 fn attackers_of_drawn_plans_are_borne_with_the_drivers_too() {
-    let outcomes = for_each_seed(0..ATTACKED, |seed| {
+    let seeds = seeds_of_environment(ATTACKED);
+    let plans = seeds.end - seeds.start;
+    let outcomes = for_each_seed(seeds, |seed| {
         run(&Plan::draw(seed).with_attackers_alone(), None).0
     });
     let mut met = [0; Situation::COUNT];
@@ -42,7 +44,7 @@ fn attackers_of_drawn_plans_are_borne_with_the_drivers_too() {
         println!("{situation:?}: {times}");
         assert!(times > 0, "{situation:?}");
     }
-    assert!(met[Situation::ShownWhileAttacked as usize] >= ATTACKED * SHOWN_EACH);
+    assert!(met[Situation::ShownWhileAttacked as usize] >= plans * SHOWN_EACH);
 }
 
 /// A drawn plan in which nothing goes wrong but for this attacker.
