@@ -1,5 +1,6 @@
 //! Runs of plans, one or many.
 
+use std::env;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,6 +91,21 @@ fn run_as(plan: &Plan, mutant: Option<Mutant>, is_traced: bool) -> Outcome {
         fates: Fates::default(),
         met: situation::take(),
     })
+}
+
+/// `SIM_SEEDS` seeds from `SIM_FIRST_SEED` on; so many from 0 on unless told otherwise.
+///
+/// # Panics
+///
+/// If one of the variables is no number.
+#[must_use]
+pub fn seeds_of_environment(count: u64) -> Range<u64> {
+    let number = |name, default| match env::var(name) {
+        Ok(value) => value.parse().expect("a number"),
+        Err(_) => default,
+    };
+    let first = number("SIM_FIRST_SEED", 0);
+    first..first + number("SIM_SEEDS", count)
 }
 
 /// Does something with every seed, on as many threads as there are processors. The results are in

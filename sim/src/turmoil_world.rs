@@ -3,19 +3,27 @@
 //!
 //! ```text
 //! host `people`: a driver per client --> host `wire`: a way per client --> host `broker`: a driver
+//! host `attackers`: a member ----------------------------------------------^
+//!                   a broker of its own <-- a driver: its victim
 //! ```
 //!
 //! turmoil itself is a perfect network here. All that goes wrong is done by the wire host, which
 //! relays each client's datagrams through a pair of sockets: an inner one that the client takes for
 //! the broker, and an outer one that the broker takes for the client. Binding another outer socket
 //! is a change of address.
+//!
+//! The plan's attackers are the same as at the core level, behind sockets, and the victims of brokers
+//! have drivers. Nobody can forge a sender's address here: what is sent under one at the core level
+//! comes from a socket that nobody reads. What a victim's memory holds is looked at there alone.
 
+mod attackers;
 mod broker;
 mod delayed;
 mod devices;
 mod people;
 mod program;
 mod stops;
+mod victim;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +38,7 @@ use tertulia::chat::RoomName;
 use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
 use tertulia::secure::NodeIdentity;
-use tertulia::situation;
+use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::wire::is_data;
 use turmoil::net::UdpSocket;
@@ -42,7 +50,8 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::run::Outcome;
 use crate::watch::watched;
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, Net, WALL_START_MS};
+use crate::world::attack::{attackers, introduce};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, Net, WALL_START_MS, broker_identity, identity_of};
 
 /// Where the broker listens.
 const BROKER_PORT: u16 = 7000;
@@ -93,6 +102,12 @@ struct Shared {
     strangers: BTreeSet<SocketAddr>,
     /// Who each client is at present.
     identities: Vec<NodeIdentity>,
+    /// Datagrams under way that acknowledge what cannot have come, each with who sent it.
+    lies: BTreeMap<Vec<u8>, usize>,
+    /// Who has been found out by one of them, and has not shaken hands since.
+    liars: BTreeSet<usize>,
+    /// What was sent to them since, and has not come.
+    to_liars: BTreeSet<Vec<u8>>,
     typed: u64,
     lines_shown: u64,
     settled_at: Option<Timestamp>,
@@ -136,19 +151,43 @@ impl State {
         shared.record.history.note_giving_up(op, now());
     }
 
-    /// The broker gets a datagram.
-    fn observe_from(&self, address: SocketAddr, len: usize) {
+    /// The broker gets a datagram. Returns who acknowledges in it what cannot have come.
+    fn observe_from(&self, address: SocketAddr, datagram: &[u8]) -> Option<usize> {
         let mut shared = self.lock();
+        let len = datagram.len();
+        if !datagram.first().copied().is_some_and(is_data) {
+            shared.observe(Observation::ShookFrom(address, len));
+        }
         if shared.strangers.contains(&address) {
             shared.observe(Observation::FromStranger(address, len));
         }
+        shared.lies.remove(datagram)
+    }
+
+    /// The broker has taken a datagram of somebody's who acknowledges in it what cannot have come.
+    fn find_out(&self, liar: usize) {
+        situation::meet(Situation::SureLieTaken);
+        self.lock().liars.insert(liar);
     }
 
     /// The broker sends a datagram.
     fn observe_to(&self, address: SocketAddr, datagram: &[u8]) {
         let mut shared = self.lock();
+        let is_of_a_link = datagram.first().copied().is_some_and(is_data);
+        if !is_of_a_link {
+            shared.observe(Observation::ShookTo(address, datagram.len()));
+        }
+        if let Some(sender) = shared.senders.get(&address).copied()
+            && shared.liars.contains(&sender)
+        {
+            if is_of_a_link {
+                shared.to_liars.insert(datagram.to_vec());
+            } else {
+                // A new link begins: nobody has lied on that.
+                shared.liars.remove(&sender);
+            }
+        }
         if shared.strangers.contains(&address) {
-            let is_of_a_link = datagram.first().copied().is_some_and(is_data);
             let observation = Observation::ToStranger(address, datagram.len(), is_of_a_link);
             shared.observe(observation);
         }
@@ -167,8 +206,12 @@ impl Shared {
     fn new(plan: &Plan) -> Self {
         let mut record = Record::new(plan);
         record.history.is_network_perfect = plan.has_perfect_network();
-        // The plan's attackers are not at this level.
-        record.history.calm = None;
+        let clients = 0..plan.topology.clients.len();
+        let identities: Vec<_> = clients.map(|client| identity_of(plan, client)).collect();
+        let keys = identities.iter().map(|id| (id.account(), id.device()));
+        record.history.keys = keys.collect();
+        let attackers = attackers(plan, broker_identity(plan).public());
+        introduce(&attackers, &mut record.history);
         Self {
             record,
             net: Net::new(plan),
@@ -177,7 +220,10 @@ impl Shared {
             away: BTreeSet::new(),
             senders: BTreeMap::new(),
             strangers: BTreeSet::new(),
-            identities: Vec::new(),
+            identities,
+            lies: BTreeMap::new(),
+            liars: BTreeSet::new(),
+            to_liars: BTreeSet::new(),
             typed: 0,
             lines_shown: 0,
             settled_at: None,
@@ -318,6 +364,12 @@ fn run_hosts(plan: &Plan, state: &State, simulated: &mut Duration) -> Result<(),
     sim.host("wire", move || {
         wire::run(wire_plan.clone(), of_wire.clone())
     });
+    if !plan.attackers.is_empty() {
+        let (of_attackers, attackers_plan) = (state.clone(), plan.clone());
+        sim.host("attackers", move || {
+            attackers::run(attackers_plan.clone(), of_attackers.clone())
+        });
+    }
     sim.client("people", people::run(plan.clone(), state.clone()));
     let result = sim.run();
     *simulated = sim.elapsed();

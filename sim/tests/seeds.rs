@@ -1,26 +1,15 @@
 //! The core level: many drawn plans, every promise of SPEC.md section 2 checked on each.
 
 use std::env;
-use std::ops::Range;
 use std::time::Instant;
 
 use sim::failure::{Failure, in_workspace, mutant_from_environment, read};
 use sim::plan::Plan;
-use sim::run::{Figures, Outcome, SEEDS, for_each_seed, run};
+use sim::run::{Figures, Outcome, SEEDS, for_each_seed, run, seeds_of_environment};
 use tertulia::situation::Situation;
 
 /// Where plans are written down.
 const PLANS: &str = "sim/plans";
-
-/// `SIM_SEEDS` from `SIM_FIRST_SEED` on; the same ones each time unless told otherwise.
-fn seeds() -> Range<u64> {
-    let number = |name, default| match env::var(name) {
-        Ok(value) => value.parse().expect("a number"),
-        Err(_) => default,
-    };
-    let first = number("SIM_FIRST_SEED", 0);
-    first..first + number("SIM_SEEDS", SEEDS)
-}
 
 /// DLV-1 to DLV-8: nothing lost, nothing twice, one order, FIFO, no phantoms, honest states,
 /// everything delivered in the end; and no panic and no ERROR line anywhere.
@@ -32,7 +21,9 @@ fn seeds() -> Range<u64> {
 fn every_promise_holds_under_every_drawn_plan() {
     let mutant = mutant_from_environment();
     let begun = Instant::now();
-    let outcomes = for_each_seed(seeds(), |seed| run(&Plan::draw(seed), mutant));
+    let outcomes = for_each_seed(seeds_of_environment(SEEDS), |seed| {
+        run(&Plan::draw(seed), mutant)
+    });
     let wall = begun.elapsed();
     let mut figures = Figures::default();
     for (_, outcome) in &outcomes {

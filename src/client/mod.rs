@@ -314,8 +314,10 @@ impl Client {
     /// Everything up to and including journal request `id` is journaled.
     pub fn handle_journaled(&mut self, id: u64, now: Timestamp) {
         self.journaled = self.journaled.max(Some(id));
-        let still = self.journaling.split_off(&(id + 1));
-        for (room, gate) in core::mem::replace(&mut self.journaling, still).into_values() {
+        while let Some(entry) = self.journaling.first_entry()
+            && *entry.key() <= id
+        {
+            let (room, gate) = entry.remove();
             let Some(waits) = self.rooms.get_mut(&room) else {
                 continue;
             };

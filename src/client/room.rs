@@ -42,6 +42,8 @@ impl From<RoomName> for JoinOptions {
 /// A room that the client wants to be in.
 pub(super) struct Room {
     pub(super) name: RoomName,
+    /// What records call it; every line is hashed with it.
+    id: RoomId,
     pub(super) options: JoinOptions,
     pub(super) seat: Seat,
     /// Where the client is in which history; `None` before the first JOINED.
@@ -97,6 +99,7 @@ impl Room {
     /// A room as the journal knows it (JRN-1).
     pub(super) fn new(options: JoinOptions, state: RoomState) -> Self {
         Self {
+            id: RoomId::of(&options.room),
             name: options.room.clone(),
             options,
             seat: Seat::Out,
@@ -399,7 +402,7 @@ impl Room {
             kind: wire.kind,
             body: wire.body,
         };
-        *base = line.base_after(RoomId::of(&self.name), base);
+        *base = line.base_after(self.id, base);
         Ok((line, *log, *base))
     }
 
@@ -435,7 +438,7 @@ mod tests {
             1,
             &Joined {
                 log: LogId([1; 16]),
-                room: RoomId::of(&room.name),
+                room: room.id,
                 resume: ResumeOutcome::Fresh,
                 last: LastPublication::NONE,
                 base: LineBase {
@@ -503,7 +506,7 @@ mod tests {
             2,
             &Joined {
                 log,
-                room: RoomId::of(&room.name),
+                room: room.id,
                 resume: ResumeOutcome::Fresh,
                 last: LastPublication::NONE,
                 base,

@@ -14,9 +14,11 @@ use tertulia::secure::{
 use tertulia::time::Timestamp;
 use tertulia::wire::{Frame, Handshake, MESSAGE_MAX, ResetToken, VARINT_MAX, is_data};
 
+use super::pair::den;
 use super::session::{Acks, Session};
-use crate::fate::Dice;
+use crate::fate::{Dice, mix};
 use crate::plan::Lie;
+use crate::world::seed_of;
 
 /// How often it lies when it may, in thousandths.
 const LIES_PERMILLE: u64 = 150;
@@ -26,7 +28,7 @@ const LIES_AT_THE_DOOR_PERMILLE: u64 = 500;
 const EVE: u64 = 2;
 
 /// The broker.
-pub(super) struct Liar {
+pub(crate) struct Liar {
     identity: BrokerIdentity,
     rng: SeededRng,
     dice: Dice,
@@ -40,7 +42,7 @@ pub(super) struct Liar {
     seat: Option<Seat>,
     out: Vec<Vec<u8>>,
     /// How many lies it has told.
-    pub(super) told: u64,
+    pub(crate) told: u64,
 }
 
 /// A line of its log.
@@ -59,7 +61,18 @@ struct Seat {
 }
 
 impl Liar {
-    pub(super) fn new(mut rng: SeededRng, dice: Dice, room: RoomName, lies: Vec<Lie>) -> Self {
+    /// The broker of a plan's attacker, with what it lies about.
+    pub(crate) fn of(seed: u64, index: usize, lies: &[Lie]) -> Self {
+        let number = index as u64;
+        Self::new(
+            SeededRng::new(seed_of(seed, "liar", number)),
+            Dice::new(mix(seed, 0x11a6 + number)),
+            den(),
+            lies.to_vec(),
+        )
+    }
+
+    fn new(mut rng: SeededRng, dice: Dice, room: RoomName, lies: Vec<Lie>) -> Self {
         Self {
             identity: BrokerIdentity::generate(&mut rng),
             log: LogId(rng.bytes()),
@@ -76,12 +89,12 @@ impl Liar {
         }
     }
 
-    pub(super) const fn key(&self) -> PublicKey {
+    pub(crate) const fn key(&self) -> PublicKey {
         self.identity.public()
     }
 
     /// Everything that it sends.
-    pub(super) fn datagrams(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
+    pub(crate) fn datagrams(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
         let mut all = core::mem::take(&mut self.out);
         if let Some((session, _)) = &mut self.session {
             all.extend(session.datagrams(now).into_iter().map(|(bytes, _)| bytes));
@@ -91,7 +104,7 @@ impl Liar {
 
     // ---- what the node says
 
-    pub(super) fn hear(&mut self, datagram: &[u8]) {
+    pub(crate) fn hear(&mut self, datagram: &[u8]) {
         if datagram.first().copied().is_some_and(is_data) {
             return self.hear_packet(datagram);
         }
@@ -390,7 +403,7 @@ impl Liar {
     }
 
     /// Time passes: somebody says something, and it may lie unasked.
-    pub(super) fn tick(&mut self, now: Timestamp) {
+    pub(crate) fn tick(&mut self, now: Timestamp) {
         if self.seat.as_ref().is_none_or(|seat| seat.channel == 0) {
             return;
         }

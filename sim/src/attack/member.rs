@@ -128,9 +128,9 @@ impl Member {
         Some(self.ticks_at).filter(|at| *at < self.ends_at)
     }
 
-    /// The broker has taken what is a lie for certain.
-    pub(crate) const fn find_out(&mut self) {
-        self.is_found_out = true;
+    /// Whether the broker has taken what is a lie for certain, before it sent what comes next.
+    pub(crate) const fn find_out(&mut self, is_found_out: bool) {
+        self.is_found_out = is_found_out;
     }
 
     // ---- what it hears

@@ -6,9 +6,10 @@
 
 mod liar;
 mod member;
-mod pair;
+pub(crate) mod pair;
 mod session;
 
+pub(crate) use liar::Liar;
 pub(crate) use member::{Member, Sent, Setup};
 pub(crate) use pair::Pair;
 pub use session::Acks;

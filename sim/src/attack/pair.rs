@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tertulia::chat::{Name, RoomName};
 use tertulia::client::{Asker, Client, ClientConfig, ClientEvent, EndReason, JournalState};
-use tertulia::rng::SeededRng;
+use tertulia::rng::{Seed, SeededRng};
 use tertulia::secure::{AccountKey, DeviceKey, NodeIdentity};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
@@ -23,13 +23,71 @@ use crate::plan::Lie;
 use crate::world::{seed_of, successor};
 
 /// How long a datagram is under way.
-const LATENCY: Duration = Duration::from_millis(20);
+pub(crate) const LATENCY: Duration = Duration::from_millis(20);
 /// How often both have a turn.
-const TICK: Duration = Duration::from_millis(200);
+pub(crate) const TICK: Duration = Duration::from_millis(200);
 /// How long after its end the node is started again.
-const AGAIN_AFTER: Duration = Duration::from_millis(700);
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_millis(700);
 /// More inputs than these at one moment are a busy loop.
 const SPIN_MAX: u32 = 10_000;
+
+/// Where they meet.
+///
+/// # Panics
+///
+/// Never: it is a name.
+pub(crate) fn den() -> RoomName {
+    RoomName::new("den").expect("a valid name")
+}
+
+/// Who the node is at first.
+pub(crate) fn victim(seed: u64, index: usize) -> NodeIdentity {
+    let mut rng = SeededRng::new(seed_of(seed, "victim", index as u64));
+    NodeIdentity::generate(&mut rng)
+}
+
+/// Who it is that goes on as another device, in this one of its lives.
+pub(crate) fn next_victim(victim: &NodeIdentity, seed: u64, life: usize) -> NodeIdentity {
+    successor(victim, seed_of(seed, "device", life as u64))
+}
+
+/// The seed of one of its lives.
+pub(crate) fn seed_of_victim(seed: u64, index: usize, life: usize) -> Seed {
+    let number = (index * 1_000 + life) as u64;
+    seed_of(seed, "victim's node", number)
+}
+
+/// What decides what its person does.
+pub(crate) fn whims(seed: u64, index: usize) -> Dice {
+    Dice::new(mix(seed, 0x71c7 + index as u64))
+}
+
+/// What a person does with it in a turn.
+pub(crate) enum Whim {
+    /// Says something.
+    Say,
+    /// Asks for so many earlier lines.
+    AskHistory(u64),
+    /// Asks who is there.
+    AskWho,
+    /// Comes in again: who was shown out comes back.
+    Join,
+    /// Nothing.
+    Nothing,
+}
+
+impl Whim {
+    /// The next one.
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        match dice.range(0, 9) {
+            0..=3 => Self::Say,
+            4 => Self::AskHistory(dice.range(1, 20)),
+            5 => Self::AskWho,
+            6 => Self::Join,
+            _ => Self::Nothing,
+        }
+    }
+}
 
 /// The two.
 pub(crate) struct Pair {
@@ -61,23 +119,14 @@ impl Pair {
         from: Timestamp,
         ends_at: Timestamp,
     ) -> Self {
-        let number = index as u64;
-        let mut rng = SeededRng::new(seed_of(seed, "victim", number));
-        let room = RoomName::new("den").expect("a valid name");
-        let liar = Liar::new(
-            SeededRng::new(seed_of(seed, "liar", number)),
-            Dice::new(mix(seed, 0x11a6 + number)),
-            room.clone(),
-            lies.to_vec(),
-        );
         Self {
             seed,
             index,
-            liar,
-            dice: Dice::new(mix(seed, 0x71c7 + number)),
-            identity: NodeIdentity::generate(&mut rng),
+            liar: Liar::of(seed, index, lies),
+            dice: whims(seed, index),
+            identity: victim(seed, index),
             journal: JournalState::default(),
-            room,
+            room: den(),
             client: None,
             life: Life {
                 client: index,
@@ -161,11 +210,7 @@ impl Pair {
     }
 
     fn kept(&self) -> Observation {
-        let rooms = self.journal.rooms.values();
-        let waiting = rooms
-            .flat_map(|room| room.waiting.keys().copied())
-            .collect();
-        Observation::Victim(self.life, Victim::Keeps(waiting))
+        Observation::Victim(self.life, keeps(&self.journal))
     }
 
     fn see(&mut self, what: Victim) {
@@ -181,8 +226,7 @@ impl Pair {
             known: Some((self.liar.key(), self.identity.clone())),
             restored: self.journal.clone(),
         };
-        let number = (self.index * 1_000 + self.life.life) as u64;
-        let seed = seed_of(self.seed, "victim's node", number);
+        let seed = seed_of_victim(self.seed, self.index, self.life.life);
         let room = self.room.clone();
         let client = memory::of_node(|| {
             let mut client = Client::new(config, seed, now);
@@ -190,13 +234,7 @@ impl Pair {
             client
         });
         self.client = Some(client);
-        let rooms = self.journal.rooms.iter();
-        let cursors = rooms.filter_map(|(room, state)| {
-            let (log, base) = state.cursor?;
-            Some((room.clone(), log, base.seq))
-        });
-        let cursors = cursors.collect();
-        self.see(Victim::Born(cursors));
+        self.see(begins(&self.journal));
         let kept = self.kept();
         self.seen.push(kept);
         self.drain(now);
@@ -205,8 +243,8 @@ impl Pair {
     /// What a person does with it.
     fn do_something(&mut self, now: Timestamp) {
         let room = self.room.clone();
-        match self.dice.range(0, 9) {
-            0..=3 => {
+        match Whim::draw(&mut self.dice) {
+            Whim::Say => {
                 self.typed += 1;
                 let text = format!("victim says {}", self.typed);
                 let typed_at_ms = self.typed;
@@ -223,8 +261,7 @@ impl Pair {
                     self.seen.insert(at, typed);
                 }
             }
-            4 => {
-                let count = self.dice.range(1, 20);
+            Whim::AskHistory(count) => {
                 let (at, life) = (self.seen.len(), self.life);
                 let asked = self.with_client(now, |client, _| {
                     client.ask_history(&room, 0, count, Asker::Node, now)
@@ -234,14 +271,13 @@ impl Pair {
                     self.seen.insert(at, asked);
                 }
             }
-            5 => {
+            Whim::AskWho => {
                 self.with_client(now, |client, _| client.ask_who(&room, now));
             }
-            6 => {
-                // Who was shown out comes back.
+            Whim::Join => {
                 self.with_client(now, |client, _| client.join(room.into(), now));
             }
-            _ => {}
+            Whim::Nothing => {}
         }
     }
 
@@ -305,11 +341,27 @@ impl Pair {
         self.starts_at = now + AGAIN_AFTER;
         self.life.life += 1;
         if let EndReason::Retired { .. } = reason {
-            let device = seed_of(self.seed, "device", self.life.life as u64);
-            self.identity = successor(&self.identity, device);
+            self.identity = next_victim(&self.identity, self.seed, self.life.life);
             self.journal.change_device();
         }
     }
+}
+
+/// Where a node begins that starts from this journal.
+pub(crate) fn begins(journal: &JournalState) -> Victim {
+    let rooms = journal.rooms.iter();
+    let cursors = rooms.filter_map(|(room, state)| {
+        let (log, base) = state.cursor?;
+        Some((room.clone(), log, base.seq))
+    });
+    Victim::Born(cursors.collect())
+}
+
+/// What waits in it.
+pub(crate) fn keeps(journal: &JournalState) -> Victim {
+    let rooms = journal.rooms.values();
+    let waiting = rooms.flat_map(|room| room.waiting.keys().copied());
+    Victim::Keeps(waiting.collect())
 }
 
 /// The event, sharing no memory with the node.

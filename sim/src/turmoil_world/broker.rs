@@ -11,7 +11,7 @@ use tertulia::broker::{Broker, BrokerConfig, BrokerEvent, StorageCompletion, Sto
 use tertulia::chat::LogId;
 use tertulia::driver::{BrokerCommand, Clock, Driver, Ends, Machine};
 use tertulia::rng::SeededRng;
-use tertulia::secure::{BrokerIdentity, ResetSecret};
+use tertulia::secure::ResetSecret;
 use tertulia::time::Timestamp;
 use tertulia::transmit::{Path, Transmit};
 use tertulia::wire::is_data;
@@ -24,7 +24,7 @@ use crate::clock::HostClock;
 use crate::history::Observation;
 use crate::memory::{self, of_broker};
 use crate::plan::{Fault, Plan};
-use crate::world::{SimStore, seed_of};
+use crate::world::{SimStore, broker_identity, seed_of};
 
 /// The broker's host. It does not end by itself.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
@@ -169,8 +169,7 @@ impl Process {
         disk: &Disk,
         state: &State,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
-        let identity = BrokerIdentity::generate(&mut rng);
+        let identity = broker_identity(plan);
         let log = lock(disk).memory().log_id();
         state.lock().record.history.current = Some(log);
         let config = BrokerConfig {
@@ -255,7 +254,7 @@ impl Machine for Watched {
 
     fn handle_datagram(&mut self, path: Path, datagram: BytesMut, at: Timestamp) {
         let is_of_a_link = datagram.first().copied().is_some_and(is_data);
-        self.state.observe_from(path.remote, datagram.len());
+        let lied = self.state.observe_from(path.remote, &datagram);
         let dropped = self.dropped();
         of_broker(|| {
             let own = BytesMut::from(&datagram[..]);
@@ -263,6 +262,9 @@ impl Machine for Watched {
         });
         if is_of_a_link && self.dropped() == dropped {
             self.state.note_heard(path.remote);
+            if let Some(liar) = lied {
+                self.state.find_out(liar);
+            }
         }
     }
 

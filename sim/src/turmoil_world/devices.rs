@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use tertulia::rng::SeededRng;
-use tertulia::secure::{BrokerIdentity, NodeIdentity};
+use tertulia::secure::NodeIdentity;
 use tertulia::transmit::Path;
 use tertulia::wire::DATAGRAM_MAX;
 use tokio::select;
@@ -17,15 +16,14 @@ use super::{State, WIRE_PORT, bind, now, sleep_until};
 use crate::errands::{self, Change, End, Errands, Parties};
 use crate::history::Observation;
 use crate::plan::Plan;
-use crate::world::seed_of;
+use crate::world::broker_identity;
 
 /// Whom to tell as which device he is linked.
 pub(super) type Linked = BTreeMap<usize, UnboundedSender<NodeIdentity>>;
 
 /// Starts all of a plan's.
 pub(super) fn spawn(plan: &Plan, state: &State, linked: &Linked) {
-    let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
-    let broker = BrokerIdentity::generate(&mut rng).public();
+    let broker = broker_identity(plan).public();
     let wire = turmoil::lookup("wire");
     let path = |way| Path::new(SocketAddr::new(wire, WIRE_PORT + way as u16));
     for (index, errands) in errands::errands(plan, broker, path).into_iter().enumerate() {

@@ -35,12 +35,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     let clients = 0..plan.topology.clients.len();
     let identities: Vec<NodeIdentity> = clients.map(|client| identity_of(&plan, client)).collect();
-    let keys = identities.iter().map(|id| (id.account(), id.device()));
-    {
-        let mut shared = state.lock();
-        shared.record.history.keys = keys.collect();
-        shared.identities.clone_from(&identities);
-    }
     let mut linked = BTreeMap::new();
     let mut people = Vec::new();
     for (client, identity) in identities.into_iter().enumerate() {

@@ -10,14 +10,14 @@ use tertulia::time::Timestamp;
 use super::net::{attacker_address, attacker_at, spoofed_address};
 use super::{Datagram, Event, World, broker_address, room_name};
 use crate::attack::{Member, Pair, Sent, Setup};
-use crate::history::{Life, Observation, Typed};
+use crate::history::{History, Life, Observation, Typed};
 use crate::plan::{Attacker, Plan, Who};
 
 /// How long a member's datagram is under way. What the broker sends it comes at once.
-const LATENCY: Duration = Duration::from_millis(30);
+pub(crate) const LATENCY: Duration = Duration::from_millis(30);
 
 /// An attacker, and what it needs.
-pub(super) enum Attacking {
+pub(crate) enum Attacking {
     /// A member.
     Member(Box<Member>),
     /// A malicious broker and its victim.
@@ -25,7 +25,7 @@ pub(super) enum Attacking {
 }
 
 /// Those of a plan.
-pub(super) fn attackers(plan: &Plan, broker: PublicKey) -> Vec<Attacking> {
+pub(crate) fn attackers(plan: &Plan, broker: PublicKey) -> Vec<Attacking> {
     let all = plan.attackers.iter().enumerate();
     let all = all.map(
         |(
@@ -62,23 +62,42 @@ pub(super) fn attackers(plan: &Plan, broker: PublicKey) -> Vec<Attacking> {
     all.collect()
 }
 
-impl World {
-    /// The attackers have keys after those of the clients.
-    pub(super) fn introduce_attackers(&mut self) {
-        for attacking in &self.attackers {
-            let keys = match attacking {
-                Attacking::Member(member) => {
-                    let identity = member.identity();
-                    (identity.account(), identity.device())
-                }
-                // Its victim is never here.
-                Attacking::Broker(pair) => pair.keys(),
-            };
-            self.record.history.attackers.insert(keys.0);
-            self.record.history.keys.push(keys);
-        }
+/// The attackers have keys after those of the clients.
+pub(crate) fn introduce(attackers: &[Attacking], history: &mut History) {
+    for attacking in attackers {
+        let keys = match attacking {
+            Attacking::Member(member) => {
+                let identity = member.identity();
+                (identity.account(), identity.device())
+            }
+            // Its victim is never here.
+            Attacking::Broker(pair) => pair.keys(),
+        };
+        history.attackers.insert(keys.0);
+        history.keys.push(keys);
     }
+}
 
+/// What a member, who is that `client`, publishes may be stored like anybody's, as it was published.
+pub(crate) fn note_typed(member: &mut Member, client: usize, history: &mut History) {
+    let (room, account) = (member.room().clone(), member.identity().account());
+    for publication in core::mem::take(&mut member.typed) {
+        let typed = Typed {
+            life: Life { client, life: 0 },
+            room: room.clone(),
+            handle: publication.typed_at_ms,
+            typed_at_ms: publication.typed_at_ms,
+            body: publication.body,
+            kind: publication.kind,
+            is_watched: false,
+            index: publication.typed_at_ms as usize,
+        };
+        let key = (account, room.clone(), typed.typed_at_ms);
+        history.typed.insert(key, typed);
+    }
+}
+
+impl World {
     /// An attacker does what is due.
     pub(super) fn attack(&mut self, index: usize) {
         let now = self.now;
@@ -98,7 +117,7 @@ impl World {
                 let is_there = self.store.memory().rooms().any(|known| known == room);
                 let sent = member.go_on(is_there, now);
                 let next = member.next();
-                self.note_typed(index);
+                note_typed(member, self.nodes.len() + index, &mut self.record.history);
                 for sent in sent {
                     self.send_attack(index, sent);
                 }
@@ -106,32 +125,6 @@ impl World {
                     self.schedule(next, Event::Attack(index));
                 }
             }
-        }
-    }
-
-    /// What a member publishes may be stored like anybody's, as it was published.
-    fn note_typed(&mut self, index: usize) {
-        let Attacking::Member(member) = &mut self.attackers[index] else {
-            return;
-        };
-        let (room, account) = (member.room().clone(), member.identity().account());
-        for publication in core::mem::take(&mut member.typed) {
-            let life = Life {
-                client: self.nodes.len() + index,
-                life: 0,
-            };
-            let typed = Typed {
-                life,
-                room: room.clone(),
-                handle: publication.typed_at_ms,
-                typed_at_ms: publication.typed_at_ms,
-                body: publication.body,
-                kind: publication.kind,
-                is_watched: false,
-                index: publication.typed_at_ms as usize,
-            };
-            let key = (account, room.clone(), typed.typed_at_ms);
-            self.record.history.typed.insert(key, typed);
         }
     }
 
@@ -155,7 +148,7 @@ impl World {
     pub(super) fn find_out(&mut self, index: usize) {
         situation::meet(Situation::SureLieTaken);
         if let Attacking::Member(member) = &mut self.attackers[index] {
-            member.find_out();
+            member.find_out(true);
         }
     }
 

@@ -4,7 +4,7 @@
 //! world honours the machines' drain order, so a run is a function of its plan: the [trace
 //! hash](crate::record::Record::trace) says whether two runs were the same run.
 
-mod attack;
+pub(crate) mod attack;
 mod devices;
 mod faults;
 mod net;
@@ -33,7 +33,7 @@ pub use net::{Captured, Datagram, Fates, Net, broker_address, is_strangers};
 pub use node::{Node, Running, beginning, identity_of, name_of, other_device, successor};
 pub use store::SimStore;
 
-use attack::{Attacking, attackers};
+use attack::{Attacking, attackers, introduce};
 
 use crate::clock::HostClock;
 use crate::errands::Errands;
@@ -170,9 +170,7 @@ impl World {
     /// A world in which nothing has happened yet.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        let seed = plan.seed;
-        let mut rng = SeededRng::new(seed_of(seed, "broker identity", 0));
-        let identity = BrokerIdentity::generate(&mut rng);
+        let identity = broker_identity(&plan);
         let clients = 0..plan.topology.clients.len();
         let nodes: Vec<Node> = clients.map(|client| Node::new(&plan, client)).collect();
         let keys = nodes
@@ -213,7 +211,7 @@ impl World {
             plan,
         };
         world.record.history.current = Some(world.store.memory().log_id());
-        world.introduce_attackers();
+        introduce(&world.attackers, &mut world.record.history);
         world.set_wall_clock();
         world.schedule_plan();
         for client in 0..world.nodes.len() {
@@ -566,6 +564,12 @@ impl World {
     fn trace_event(&mut self, kind: Trace, whom: u64, bytes: &[u8]) {
         self.record.add(kind, whom, bytes, self.now);
     }
+}
+
+/// Who the broker is at first.
+pub(crate) fn broker_identity(plan: &Plan) -> BrokerIdentity {
+    let mut rng = SeededRng::new(seed_of(plan.seed, "broker identity", 0));
+    BrokerIdentity::generate(&mut rng)
 }
 
 /// A store for one of the broker's histories.
