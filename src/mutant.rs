@@ -81,12 +81,16 @@ pub enum Mutant {
     BelieveSkipped,
     /// A broker lets any number of one member's publications wait for its store (PUB-8).
     EndlessPublishing,
+    /// A broker goes on serving a device that is revoked (DEV-8).
+    KeepRevoked,
+    /// A broker shows only one of an account's devices out of a room that it has left (DEV-9).
+    KeepOtherDevice,
 }
 
 impl Mutant {
     /// Every mutant that a simulation of a drawn plan finds. (The others the fuzzer's corpora
     /// do.)
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::NoDedup,
         Self::NoGapCheck,
         Self::NoReorderBuffer,
@@ -120,6 +124,8 @@ impl Mutant {
         Self::BelieveUnsent,
         Self::BelieveSkipped,
         Self::EndlessPublishing,
+        Self::KeepRevoked,
+        Self::KeepOtherDevice,
     ];
 }
 

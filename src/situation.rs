@@ -110,6 +110,12 @@ pub enum Situation {
     DevicesInOneRoom,
     /// What waited at a device was refused, because another one had left the room (DEV-9, PUB-10).
     TakenOutByOwnDevice,
+    /// A device was linked with a code (DEV-5).
+    DeviceLinked,
+    /// A device was revoked (DEV-8).
+    DeviceRevoked,
+    /// A node was told that its device is revoked while something of its waited (DEV-6, DEV-8).
+    RevokedWhileWaiting,
 }
 
 impl Situation {
@@ -117,7 +123,7 @@ impl Situation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every situation.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 54] = [
         Self::PublicationKnown,
         Self::GapAnswered,
         Self::RetryLaterAnswered,
@@ -169,6 +175,9 @@ impl Situation {
         Self::VictimEnded,
         Self::DevicesInOneRoom,
         Self::TakenOutByOwnDevice,
+        Self::DeviceLinked,
+        Self::DeviceRevoked,
+        Self::RevokedWhileWaiting,
     ];
 }
 

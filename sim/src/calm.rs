@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tertulia::time::Timestamp;
 
-use crate::plan::{Plan, Talk, Who};
+use crate::plan::{LINKING_MS, Plan, Talk, Who};
 
 /// How long after a fault, an absence or the beginning it may still be felt: nodes look for the broker
 /// less and less often, up to every 5 s, and then catch up.
@@ -66,7 +66,9 @@ impl Calm {
         let absences = plan.absences.iter();
         let absences = absences.map(|it| (Some(it.client), it.at_ms, it.for_ms));
         let begins = (None, 0, 0);
-        let felt = faults.chain(absences).chain([begins]);
+        let linked = plan.linked.iter();
+        let linked = linked.filter_map(|it| Some((Some(it.client), it.at_ms?, LINKING_MS)));
+        let felt = faults.chain(absences).chain(linked).chain([begins]);
         let felt = felt.map(|(whose, at_ms, for_ms)| {
             let (from, to) = stretch(at_ms, for_ms);
             (whose, (from, to + SETTLES))

@@ -167,6 +167,20 @@ pub enum Observation {
     AskedWho(Life, RoomName),
     /// The node says how many are present, and who.
     Roster(Life, RoomName, u64, Vec<String>),
+    /// A client's device is about to be revoked (DEV-8).
+    Revoking(usize, DeviceKey),
+    /// The simulated storage has it that a device is revoked.
+    Revoked {
+        /// In which history.
+        log: LogId,
+        /// Which device.
+        device: DeviceKey,
+        /// How many publications of it the storage was asked for before, and has not done.
+        under_way: usize,
+    },
+    /// The journal of a life that has ended has these publications, which have no outcome: in which room,
+    /// and when they were typed.
+    LeftBehind(Life, BTreeSet<(RoomName, u64)>),
     /// The node stops by itself.
     Ended(Life, EndReason),
     /// A node starts from its journal, which says after which line of which history it goes on in a
@@ -217,6 +231,12 @@ pub struct History {
     pub keys: Vec<(AccountKey, DeviceKey)>,
     /// The devices that accounts had before, and gave up (JRN-4, JRN-10).
     pub retired: BTreeMap<DeviceKey, AccountKey>,
+    /// The devices that were revoked, or are about to be (DEV-8).
+    pub revoked: BTreeSet<DeviceKey>,
+    /// Whose they are.
+    pub recalled: BTreeSet<usize>,
+    /// What waited at devices that were revoked: whether it was stored they could not know.
+    pub unconfirmed: BTreeSet<(AccountKey, RoomName, u64)>,
     /// Those of them whose accounts went on with what waited then.
     pub succeeded: BTreeSet<DeviceKey>,
     /// Everything that was typed, by (account, room, time of typing).
@@ -333,6 +353,20 @@ impl History {
         let account = self.keys[client].0;
         let mut leavers = self.leavers.iter();
         leavers.any(|(by, of)| of == room && *by != client && self.keys[*by].0 == account)
+    }
+
+    /// Whether a client had a device that was revoked.
+    #[must_use]
+    pub fn was_revoked(&self, client: usize) -> bool {
+        self.recalled.contains(&client)
+    }
+
+    /// The broker has taken an authentic packet of a client. Of a device that is revoked it is no sign of
+    /// life (DEV-8).
+    pub fn note_heard(&mut self, client: usize, now: Timestamp) {
+        if !self.revoked.contains(&self.device(client)) {
+            self.heard.insert(client, now);
+        }
     }
 
     /// A client's journal has done what it was asked.
@@ -480,6 +514,17 @@ impl History {
             Observation::NewLog => {
                 self.born_at.insert(None, self.now);
                 self.forked_at = Some(self.now);
+            }
+            Observation::Revoking(client, device) => {
+                self.recalled.insert(*client);
+                self.revoked.insert(*device);
+            }
+            Observation::LeftBehind(life, waiting) => {
+                let account = self.keys[life.client].0;
+                let is_revoked = self.revoked.contains(&self.device(life.client));
+                let waiting = waiting.iter().filter(|_| is_revoked);
+                let waiting = waiting.map(|(room, at_ms)| (account, room.clone(), *at_ms));
+                self.unconfirmed.extend(waiting);
             }
             Observation::Entered {
                 log,

@@ -9,6 +9,7 @@ pub mod attack;
 pub mod calm;
 pub mod check;
 pub mod clock;
+mod errands;
 pub mod failure;
 pub mod fate;
 pub mod history;

@@ -26,6 +26,7 @@ pub use tracking_allocator::Allocator;
 
 use bytes::Bytes;
 
+use crate::errands;
 use crate::plan::{Attacker, Plan, Who};
 
 /// What a record about something costs besides the bytes that it is about: a packet in flight, a
@@ -177,7 +178,8 @@ pub fn bound(plan: &Plan) -> u64 {
     let publishing = PUBLISH_WINDOW * (CHAT_LINE_MAX + RECORD);
     let seat = queued + publishing + (1 + PAGES_WAITING_MAX) * read;
     let room = RECENT_BYTES_MAX + CHAT_LINE_MAX + RECENT_LINES_MAX * RECORD;
-    let links = (plan.topology.clients.len() + members) * LINKS_PER_CLIENT;
+    let links = plan.topology.clients.len() + members + errands::ways(plan);
+    let links = links * LINKS_PER_CLIENT;
     (BASE + links * link + seats * seat + rooms * room) as u64
 }
 

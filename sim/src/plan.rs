@@ -23,8 +23,8 @@ use crate::fate::{Dice, mix};
 use crate::world::room_name;
 use draw::{
     draw_absences, draw_acts, draw_attackers, draw_entering, draw_faults, draw_kills, draw_linked,
-    draw_moves, draw_rates, draw_replays, draw_restores, draw_stops, draw_topology, draw_watchers,
-    draw_workload,
+    draw_moves, draw_rates, draw_replays, draw_restores, draw_revocations, draw_stops,
+    draw_topology, draw_watchers, draw_workload,
 };
 
 pub use act::{Act, Entering, What};
@@ -79,15 +79,20 @@ pub struct Topology {
     pub history: u64,
 }
 
-/// A client that is a further device of another one's account (SPEC.md section 9.8), linked before the
-/// run begins.
+/// A client that is a further device of another one's account (SPEC.md section 9.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Linked {
     /// Which one.
     pub client: usize,
     /// Whose account it is: that client has the account's private key.
     pub owner: usize,
+    /// When it is linked with a code, in ms (DEV-3); otherwise it was before the run begins.
+    #[serde(default)]
+    pub at_ms: Option<u64>,
 }
+
+/// For how long somebody tries to link or to revoke a device, at least, in ms.
+pub const LINKING_MS: u64 = 15_000;
 
 /// A client that says several lines in a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,7 +224,10 @@ impl Plan {
         let watchers = draw_watchers(&mut uses, &topology);
         let acts = draw_acts(&mut uses, &topology, span_ms);
         let attackers = draw_attackers(&mut Dice::new(mix(seed, 0xa77a)), span_ms);
-        let linked = draw_linked(&mut Dice::new(mix(seed, 0x11d5)), &topology);
+        let linked = draw_linked(&mut Dice::new(mix(seed, 0x11d5)), &topology, span_ms);
+        let mut calls = Dice::new(mix(seed, 0x4e0c));
+        faults.extend(draw_revocations(&mut calls, &linked, span_ms));
+        faults.sort_by_key(|(at, _)| *at);
         Self {
             seed,
             linked,
@@ -250,6 +258,13 @@ impl Plan {
         link.map_or(client, |linked| linked.owner)
     }
 
+    /// Whether a client is linked with a code after the run has begun, and does not start before.
+    #[must_use]
+    pub fn is_linked_later(&self, client: usize) -> bool {
+        let mut linked = self.linked.iter();
+        linked.any(|linked| linked.client == client && linked.at_ms.is_some())
+    }
+
     /// The clients that speak for a client's account.
     pub fn devices(&self, owner: usize) -> impl Iterator<Item = usize> {
         let clients = 0..self.topology.clients.len();
@@ -277,10 +292,12 @@ impl Plan {
             .iter()
             .map(|talk| talk.from_ms + talk.every_ms * talk.lines);
         let absences = self.absences.iter().map(|a| a.at_ms + a.for_ms);
+        let linked = self.linked.iter().filter_map(|linked| linked.at_ms);
+        let linked = linked.map(|at_ms| at_ms + LINKING_MS);
         let acts = self.acts.iter().map(|act| act.at_ms);
         let attackers = self.attackers.iter().map(|a| a.from_ms + a.for_ms);
         let all = faults.chain(talks).chain(absences).chain(acts);
-        let all = all.chain(attackers);
+        let all = all.chain(attackers).chain(linked);
         all.max().unwrap_or(0)
     }
 
@@ -316,6 +333,8 @@ impl Plan {
     pub fn has_perfect_network(&self) -> bool {
         self.rates == self.perfect_rates()
             && self.attackers.is_empty()
+            // Programs that have done their errand are gone without another word.
+            && self.linked.iter().all(|linked| linked.at_ms.is_none())
             && self
                 .faults
                 .iter()
@@ -328,6 +347,9 @@ impl Plan {
     pub fn with_perfect_network(mut self) -> Self {
         self.rates = self.perfect_rates();
         self.attackers.clear();
+        for linked in &mut self.linked {
+            linked.at_ms = None;
+        }
         self.faults.retain(|(_, fault)| fault.spares_the_network());
         self
     }

@@ -19,6 +19,7 @@
 mod attackers;
 mod broker;
 mod delayed;
+mod devices;
 mod people;
 mod program;
 mod stops;
@@ -36,6 +37,7 @@ use tertulia::broker::{BrokerEvent, StorageOp};
 use tertulia::chat::RoomName;
 use tertulia::driver::{Clock, DatagramSocket};
 use tertulia::mutant::{self, Mutant};
+use tertulia::secure::NodeIdentity;
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::wire::is_data;
@@ -104,6 +106,8 @@ struct Shared {
     liars: BTreeSet<usize>,
     /// What was sent to them since, and has not come.
     to_liars: BTreeSet<Vec<u8>>,
+    /// Who each client is at present.
+    identities: Vec<NodeIdentity>,
     typed: u64,
     lines_shown: u64,
     settled_at: Option<Timestamp>,
@@ -193,7 +197,7 @@ impl State {
     fn note_heard(&self, address: SocketAddr) {
         let mut shared = self.lock();
         if let Some(client) = shared.senders.get(&address).copied() {
-            shared.record.history.heard.insert(client, now());
+            shared.record.history.note_heard(client, now());
         }
     }
 }
@@ -203,8 +207,8 @@ impl Shared {
         let mut record = Record::new(plan);
         record.history.is_network_perfect = plan.has_perfect_network();
         let clients = 0..plan.topology.clients.len();
-        let identities = clients.map(|client| identity_of(plan, client));
-        let keys = identities.map(|id| (id.account(), id.device()));
+        let identities: Vec<_> = clients.map(|client| identity_of(plan, client)).collect();
+        let keys = identities.iter().map(|id| (id.account(), id.device()));
         record.history.keys = keys.collect();
         let attackers = attackers(plan, broker_identity(plan).public());
         introduce(&attackers, &mut record.history);
@@ -219,6 +223,7 @@ impl Shared {
             lies: BTreeMap::new(),
             liars: BTreeSet::new(),
             to_liars: BTreeSet::new(),
+            identities,
             typed: 0,
             lines_shown: 0,
             settled_at: None,

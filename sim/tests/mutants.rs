@@ -46,6 +46,8 @@ const fn checker_of(mutant: Mutant) -> &'static str {
         Mutant::BelieveUnsent | Mutant::BelieveSkipped => "liars_are_cut_off",
         Mutant::NoCertificateCheck | Mutant::NoHashCheck => "none: the corpus of the fuzzer does",
         Mutant::EndlessPublishing => "nobody_is_delayed",
+        Mutant::KeepRevoked => "revoked_devices",
+        Mutant::KeepOtherDevice => "membership",
     }
 }
 
@@ -186,6 +188,8 @@ const fn rate_permille(mutant: Mutant) -> u64 {
         Mutant::BelieveUnsent => 850,
         Mutant::BelieveSkipped => 650,
         Mutant::EndlessPublishing => 480,
+        Mutant::KeepRevoked => 150,
+        Mutant::KeepOtherDevice => 120,
         Mutant::NoCertificateCheck | Mutant::NoHashCheck => 0,
     }
 }

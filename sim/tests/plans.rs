@@ -52,11 +52,30 @@ fn a_page_that_is_cut_off_goes_on_without_a_hole() {
     keeps_every_promise("a_page_is_cut_off_that_ends_before_a_line_yet_to_come");
 }
 
+/// PRS-1, DEV-9: the last link that an account had in a room was one that had been silent for longer than
+/// the one that had ended before, and the grace was counted from that.
+#[test]
+fn the_grace_begins_when_any_link_of_the_account_was_last_heard() {
+    keeps_every_promise(
+        "a_link_is_given_up_after_a_device_of_the_account_that_was_heard_later_has_hung_up",
+    );
+}
+
 /// DEV-9, RUM-12, PUB-10: a device whose account had asked to leave was let in by an older request, and
 /// what it said then was refused for the leave, and stored after it all the same.
 #[test]
 fn what_is_refused_because_the_account_has_left_is_not_stored() {
     keeps_every_promise("an_account_leaves_by_one_device_while_another_one_comes_in");
+}
+
+/// RUM-16: a broker's word that somebody came in is of the same millisecond as the policy that is refused
+/// him. A checker took it for the policy.
+#[test]
+fn a_policy_that_is_refused_is_not_taken_for_the_line_that_lets_its_author_in() {
+    leads_to(
+        Situation::PolicyRefused,
+        "a_policy_is_refused_that_was_set_in_the_millisecond_of_coming_in",
+    );
 }
 
 /// RUM-12, JRN-12: what a full journal holds back of a history that is lost is shown when it has room,

@@ -11,6 +11,7 @@ use super::seating::Broken;
 use super::session::Stage;
 use super::storage::{DeviceRow, StorageOp, StorageOutcome};
 use super::{Broker, LinkId, Pending};
+use crate::bug;
 use crate::chat::{
     ControlFromBroker, DeviceEntry, ErrandFromBroker, ErrandFromNode, Grant, LINK_LASTS_MAX_MS,
     LinkMark, Name, Proof, Refusal,
@@ -334,6 +335,9 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
+            if bug!(KeepRevoked) {
+                continue;
+            }
             if session.device == device && !matches!(session.stage, Stage::Ended) {
                 session
                     .link

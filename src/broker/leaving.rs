@@ -7,6 +7,7 @@ use super::seating::Broken;
 use super::session::SeatStage;
 use super::storage::StorageOp;
 use super::{Broker, LinkId, Pending};
+use crate::bug;
 use crate::chat::{
     Budget, ControlFromBroker, LISTED_BYTES_MAX, LISTED_MAX, RoomFromBroker, RoomName,
 };
@@ -100,7 +101,13 @@ impl Broker {
         goodbye: &RoomFromBroker,
         now: Timestamp,
     ) {
-        for (link, channel) in self.readers_of(name, account) {
+        let readers = self.readers_of(name, account);
+        let shown_out = if bug!(KeepOtherDevice) {
+            1
+        } else {
+            readers.len()
+        };
+        for (link, channel) in readers.into_iter().take(shown_out) {
             let Some(session) = self.sessions.get_mut(&link) else {
                 continue;
             };

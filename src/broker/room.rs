@@ -55,6 +55,8 @@ pub(super) struct Presence {
     pub(super) row: PresenceRow,
     /// When it is taken to have gone, and how, if no session comes back (PRS-1).
     ends: Option<(Timestamp, NoticeEvent)>,
+    /// When those of its links were last heard that have ended without goodbye (PRS-1).
+    heard: Timestamp,
 }
 
 impl Room {
@@ -182,6 +184,14 @@ impl Broker {
             Parting::Lost(device) => room.note_away(account, device, last_heard),
             Parting::Other => {}
         }
+        // A link that is given up later may have been silent for longer.
+        let mut heard = last_heard;
+        if let Some(presence) = room.present.get_mut(&account)
+            && !matches!(parting, Parting::Bye(_))
+        {
+            presence.heard = presence.heard.max(last_heard);
+            heard = presence.heard;
+        }
         let Some(seats) = room.seats.get_mut(&account) else {
             return;
         };
@@ -198,9 +208,7 @@ impl Broker {
                 None => self.end_presence(name, account, NoticeEvent::Left, now),
             }
         } else {
-            let at = awaited
-                .unwrap_or_default()
-                .max(last_heard + self.config.grace);
+            let at = awaited.unwrap_or_default().max(heard + self.config.grace);
             self.expect_back_by(at, NoticeEvent::TimedOut, name, account);
         }
     }
@@ -348,7 +356,11 @@ impl Broker {
             return;
         };
         let account = row.author.account;
-        let presence = Presence { row, ends: None };
+        let presence = Presence {
+            row,
+            ends: None,
+            heard: Timestamp::ZERO,
+        };
         if room.present.insert(account, presence).is_none() {
             *self.people.entry(account).or_default() += 1;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tertulia::chat::{Kind, Line, LogId, RoomName};
-use tertulia::secure::AccountKey;
+use tertulia::secure::{AccountKey, DeviceKey};
 
 use super::Checker;
 use crate::history::{History, Observation};
@@ -14,6 +14,13 @@ use crate::history::{History, Observation};
 pub(super) struct ExactlyOnceInTheLog {
     stored: BTreeMap<(LogId, RoomName, AccountKey, u64), u64>,
     members: BTreeMap<(LogId, RoomName, AccountKey), u64>,
+    /// From which device each publication was stored last.
+    devices: BTreeMap<(LogId, RoomName, (AccountKey, u64)), DeviceKey>,
+}
+
+/// What names what was typed, within a room.
+const fn key_of(line: &Line) -> (AccountKey, u64) {
+    (line.account, line.typed_at_ms)
 }
 
 impl Checker for ExactlyOnceInTheLog {
@@ -24,9 +31,23 @@ impl Checker for ExactlyOnceInTheLog {
     fn on(&mut self, observation: &Observation, history: &History) -> Result<(), String> {
         match observation {
             Observation::Appended { log, room, line } => {
+                let by = self
+                    .devices
+                    .get(&(*log, room.clone(), key_of(line)))
+                    .copied();
                 let taken = self.take(*log, room, line);
                 let is_outdated = history.outdated.contains(&line.account);
-                if is_outdated { Ok(()) } else { taken }
+                // JRN-11: whether it was stored is not told to whoever is revoked, nor to the device as
+                // which that is linked again.
+                let (account, typed_at_ms) = key_of(line);
+                let key = (account, room.clone(), typed_at_ms);
+                let is_unconfirmed = history.unconfirmed.contains(&key)
+                    && by.is_some_and(|by| by != line.device && history.revoked.contains(&by));
+                if is_outdated || is_unconfirmed {
+                    Ok(())
+                } else {
+                    taken
+                }
             }
             // What came after the backup has never been.
             Observation::Recovered {
@@ -53,6 +74,8 @@ impl Checker for ExactlyOnceInTheLog {
 
 impl ExactlyOnceInTheLog {
     fn take(&mut self, log: LogId, room: &RoomName, line: &Line) -> Result<(), String> {
+        let key = (log, room.clone(), key_of(line));
+        self.devices.insert(key, line.device);
         let before = match line.kind {
             Kind::Joined => self
                 .members

@@ -81,7 +81,9 @@ impl Checker for Fifo {
         // What is missing is what an older history has.
         let is_first_log =
             history.restores == 0 && history.logs.keys().all(|(other, _)| other == log);
-        let is_restored = history.restored.contains(&life.client);
+        // Who is linked again goes on with what waited before.
+        let is_restored =
+            history.restored.contains(&life.client) || history.was_revoked(life.client);
         let expected = match before {
             Some((before, last)) if before == life && history.restores == 0 && !is_restored => {
                 Some(last + 1)

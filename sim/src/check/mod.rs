@@ -23,6 +23,7 @@ mod no_waste;
 mod nobody_is_delayed;
 mod not_fooled;
 mod one_total_order;
+mod revoked_devices;
 mod strangers_get_little;
 
 use tertulia::time::Timestamp;
@@ -66,6 +67,7 @@ impl Default for Checkers {
             Box::new(liveness::Liveness::default()),
             Box::new(honest_outcomes::HonestOutcomes::default()),
             Box::new(no_broken_rules::NoBrokenRules),
+            Box::new(revoked_devices::RevokedDevices::default()),
             Box::new(no_noise::NoNoise::default()),
             Box::new(no_damage::NoDamage),
             Box::new(bounds::Bounds),

@@ -1,6 +1,7 @@
 //! Two machines that keep the rules never accuse each other (LIF-4), and a node never stops by
 //! itself (DLV-8, NOD-3).
 
+use tertulia::chat::Refusal;
 use tertulia::client::EndReason;
 
 use super::Checker;
@@ -24,6 +25,14 @@ impl Checker for NoBrokenRules {
             {
                 Ok(())
             }
+            // DEV-8
+            Observation::Ended(
+                life,
+                EndReason::NotAdmitted {
+                    code: Refusal::DeviceRevoked,
+                    ..
+                },
+            ) if history.revoked.contains(&history.device(life.client)) => Ok(()),
             // SGN-4: only if the device is in two places.
             Observation::Ended(life, EndReason::Replaced)
                 if history

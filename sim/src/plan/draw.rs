@@ -23,7 +23,7 @@ pub(super) fn draw_topology(dice: &mut Dice) -> Topology {
 }
 
 /// Accounts with several devices, in half of the plans.
-pub(super) fn draw_linked(dice: &mut Dice, topology: &Topology) -> Vec<Linked> {
+pub(super) fn draw_linked(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Linked> {
     if dice.chance(500) {
         return Vec::new();
     }
@@ -33,8 +33,36 @@ pub(super) fn draw_linked(dice: &mut Dice, topology: &Topology) -> Vec<Linked> {
     let linked = (first..clients).map(|client| Linked {
         client,
         owner: dice.range(0, first as u64 - 1) as usize,
+        at_ms: None,
     });
-    linked.collect()
+    let mut linked: Vec<Linked> = linked.collect();
+    for linked in &mut linked {
+        let at_ms = dice.range(500, span_ms / 2);
+        linked.at_ms = dice.chance(500).then_some(at_ms);
+    }
+    linked
+}
+
+/// Devices that are revoked, and most of them linked again, with what waits there: half of those that
+/// can be.
+pub(super) fn draw_revocations(
+    dice: &mut Dice,
+    linked: &[Linked],
+    span_ms: u64,
+) -> Vec<(u64, Fault)> {
+    let mut revocations = Vec::new();
+    for linked in linked {
+        let (at_ms, after_ms) = (dice.range(1_000, span_ms), dice.range(0, 5_000));
+        let is_back = dice.chance(800);
+        if dice.chance(500) {
+            let fault = Fault::Revoke {
+                client: linked.client,
+                back_after_ms: is_back.then_some(after_ms),
+            };
+            revocations.push((at_ms, fault));
+        }
+    }
+    revocations
 }
 
 pub(super) fn draw_workload(dice: &mut Dice, topology: &Topology, span_ms: u64) -> Vec<Talk> {

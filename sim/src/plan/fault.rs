@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LINKING_MS;
+
 /// Which way is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Way {
@@ -163,6 +165,14 @@ pub enum Fault {
         /// For how long it was recorded.
         span_ms: u64,
     },
+    /// The client's device is revoked by whoever has the key of its account, if that is another client
+    /// (DEV-8).
+    Revoke {
+        /// Whose.
+        client: usize,
+        /// When it is linked again, with what waits in its journal, if ever (DEV-6).
+        back_after_ms: Option<u64>,
+    },
     /// Strangers begin handshakes, all at one moment, and finish none (SEC-6, ADR-3).
     Strangers {
         /// How many.
@@ -186,6 +196,7 @@ impl Fault {
             | Self::Kill { client, .. }
             | Self::RestoreNode { client, .. }
             | Self::FullJournal { client, .. }
+            | Self::Revoke { client, .. }
             | Self::Replay { client, .. } => Some(client),
             Self::Stop { client, .. }
             | Self::WallClock { client, .. }
@@ -231,6 +242,10 @@ impl Fault {
             Self::Die { back_after_ms, .. } => match back_after_ms {
                 Some(after) => after,
                 None => 0,
+            },
+            Self::Revoke { back_after_ms, .. } => match back_after_ms {
+                Some(after) => after + LINKING_MS,
+                None => LINKING_MS,
             },
             Self::Rebind { .. } | Self::NewLog | Self::Strangers { .. } | Self::Replay { .. } => 0,
         }

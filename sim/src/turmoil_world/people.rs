@@ -15,33 +15,37 @@ use tertulia::secure::{DeviceKey, NodeIdentity, PublicKey};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tokio::select;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::program::{Program, lock};
-use super::{State, now, sleep_until};
+use super::{State, devices, now, sleep_until};
 use crate::history::{Life, Observation};
 use crate::plan::{Fault, Plan, What};
 use crate::told::told;
-use crate::world::outputs::JOINED_AGAIN_AFTER;
+use crate::world::outputs::{JOINED_AGAIN_AFTER, waiting};
 use crate::world::people::policy_of;
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, identity_of, other_device, room_name};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name};
 
 /// How often somebody looks whether everything is settled.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs all clients until everything is settled, or should be.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
-    let clients = 0..plan.topology.clients.len();
-    let identities: Vec<NodeIdentity> = clients.map(|client| identity_of(&plan, client)).collect();
+    let identities = state.lock().identities.clone();
+    let mut linked = BTreeMap::new();
     let mut people = Vec::new();
     for (client, identity) in identities.into_iter().enumerate() {
         // Who is in no room is not there at all: shrinking leaves people out like that.
         if !plan.topology.clients[client].is_empty() {
-            let person = Person::new(client, identity, &plan, state.clone());
+            let (told, hears) = mpsc::unbounded_channel();
+            linked.insert(client, told);
+            let person = Person::new(client, identity, &plan, state.clone(), hears);
             people.push(tokio::spawn(person.run()));
         }
     }
+    devices::spawn(&plan, &state, &linked);
     for person in people {
         person.await?;
     }
@@ -85,6 +89,8 @@ pub(super) struct Person {
     pub(super) plan: Plan,
     pub(super) state: State,
     program: Option<Program>,
+    /// As which device it is linked.
+    linked: UnboundedReceiver<NodeIdentity>,
     /// Copies of the journal and the keys, the oldest first.
     backups: VecDeque<(Timestamp, JournalState, NodeIdentity)>,
     deeds: BTreeMap<(Timestamp, u64), Deed>,
@@ -94,7 +100,13 @@ pub(super) struct Person {
 }
 
 impl Person {
-    fn new(client: usize, identity: NodeIdentity, plan: &Plan, state: State) -> Self {
+    fn new(
+        client: usize,
+        identity: NodeIdentity,
+        plan: &Plan,
+        state: State,
+        linked: UnboundedReceiver<NodeIdentity>,
+    ) -> Self {
         let mut person = Self {
             client,
             identity,
@@ -106,12 +118,15 @@ impl Person {
             plan: plan.clone(),
             state,
             program: None,
+            linked,
             backups: VecDeque::new(),
             deeds: BTreeMap::new(),
             next_deed: 0,
             away: BTreeMap::new(),
         };
-        person.intend(Timestamp::ZERO, Deed::Start);
+        if !plan.is_linked_later(client) {
+            person.intend(Timestamp::ZERO, Deed::Start);
+        }
         for (at, room, text) in plan.script(client) {
             person.intend(at, Deed::Say(room, text));
         }
@@ -178,6 +193,7 @@ impl Person {
                     Some(event) => self.on_event(event).await,
                     None => self.program = None,
                 },
+                Some(identity) = self.linked.recv() => self.link(identity).await,
                 () = sleep_until(deed_at) => {
                     if let Some((_, deed)) = self.deeds.pop_first() {
                         self.act(deed).await;
@@ -231,6 +247,7 @@ impl Person {
                     let history = &mut shared.record.history;
                     history.restore_journal(self.client, &backup, made_at);
                     history.change_device(self.client, identity.device());
+                    shared.identities[self.client] = identity.clone();
                     self.identity = identity;
                     *lock(&self.kept) = backup;
                 }
@@ -275,7 +292,29 @@ impl Person {
 
     fn take_other_device(&mut self) -> DeviceKey {
         self.identity = other_device(&self.plan, self.client, self.lives);
+        self.state.lock().identities[self.client] = self.identity.clone();
         self.identity.device()
+    }
+
+    /// Goes on as a device that was linked, with what waits (DEV-6). One that runs all the same has got
+    /// itself another device meanwhile.
+    async fn link(&mut self, identity: NodeIdentity) {
+        if self.program.is_some() {
+            return;
+        }
+        self.take_linked(identity);
+        self.act(Deed::Start).await;
+    }
+
+    fn take_linked(&mut self, identity: NodeIdentity) {
+        let mut shared = self.state.lock();
+        let device = identity.device();
+        if shared.record.history.device(self.client) != device {
+            lock(&self.kept).change_device();
+            shared.record.history.succeed_device(self.client, device);
+            shared.identities[self.client] = identity.clone();
+            self.identity = identity;
+        }
     }
 
     /// Tells the program, if it runs. One that has ended says so by an event.
@@ -402,14 +441,16 @@ impl Person {
                 }
             }
             ControlFlow::Continue(ClientEvent::Ended(reason)) => {
-                let ended = self.program.take();
-                if let (Some(program), EndReason::Retired { .. }) = (ended, &reason) {
-                    self.state.observe(Observation::Ended(life, reason));
+                let is_retired = matches!(reason, EndReason::Retired { .. });
+                self.state.observe(Observation::Ended(life, reason));
+                if let Some(program) = self.program.take() {
                     program.end(&self.kept, &self.state).await;
-                    self.change_device();
-                    return;
                 }
-                Observation::Ended(life, reason)
+                if is_retired {
+                    return self.change_device();
+                }
+                let waiting = waiting(&lock(&self.kept));
+                Observation::LeftBehind(life, waiting)
             }
             // The journal has told of what waits, and nobody asks for rooms in these plans.
             ControlFlow::Continue(_) => return,

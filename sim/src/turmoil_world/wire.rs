@@ -11,6 +11,7 @@ use tokio::select;
 use turmoil::net::UdpSocket;
 
 use super::{BROKER_PORT, State, WIRE_PORT, bind, now, sleep_until};
+use crate::errands;
 use crate::fate::Direction;
 use crate::plan::{Fault, Plan};
 use crate::record::Trace;
@@ -20,8 +21,8 @@ use crate::world::{REPLAYED_EVERY, is_strangers};
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
     let broker = SocketAddr::new(turmoil::lookup("broker"), BROKER_PORT);
     let mut ways = Vec::new();
-    for client in 0..plan.topology.clients.len() {
-        let way = Relay::new(client, &plan, broker, state.clone()).await?;
+    for way in 0..plan.topology.clients.len() + errands::ways(&plan) {
+        let way = Relay::new(way, &plan, broker, state.clone()).await?;
         ways.push(tokio::spawn(way.run()));
     }
     for way in ways {
@@ -38,9 +39,11 @@ enum Hop {
     Down,
 }
 
-/// One client's way.
+/// One client's way, or that of an errand.
 struct Relay {
     client: usize,
+    /// Whether it is an errand's, whose packets are no sign of life (DEV-2).
+    is_errand: bool,
     /// Toward the client, which takes it for the broker.
     inner: UdpSocket,
     /// Toward the broker, which takes it for the client.
@@ -60,6 +63,7 @@ struct Relay {
 
 impl Relay {
     async fn new(client: usize, plan: &Plan, broker: SocketAddr, state: State) -> io::Result<Self> {
+        let is_errand = client >= plan.topology.clients.len();
         let mut faults = Vec::new();
         for (index, (at_ms, fault)) in plan.faults.iter().enumerate() {
             if fault.client() == Some(client) {
@@ -75,13 +79,16 @@ impl Relay {
         let address = seen_from_outside(&copier)?;
         {
             let mut shared = state.lock();
-            shared.senders.insert(address, client);
+            if !is_errand {
+                shared.senders.insert(address, client);
+            }
             shared.strangers.insert(address);
         }
         Ok(Self {
             client,
+            is_errand,
             inner: bind(WIRE_PORT + client as u16).await?,
-            outer: bind_outer(client, &state).await?,
+            outer: bind_outer(client, is_errand, &state).await?,
             copier,
             node: None,
             broker,
@@ -172,7 +179,7 @@ impl Relay {
                 _ => false,
             };
             if moves {
-                self.outer = bind_outer(self.client, &self.state).await?;
+                self.outer = bind_outer(self.client, self.is_errand, &self.state).await?;
             }
         }
         Ok(())
@@ -203,10 +210,12 @@ fn seen_from_outside(socket: &UdpSocket) -> io::Result<SocketAddr> {
     Ok(SocketAddr::new(turmoil::lookup("wire"), port))
 }
 
-/// A socket toward the broker, known to be a client's.
-async fn bind_outer(client: usize, state: &State) -> io::Result<UdpSocket> {
+/// A socket toward the broker, known to be a client's, if it is one's.
+async fn bind_outer(client: usize, is_errand: bool, state: &State) -> io::Result<UdpSocket> {
     let socket = bind(0).await?;
     let address = seen_from_outside(&socket)?;
-    state.lock().senders.insert(address, client);
+    if !is_errand {
+        state.lock().senders.insert(address, client);
+    }
     Ok(socket)
 }

@@ -148,6 +148,7 @@ impl World {
             | Fault::RestoreBroker { .. }
             | Fault::FullJournal { .. }
             | Fault::Replay { .. }
+            | Fault::Revoke { .. }
             | Fault::Cut { .. }
             | Fault::Burst { .. }
             | Fault::NewAddress { .. }

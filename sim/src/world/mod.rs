@@ -5,6 +5,7 @@
 //! hash](crate::record::Record::trace) says whether two runs were the same run.
 
 pub(crate) mod attack;
+mod devices;
 mod faults;
 mod net;
 mod node;
@@ -35,6 +36,7 @@ pub use store::SimStore;
 use attack::{Attacking, attackers, introduce};
 
 use crate::clock::HostClock;
+use crate::errands::Errands;
 use crate::fate::mix;
 use crate::history::{Life, Observation, Violation};
 use crate::memory::{self, of_broker};
@@ -74,6 +76,8 @@ enum Event {
     Act(usize),
     /// An attacker, or its victim, has something to do.
     Attack(usize),
+    /// Somebody has something to do about a device.
+    Errand(usize),
 }
 
 /// What a node had on its disk, and when.
@@ -113,6 +117,8 @@ pub struct World {
     strangers: BTreeMap<SocketAddr, Client>,
     /// The plan's attackers.
     attackers: Vec<Attacking>,
+    /// What is done about devices, and when each goes on.
+    errands: Vec<(Errands, Option<Timestamp>)>,
     now: Timestamp,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next_event: u64,
@@ -188,6 +194,7 @@ impl World {
             held: BTreeMap::new(),
             strangers: BTreeMap::new(),
             attackers: attackers(&plan, identity.public()),
+            errands: devices::errands_of(&plan, identity.public()),
             now: Timestamp::ZERO,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -209,7 +216,8 @@ impl World {
         world.schedule_plan();
         for client in 0..world.nodes.len() {
             // Who is in no room is not there at all: shrinking leaves people out like that.
-            if !world.nodes[client].rooms.is_empty() {
+            let is_there = !world.nodes[client].rooms.is_empty();
+            if is_there && !world.plan.is_linked_later(client) {
                 world.start_node(client);
             }
         }
@@ -232,6 +240,9 @@ impl World {
         for (index, attacker) in plan.attackers.iter().enumerate() {
             let at = Timestamp::from_millis(attacker.from_ms);
             self.schedule(at, Event::Attack(index));
+        }
+        for index in 0..self.errands.len() {
+            self.schedule_errand(index);
         }
         for (index, act) in plan.acts.iter().enumerate() {
             self.schedule(Timestamp::from_millis(act.at_ms), Event::Act(index));
@@ -446,6 +457,7 @@ impl World {
             Event::Back(life, room) => self.join_again(life, &room),
             Event::Act(index) => self.act(index),
             Event::Attack(index) => self.attack(index),
+            Event::Errand(index) => self.go_on_errand(index),
         }
     }
 
@@ -488,6 +500,9 @@ impl World {
             self.drain_broker();
         } else if let Some(client) = self.net.client_at(to) {
             self.trace_event(Trace::Arrive, client as u64, &bytes);
+            if client >= self.nodes.len() {
+                return self.hear_errand(client, &bytes);
+            }
             let data = BytesMut::from(&bytes[..]);
             let is_dropped = self.with_client(client, |client, now| {
                 let dropped = || client.drops().iter().map(|(_, count)| count).sum::<u64>();
@@ -510,8 +525,11 @@ impl World {
     /// The broker has taken an authentic packet; who copies one gets it heard all the same (PTH-1).
     fn note_heard(&mut self, from: SocketAddr) {
         let attacker = net::attacker_at(from).map(|index| self.nodes.len() + index);
-        if let Some(client) = self.net.sender_at(from).or(attacker) {
-            self.record.history.heard.insert(client, self.now);
+        // Errands are no sign of life (DEV-2).
+        let clients = 0..self.nodes.len();
+        let node = self.net.sender_at(from).filter(|way| clients.contains(way));
+        if let Some(client) = node.or(attacker) {
+            self.record.history.note_heard(client, self.now);
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tertulia::time::Timestamp;
 use tertulia::wire::is_data;
 
+use crate::errands;
 use crate::fate::{Dice, Direction, fate, mix};
 use crate::plan::{Fault, Plan, Rates, Way};
 
@@ -171,7 +172,7 @@ const RECORDED_MAX: usize = 300;
 /// How long after one of them the next one comes again.
 pub(crate) const REPLAYED_EVERY: Duration = Duration::from_millis(1);
 
-/// The network between all clients and the broker.
+/// The network between all clients and the broker; after the clients' ways there are those of errands.
 pub struct Net {
     seed: u64,
     rates: Rates,
@@ -188,7 +189,8 @@ impl Net {
     /// The plan's network, on which nothing has been sent.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let ways = plan.topology.clients.iter().map(|_| Passage {
+        let ways = 0..plan.topology.clients.len() + errands::ways(plan);
+        let ways = ways.map(|_| Passage {
             address_index: 0,
             cuts: [0; 2],
             racers: 0,
@@ -273,6 +275,7 @@ impl Net {
             | Fault::WallClock { .. }
             | Fault::Drift { .. }
             | Fault::Replay { .. }
+            | Fault::Revoke { .. }
             | Fault::NewLog
             | Fault::Strangers { .. } => {}
         }

@@ -12,6 +12,7 @@ use tertulia::transmit::Path;
 
 use super::net::broker_address;
 use super::{room_name, seed_of};
+use crate::errands::linked_device;
 use crate::history::{History, Life, Observation};
 use crate::plan::Plan;
 
@@ -133,6 +134,13 @@ impl Node {
         self.identity.device()
     }
 
+    /// Goes on as a device that was linked again, with what waits (DEV-6).
+    pub fn link_again(&mut self, identity: NodeIdentity) -> DeviceKey {
+        self.identity = identity;
+        self.journal.change_device();
+        self.identity.device()
+    }
+
     /// A time of typing that this account has not used yet.
     pub fn typed_at_ms(&mut self, plan: &Plan, wall_ms: u64) -> u64 {
         let last = self.last_typed_at_ms;
@@ -180,7 +188,7 @@ pub fn identity_of(plan: &Plan, client: usize) -> NodeIdentity {
     if owner == client {
         return first;
     }
-    linked_to(&first, seed_of(plan.seed, "linked device", client as u64))
+    linked_to(&first, linked_device(plan, client))
 }
 
 /// Who a client is that goes on as another device after so many lives (JRN-4, JRN-10). One that was

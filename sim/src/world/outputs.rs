@@ -1,11 +1,12 @@
 //! What the machines ask for, done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tertulia::broker::BrokerEvent;
-use tertulia::client::{Client, ClientEvent, EndReason};
+use tertulia::chat::RoomName;
+use tertulia::client::{Client, ClientEvent, EndReason, JournalState};
 use tertulia::situation::{self, Situation};
 use tertulia::time::Timestamp;
 use tertulia::transmit::Transmit;
@@ -20,6 +21,16 @@ use crate::told::told;
 
 /// How long after an account was taken out of a room by another of its devices one comes back.
 pub(crate) const JOINED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What a journal has that waits: in which room, and when it was typed.
+pub(crate) fn waiting(journal: &JournalState) -> BTreeSet<(RoomName, u64)> {
+    let rooms = journal.rooms.iter();
+    let waiting = rooms.flat_map(|(room, state)| {
+        let waiting = state.waiting.values();
+        waiting.map(|publication| (room.clone(), publication.typed_at_ms))
+    });
+    waiting.collect()
+}
 
 impl World {
     pub(super) fn drain_broker(&mut self) {
@@ -234,7 +245,9 @@ impl World {
                     self.change_device(index);
                     return false;
                 }
-                Observation::Ended(life, reason)
+                self.observe(Observation::Ended(life, reason));
+                let waiting = waiting(&self.nodes[index].journal);
+                Observation::LeftBehind(life, waiting)
             }
             // The journal has told of what waits, and nobody asks for rooms in these plans.
             ControlFlow::Continue(_) => return false,

@@ -45,8 +45,8 @@ impl World {
         let host = match &event {
             Event::Arrive(datagram) if datagram.to == broker_address() => None,
             Event::Arrive(datagram) => match self.net.client_at(datagram.to) {
-                Some(client) => Some(client),
-                None => return Some(event),
+                Some(client) if client < self.nodes.len() => Some(client),
+                _ => return Some(event),
             },
             Event::Stored(_) => None,
             Event::Journaled(life, _) | Event::Back(life, _) => Some(life.client),
@@ -57,6 +57,7 @@ impl World {
             | Event::Fault(_)
             | Event::FaultEnds(_)
             | Event::Start(_)
+            | Event::Errand(_)
             | Event::Attack(_) => return Some(event),
         };
         if self.stopped_until(host).is_none() {

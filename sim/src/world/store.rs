@@ -251,6 +251,15 @@ impl SimStore {
             (StorageOp::Absent { .. }, StorageOutcome::Absented(Some(row))) => {
                 seen.push(presence(log, row));
             }
+            (StorageOp::RevokeDevice { device, .. }, StorageOutcome::DeviceRevoked) => {
+                let is_its = |request: &&StorageRequest| matches!(&request.op, StorageOp::Append { device: of, .. } if *of == device);
+                let under_way = self.queue.iter().filter(is_its).count();
+                seen.push(Observation::Revoked {
+                    log,
+                    device,
+                    under_way,
+                });
+            }
             (StorageOp::History { room, account, .. }, StorageOutcome::Past { .. }) => {
                 seen.push(Observation::PageRead(log, room, account));
             }
