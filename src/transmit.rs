@@ -1,4 +1,4 @@
-//! What goes in and out of a machine besides time: paths and batches of datagrams.
+//! What goes in and out of a machine besides time: paths, marks, and batches of datagrams.
 
 use std::net::SocketAddr;
 
@@ -22,6 +22,39 @@ impl Path {
     }
 }
 
+/// What the IP header of a datagram says about congestion (RFC 3168 section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ecn {
+    /// Its sender does not understand marks, or nobody knows.
+    #[default]
+    NotEct,
+    /// Its sender understands marks. Not used here: it asks for another treatment (RFC 9331).
+    Ect1,
+    /// Its sender understands marks (ECN-1).
+    Ect0,
+    /// It was marked on its way: a queue is growing (ECN-3).
+    Ce,
+}
+
+/// How a datagram came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// From where.
+    pub path: Path,
+    /// With which mark.
+    pub ecn: Ecn,
+}
+
+impl From<Path> for Origin {
+    /// From there, with a mark that is not known.
+    fn from(path: Path) -> Self {
+        Self {
+            path,
+            ecn: Ecn::NotEct,
+        }
+    }
+}
+
 /// One batch for one path: a train of datagrams whose bytes a `poll_transmit` appended to the
 /// caller's buffer.
 ///
@@ -35,6 +68,8 @@ pub struct Transmit {
     pub len: usize,
     /// If set, the bytes are several datagrams of this size each, the last one possibly shorter.
     pub segment_size: Option<usize>,
+    /// How each of them is to be marked, where the system can.
+    pub ecn: Ecn,
 }
 
 impl Transmit {
@@ -55,6 +90,7 @@ mod tests {
             path: Path::new(([127, 0, 0, 1], 1).into()),
             len: 5,
             segment_size: Some(2),
+            ecn: Ecn::NotEct,
         };
         let parts: Vec<_> = transmit.datagrams(b"abcde").collect();
         assert_eq!(parts, [&b"ab"[..], b"cd", b"e"]);

@@ -18,7 +18,8 @@ use tertulia::secure::{
     Initiator, LinkSecrets, NodeIdentity, Opener, Response, Sealer, respond,
 };
 use tertulia::wire::{
-    Ack, AckRanges, DataHeader, Frame, Handshake, Hello, NodeCid, ResetToken, decode_frames,
+    Ack, AckRanges, DataHeader, EcnCounts, Frame, Handshake, Hello, NodeCid, ResetToken,
+    decode_frames,
 };
 
 #[path = "vectors/devices.rs"]
@@ -375,7 +376,20 @@ fn frames_agree() {
             "ack",
             Frame::Ack(Ack {
                 delay_us: 7,
+                ranges: ranges.clone(),
+                ecn: None,
+            }),
+        ),
+        (
+            "ack_with_counts",
+            Frame::Ack(Ack {
+                delay_us: 7,
                 ranges,
+                ecn: Some(EcnCounts {
+                    ect0: 90,
+                    ect1: 0,
+                    ce: 3,
+                }),
             }),
         ),
         (

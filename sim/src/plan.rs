@@ -65,7 +65,7 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// What goes wrong, and when in ms.
     pub faults: Vec<(u64, Fault)>,
-    /// Who keeps to no rule; at the core level only.
+    /// Who keeps to no rule.
     #[serde(default)]
     pub attackers: Vec<Attacker>,
 }

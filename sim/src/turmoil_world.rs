@@ -100,14 +100,14 @@ struct Shared {
     /// Whose datagrams come from which address, and which addresses are strangers'.
     senders: BTreeMap<SocketAddr, usize>,
     strangers: BTreeSet<SocketAddr>,
+    /// Who each client is at present.
+    identities: Vec<NodeIdentity>,
     /// Datagrams under way that acknowledge what cannot have come, each with who sent it.
     lies: BTreeMap<Vec<u8>, usize>,
     /// Who has been found out by one of them, and has not shaken hands since.
     liars: BTreeSet<usize>,
     /// What was sent to them since, and has not come.
     to_liars: BTreeSet<Vec<u8>>,
-    /// Who each client is at present.
-    identities: Vec<NodeIdentity>,
     typed: u64,
     lines_shown: u64,
     settled_at: Option<Timestamp>,
@@ -220,10 +220,10 @@ impl Shared {
             away: BTreeSet::new(),
             senders: BTreeMap::new(),
             strangers: BTreeSet::new(),
+            identities,
             lies: BTreeMap::new(),
             liars: BTreeSet::new(),
             to_liars: BTreeSet::new(),
-            identities,
             typed: 0,
             lines_shown: 0,
             settled_at: None,

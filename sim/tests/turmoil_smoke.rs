@@ -1,28 +1,15 @@
 //! The real drivers, through a network that loses, reorders, duplicates and cuts.
 
-use std::env;
-use std::ops::Range;
-
 use sim::history::Observation;
 use sim::plan::{Fault, Plan, Talk, Way};
 use sim::record::Record;
-use sim::run::{Figures, Outcome, for_each_seed};
+use sim::run::{Figures, Outcome, for_each_seed, seeds_of_environment};
 use sim::turmoil_world::run;
 use tertulia::mutant::Mutant;
 use tertulia::situation::Situation;
 
 /// How many drawn plans run with the drivers.
 const DRAWN: u64 = 40;
-
-/// `SIM_TURMOIL_SEEDS` from `SIM_FIRST_SEED` on; the same ones each time unless told otherwise.
-fn drawn() -> Range<u64> {
-    let number = |name, default| match env::var(name) {
-        Ok(value) => value.parse().expect("a number"),
-        Err(_) => default,
-    };
-    let first = number("SIM_FIRST_SEED", 0);
-    first..first + number("SIM_TURMOIL_SEEDS", DRAWN)
-}
 
 /// Three people in a room. Almost a third of all datagrams is lost, many come late or twice, and
 /// one of the three is cut off for a while and then has another address.
@@ -102,7 +89,9 @@ fn the_same_seed_twice_is_the_same_run_with_the_drivers_too() {
 /// DLV-1 to DLV-8: the drawn plans, as far as they are about the network.
 #[test]
 fn every_promise_holds_under_drawn_plans_with_the_drivers_too() {
-    let outcomes = for_each_seed(drawn(), |seed| run(&Plan::draw(seed), None).0);
+    let outcomes = for_each_seed(seeds_of_environment(DRAWN), |seed| {
+        run(&Plan::draw(seed), None).0
+    });
     let mut figures = Figures::default();
     for (seed, outcome) in &outcomes {
         assert_eq!(outcome.violation, None, "seed {seed}");
@@ -117,7 +106,9 @@ fn every_promise_holds_under_drawn_plans_with_the_drivers_too() {
 }
 
 /// What these plans lead to with the drivers, too.
-const EVERYWHERE: [Situation; 4] = [
+const EVERYWHERE: [Situation; 6] = [
+    Situation::MemberAttacked,
+    Situation::BrokerLied,
     Situation::DevicesInOneRoom,
     Situation::DeviceLinked,
     Situation::DeviceRevoked,

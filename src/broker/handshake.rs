@@ -12,7 +12,7 @@ use crate::drops::Dropped;
 use crate::link::{CIDS_SPARE_MAX, CongestionControl, Link, LinkConfig, Side};
 use crate::secure::{BrokerPayload, NodeEstablished, Response, knows_key, screen};
 use crate::time::Timestamp;
-use crate::transmit::Path;
+use crate::transmit::{Origin, Path};
 use crate::wire::{
     BrokerCid, Cid, DecodeError, Finish, Handshake, Hello, NodeCid, Retry, UnknownHello, VERSION,
     VersionReply,
@@ -179,7 +179,7 @@ impl Broker {
     /// Data packets.
     pub(super) fn on_data(
         &mut self,
-        path: Path,
+        origin: Origin,
         datagram: BytesMut,
         now: Timestamp,
     ) -> Result<(), Dropped> {
@@ -189,18 +189,18 @@ impl Broker {
             .ok_or(Dropped::TooShort)?;
         if let Some(&id) = self.routes.get(&cid) {
             let session = self.sessions.get_mut(&id).ok_or(Dropped::UnknownLink)?;
-            let handled = session.link.handle_datagram(path, datagram, now);
+            let handled = session.link.handle_datagram(origin, datagram, now);
             self.after_input(id, now);
             return Ok(handled?);
         }
         let Some(entry) = self.half_open.get_mut(&cid) else {
-            self.reset(path, &cid, datagram.len(), now);
+            self.reset(origin.path, &cid, datagram.len(), now);
             return Err(Dropped::UnknownLink);
         };
         let HalfOpenStage::AwaitData(unconfirmed) = &mut entry.stage else {
             return Err(Dropped::UnknownLink);
         };
-        unconfirmed.link.handle_datagram(path, datagram, now)?;
+        unconfirmed.link.handle_datagram(origin, datagram, now)?;
         self.confirm(cid, now);
         Ok(())
     }

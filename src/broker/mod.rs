@@ -81,7 +81,7 @@ use crate::link::CloseCode;
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{AccountKey, BrokerIdentity, DeviceKey, PublicKey, ResetSecret};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Ecn, Origin, Path, Transmit};
 use crate::wire::{self, BrokerCid};
 use budget::Ledger;
 use devices::{Offers, Stored};
@@ -501,14 +501,21 @@ impl Broker {
         self.wall_origin_ms = unix_ms.saturating_sub(now.as_millis());
     }
 
-    /// Takes a datagram that came over `path`. What cannot be used is dropped and counted (BRK-4).
-    pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+    /// Takes a datagram that came from there. What cannot be used is dropped and counted (BRK-4).
+    pub fn handle_datagram(
+        &mut self,
+        origin: impl Into<Origin>,
+        datagram: BytesMut,
+        now: Timestamp,
+    ) {
+        let origin = origin.into();
+        let path = origin.path;
         self.latest = now;
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
-            Some(&first) if wire::is_data(first) => self.on_data(path, datagram, now),
+            Some(&first) if wire::is_data(first) => self.on_data(origin, datagram, now),
             Some(_) => self.on_handshake(path, &datagram.freeze(), now),
         };
         if let Err(reason) = handled {
@@ -635,6 +642,7 @@ impl Broker {
                 path,
                 len: datagram.len(),
                 segment_size: None,
+                ecn: Ecn::NotEct,
             });
         }
         self.wake_readers();

@@ -43,7 +43,7 @@ use crate::link;
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{NodeIdentity, PublicKey};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Ecn, Origin, Path, Transmit};
 use connect::{Choosing, Shaking};
 use errand::OnErrand;
 use room::Room;
@@ -272,10 +272,17 @@ impl Client {
     // ---- input
 
     /// Takes a datagram that came over `path`. What cannot be used is dropped and counted.
-    pub fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
+    pub fn handle_datagram(
+        &mut self,
+        origin: impl Into<Origin>,
+        datagram: BytesMut,
+        now: Timestamp,
+    ) {
+        let origin = origin.into();
+        let path = origin.path;
         let handled = match datagram.first() {
             None => Err(Dropped::Empty),
-            Some(&first) if crate::wire::is_data(first) => self.on_data(path, datagram, now),
+            Some(&first) if crate::wire::is_data(first) => self.on_data(origin, datagram, now),
             Some(_) => self.on_handshake(path, &datagram.freeze(), now),
         };
         if let Err(reason) = handled {
@@ -343,6 +350,7 @@ impl Client {
                 path,
                 len: datagram.len(),
                 segment_size: None,
+                ecn: Ecn::NotEct,
             });
         }
         match &mut self.state {

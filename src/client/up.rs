@@ -15,7 +15,7 @@ use crate::chat::{ControlFromNode, Refusal, RoomFromNode, RoomName};
 use crate::drops::Dropped;
 use crate::link::{Care, CloseCode, Link, LinkEvent};
 use crate::time::Timestamp;
-use crate::transmit::Path;
+use crate::transmit::{Origin, Path};
 use crate::wire::ResetToken;
 
 /// How long after RETRY_LATER the same is asked again (PUB-4).
@@ -123,14 +123,14 @@ impl Client {
     /// Data packets. The error is why one is dropped.
     pub(super) fn on_data(
         &mut self,
-        path: Path,
+        origin: Origin,
         datagram: BytesMut,
         now: Timestamp,
     ) -> Result<(), Dropped> {
         let State::Up(up) = &mut self.state else {
-            return self.on_stray_data(path, &datagram, now);
+            return self.on_stray_data(origin.path, &datagram, now);
         };
-        up.link.handle_datagram(path, datagram, now)?;
+        up.link.handle_datagram(origin, datagram, now)?;
         // The broker has the keys, so it has our FINISH.
         up.finishing = None;
         self.on_link_events(now);

@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 
-use crate::transmit::Transmit;
+use crate::transmit::{Ecn, Transmit};
 
 /// How many receipts an [`Inbox`] has room for. A broker's datagrams come from as many nodes: what
 /// one call costs is then shared by 32.
@@ -20,6 +20,7 @@ pub struct Train {
     bytes: Range<usize>,
     /// How long a datagram is; at least 1.
     segment_size: usize,
+    ecn: Ecn,
 }
 
 impl Train {
@@ -31,6 +32,7 @@ impl Train {
             to: transmit.path.remote,
             bytes: start..start + transmit.len,
             segment_size: transmit.segment_size.unwrap_or(transmit.len).max(1),
+            ecn: transmit.ecn,
         })
     }
 
@@ -38,6 +40,12 @@ impl Train {
     #[must_use]
     pub const fn to(&self) -> SocketAddr {
         self.to
+    }
+
+    /// How its datagrams are to be marked.
+    #[must_use]
+    pub const fn ecn(&self) -> Ecn {
+        self.ecn
     }
 
     /// How many bytes a datagram has, but for the last, which may be shorter.
@@ -103,6 +111,8 @@ pub struct Receipt {
     pub len: usize,
     /// How long each is.
     pub segment_size: usize,
+    /// How each is marked.
+    pub ecn: Ecn,
 }
 
 impl Inbox {
@@ -113,6 +123,7 @@ impl Inbox {
             from: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
             len: 0,
             segment_size: 0,
+            ecn: Ecn::NotEct,
         };
         Self {
             // The system gives the pages out when they are written for the first time.
@@ -131,8 +142,8 @@ impl Inbox {
         self.next >= self.len
     }
 
-    /// The next datagram and its sender.
-    pub fn pop(&mut self) -> Option<(SocketAddr, &[u8])> {
+    /// The next datagram, its sender, and how it is marked.
+    pub fn pop(&mut self) -> Option<(SocketAddr, Ecn, &[u8])> {
         if self.is_empty() {
             return None;
         }
@@ -147,7 +158,7 @@ impl Inbox {
         } else {
             self.taken = end;
         }
-        Some((receipt.from, datagram))
+        Some((receipt.from, receipt.ecn, datagram))
     }
 
     /// Fills it, if it is empty: `receive` writes into the slots it is given, says what is in each,
@@ -186,6 +197,7 @@ mod tests {
             path: Path::new(address(1)),
             len,
             segment_size,
+            ecn: Ecn::NotEct,
         };
         Train::new(&transmit, 100)
     }
@@ -214,6 +226,7 @@ mod tests {
                 from: address(port),
                 len,
                 segment_size,
+                ecn: Ecn::NotEct,
             };
             slots[0][..7].copy_from_slice(b"aabbccd");
             slots[1][..3].copy_from_slice(b"eee");
@@ -226,7 +239,7 @@ mod tests {
         });
         filled.unwrap();
         let mut taken = Vec::new();
-        while let Some((from, datagram)) = inbox.pop() {
+        while let Some((from, _, datagram)) = inbox.pop() {
             taken.push((from.port(), datagram.to_vec()));
         }
         let expected: [(u16, &[u8]); 7] = [
@@ -252,7 +265,7 @@ mod tests {
         };
         inbox.fill(one).unwrap();
         inbox.fill(|_, _| unreachable!()).unwrap();
-        assert_eq!(inbox.pop().unwrap().1, b"x");
+        assert_eq!(inbox.pop().unwrap().2, b"x");
         let failed = inbox.fill(|_, _| Err(io::ErrorKind::WouldBlock.into()));
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(inbox.pop().is_none());

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::ports::{Ports, Sent};
 use super::*;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Ecn, Path, Transmit};
 use crate::wire::DATAGRAM_MAX;
 
 /// Longer than anything here takes; a test that waits longer has failed.
@@ -61,6 +61,7 @@ impl Load {
             path: Path::new(to),
             len: len * (count - 1) + last,
             segment_size: (count > 1).then_some(len),
+            ecn: Ecn::Ect0,
         });
         datagrams
     }
@@ -94,7 +95,7 @@ async fn received<S: DatagramSocket>(socket: &S, count: usize) -> Vec<Vec<u8>> {
                 Ok(()) => assert!(!inbox.is_empty()),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
-            while let Some((_, datagram)) = inbox.pop() {
+            while let Some((_, _, datagram)) = inbox.pop() {
                 datagrams.push(datagram.to_vec());
             }
         }
@@ -127,6 +128,50 @@ async fn trains_arrive_as_their_datagrams_in_order() {
     let (load, datagrams) = all_kinds(to.local_addr().unwrap());
     load.send(&from).await;
     assert_eq!(received(&to, datagrams.len()).await, datagrams);
+}
+
+/// ECN-1, ECN-2: of single datagrams and of trains, over both families.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn each_datagram_arrives_with_the_mark_that_it_was_sent_with() {
+    let marks = [
+        (1, Ecn::Ect0),
+        (1, Ecn::NotEct),
+        (5, Ecn::NotEct),
+        (5, Ecn::Ect0),
+        (1, Ecn::Ce),
+        (1, Ecn::Ect0),
+        (1, Ecn::Ect0),
+    ];
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let address = address.parse().unwrap();
+        // Not every machine has IPv6.
+        let (Ok(from), Ok(to)) = (bind(address), bind(address)) else {
+            assert!(address.is_ipv6());
+            continue;
+        };
+        let mut load = Load::default();
+        let mut expected = Vec::new();
+        for (count, ecn) in marks {
+            load.train(to.local_addr().unwrap(), count, 50);
+            load.trains.back_mut().unwrap().ecn = ecn;
+            expected.extend(vec![ecn; count]);
+        }
+        load.send(&from).await;
+        let mut inbox = Inbox::new(SystemSocket::RECEIPT_LEN_MAX);
+        let mut arrived = Vec::new();
+        let all = async {
+            while arrived.len() < expected.len() {
+                to.readable().await.unwrap();
+                let _nothing_yet = to.try_recv_batch(&mut inbox);
+                while let Some((_, ecn, _)) = inbox.pop() {
+                    arrived.push(ecn);
+                }
+            }
+        };
+        timeout(PATIENCE, all).await.expect("all of them in time");
+        assert_eq!(arrived, expected, "{address}");
+    }
 }
 
 #[tokio::test]
@@ -306,8 +351,8 @@ async fn a_turn_takes_no_more_than_its_share_of_what_came_in_one_piece() {
                 true => yield_now().await,
                 false => ports.readable().await,
             }
-            let turn = ports.take(|path, datagram| {
-                taken[usize::from(path.local)].push(datagram.to_vec());
+            let turn = ports.take(|origin, datagram| {
+                taken[usize::from(origin.path.local)].push(datagram.to_vec());
             });
             assert!(turn.datagrams <= DATAGRAMS_PER_TURN);
             assert_eq!(turn.failures, 0);
@@ -335,6 +380,7 @@ async fn a_turn_sends_no_more_than_its_bounds() {
                 path,
                 len,
                 segment_size,
+                ecn: Ecn::Ect0,
             })
         });
         assert_eq!(sent, Sent::More);

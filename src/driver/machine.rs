@@ -14,7 +14,7 @@ use crate::client::{
 use crate::drops::Drops;
 use crate::secure::{AccountKey, DeviceKey, NodeIdentity};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Origin, Transmit};
 use crate::wire::is_data;
 
 /// A state machine that can be driven. The methods do what those of the same name do in [`Broker`]
@@ -33,7 +33,7 @@ pub trait Machine: Send + 'static {
     const HEEDS_SUSPENSION: bool = false;
 
     /// Takes a datagram.
-    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp);
+    fn handle_datagram(&mut self, origin: Origin, datagram: BytesMut, now: Timestamp);
     /// Whether it wants to be told how long this datagram took it.
     fn is_timed(_datagram: &[u8]) -> bool {
         false
@@ -103,8 +103,8 @@ impl Machine for Broker {
     type Request = StorageRequest;
     type Completion = StorageCompletion;
 
-    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
-        Self::handle_datagram(self, path, datagram, now);
+    fn handle_datagram(&mut self, origin: Origin, datagram: BytesMut, now: Timestamp) {
+        Self::handle_datagram(self, origin, datagram, now);
     }
 
     fn is_timed(datagram: &[u8]) -> bool {
@@ -310,8 +310,8 @@ impl Machine for Client {
         Self::handle_resume(self, now);
     }
 
-    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, now: Timestamp) {
-        Self::handle_datagram(self, path, datagram, now);
+    fn handle_datagram(&mut self, origin: Origin, datagram: BytesMut, now: Timestamp) {
+        Self::handle_datagram(self, origin, datagram, now);
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {

@@ -14,8 +14,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::{set_ip_tos, set_ipv6_tclass};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use smallvec::SmallVec;
 use tokio::io::Interest;
@@ -23,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::batch::{Inbox, RECEIPTS_MAX, Receipt, Train, take_off};
 use super::socket::tell_loss;
+use crate::transmit::Ecn;
 
 /// The most bytes that the kernel takes for one train, or hands over as one: what fits a packet of
 /// IPv4.
@@ -37,6 +39,8 @@ pub(super) struct Offload {
     /// How many datagrams the kernel cuts a message into; 1 if it does not.
     pub(super) segments_max: AtomicUsize,
     pub(super) has_sendmmsg: AtomicBool,
+    /// How the system marks what it is told nothing about.
+    usual: Ecn,
 }
 
 impl Offload {
@@ -46,6 +50,7 @@ impl Offload {
         Ok(Self {
             segments_max: AtomicUsize::new(state.max_gso_segments()),
             has_sendmmsg: AtomicBool::new(true),
+            usual: usual_mark(socket),
             state,
         })
     }
@@ -76,6 +81,7 @@ impl Offload {
                     from: meta.addr,
                     len: meta.len,
                     segment_size: meta.stride,
+                    ecn: ecn_of(meta.ecn),
                 };
             }
             Ok(filled)
@@ -91,7 +97,7 @@ impl Offload {
     ) -> io::Result<()> {
         while let Some(train) = trains.front() {
             let piece = self.piece(train);
-            if piece.len() > train.segment_size() {
+            if piece.len() > train.segment_size() || train.ecn() != self.usual {
                 self.send_piece(socket, bytes, piece, trains)?;
             } else {
                 self.send_singles(socket, bytes, trains)?;
@@ -119,7 +125,7 @@ impl Offload {
         };
         let transmit = Transmit {
             destination: train.to(),
-            ecn: None,
+            ecn: code_point(train.ecn()),
             contents: &bytes[piece.clone()],
             segment_size: Some(train.segment_size()),
             src_ip: None,
@@ -131,7 +137,7 @@ impl Offload {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-            Err(error) if is_lacking(&error) => {
+            Err(error) if is_lacking(&error) && self.segments_max() > 1 => {
                 tracing::info!(%error, "the kernel cuts up no trains; datagrams go one by one");
                 self.segments_max.store(1, Ordering::Relaxed);
             }
@@ -152,7 +158,9 @@ impl Offload {
     ) -> io::Result<()> {
         let mut singles = trains
             .iter()
-            .take_while(|train| self.piece(train).len() <= train.segment_size())
+            .take_while(|train| {
+                self.piece(train).len() <= train.segment_size() && train.ecn() == self.usual
+            })
             .flat_map(|train| train.datagrams().map(|datagram| (train.to(), datagram)));
         let Some(first) = singles.next() else {
             return Ok(());
@@ -212,6 +220,42 @@ struct Part<'a> {
     to: SocketAddrAny,
     bytes: [IoSlice<'a>; 1],
     control: SendAncillaryBuffer<'a, 'a, 'a>,
+}
+
+/// Has the system mark as ECT(0) what it is told nothing about: most of what is sent (ECN-1). A call
+/// for many datagrams cannot say it of each.
+fn usual_mark(socket: &UdpSocket) -> Ecn {
+    const ECT0: u8 = EcnCodepoint::Ect0 as u8;
+    let done = match socket.local_addr() {
+        Ok(SocketAddr::V4(_)) => set_ip_tos(socket, ECT0).map_err(io::Error::from),
+        Ok(SocketAddr::V6(_)) => set_ipv6_tclass(socket, ECT0.into()).map_err(io::Error::from),
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => Ecn::Ect0,
+        Err(error) => {
+            tracing::debug!(%error, "the system marks datagrams one by one only");
+            Ecn::NotEct
+        }
+    }
+}
+
+fn ecn_of(code_point: Option<EcnCodepoint>) -> Ecn {
+    match code_point {
+        None => Ecn::NotEct,
+        Some(EcnCodepoint::Ect0) => Ecn::Ect0,
+        Some(EcnCodepoint::Ect1) => Ecn::Ect1,
+        Some(EcnCodepoint::Ce) => Ecn::Ce,
+    }
+}
+
+const fn code_point(ecn: Ecn) -> Option<EcnCodepoint> {
+    match ecn {
+        Ecn::NotEct => None,
+        Ecn::Ect0 => Some(EcnCodepoint::Ect0),
+        Ecn::Ect1 => Some(EcnCodepoint::Ect1),
+        Ecn::Ce => Some(EcnCodepoint::Ce),
+    }
 }
 
 /// Whether a kernel says with this error that it does not cut up trains, or not on this way:

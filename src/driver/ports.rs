@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::BytesMut;
 
 use super::{Copies, DatagramSocket, Inbox, Train};
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Origin, Path, Transmit};
 use crate::wire::DATAGRAM_MAX;
 
 /// How many datagrams a turn takes from the sockets, all together (BRK-3).
@@ -92,21 +92,22 @@ impl<S: DatagramSocket> Ports<S> {
     }
 
     /// Hands what has arrived to `handle`, an equal share of the bound from each socket (BRK-3).
-    pub(super) fn take(&mut self, mut handle: impl FnMut(Path, BytesMut)) -> Taken {
+    pub(super) fn take(&mut self, mut handle: impl FnMut(Origin, BytesMut)) -> Taken {
         let share = (DATAGRAMS_PER_TURN / self.ports.len().max(1)).max(1);
         let mut taken = Taken::default();
         for (local, port) in self.ports.iter_mut().enumerate() {
             let local = u16::try_from(local).unwrap_or(u16::MAX);
             let mut left = share;
             while left > 0 {
-                if let Some((remote, datagram)) = port.inbox.pop() {
+                if let Some((remote, ecn, datagram)) = port.inbox.pop() {
                     left -= 1;
                     taken.datagrams += 1;
                     // One byte more than a datagram may have, so that one that is too long is not
                     // taken for another that is not.
                     let len = datagram.len().min(DATAGRAM_MAX + 1);
                     let datagram = self.copies.copy(&datagram[..len]);
-                    handle(Path { remote, local }, datagram);
+                    let path = Path { remote, local };
+                    handle(Origin { path, ecn }, datagram);
                     continue;
                 }
                 match port.socket.try_recv_batch(&mut port.inbox) {

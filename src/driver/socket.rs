@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use tokio::net::UdpSocket;
 
 use super::batch::{Inbox, Receipt, Train, take_off};
+use crate::transmit::Ecn;
 use crate::wire::DATAGRAM_MAX;
 
 /// A socket that sends and receives datagrams without waiting, and says when to try again.
@@ -58,6 +59,7 @@ pub trait DatagramSocket: Send + Sync + 'static {
                             from,
                             len,
                             segment_size: len,
+                            ecn: Ecn::NotEct,
                         };
                         filled += 1;
                     }

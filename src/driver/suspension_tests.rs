@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Clock, Driver, Immediate, Machine};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Origin, Transmit};
 
 /// Does nothing but tell when it is told.
 struct Sleeper {
@@ -29,7 +29,7 @@ impl Machine for Sleeper {
         self.resumed.push(now);
     }
 
-    fn handle_datagram(&mut self, _: Path, _: BytesMut, _: Timestamp) {}
+    fn handle_datagram(&mut self, _: Origin, _: BytesMut, _: Timestamp) {}
     fn handle_timeout(&mut self, _: Timestamp) {}
     fn handle_completion(&mut self, (): (), _: Timestamp) {}
     fn set_wall_clock(&mut self, _: u64, _: Timestamp) {}

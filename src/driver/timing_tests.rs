@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 
 use super::{Clock, Driver, Immediate, Machine};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Origin, Transmit};
 
 /// How long it takes for whatever it is handed.
 const WORK: Duration = Duration::from_millis(2);
@@ -36,7 +36,7 @@ impl Machine for Worker {
         self.told.push((self.handled, taken));
     }
 
-    fn handle_datagram(&mut self, _: Path, datagram: BytesMut, _: Timestamp) {
+    fn handle_datagram(&mut self, _: Origin, datagram: BytesMut, _: Timestamp) {
         self.handled = datagram[0];
         thread::sleep(WORK);
     }

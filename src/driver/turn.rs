@@ -237,17 +237,17 @@ where
     fn take_datagrams(&mut self, now: Timestamp) {
         let (machine, clock) = (&mut self.machine, &self.clock);
         let mut count = 0;
-        let taken = self.ports.take(|path, datagram| {
+        let taken = self.ports.take(|origin, datagram| {
             count += 1;
             if count % 2 == 0 && bug!(DropSecondDatagram) {
                 return;
             }
             if !M::is_timed(&datagram) {
-                machine.handle_datagram(path, datagram, now);
+                machine.handle_datagram(origin, datagram, now);
                 return;
             }
             let before = clock.worked();
-            machine.handle_datagram(path, datagram, now);
+            machine.handle_datagram(origin, datagram, now);
             machine.handle_time_taken(clock.worked().saturating_sub(before), now);
         });
         if taken.failures > 0 && taken.datagrams == 0 {

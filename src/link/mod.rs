@@ -35,6 +35,7 @@ mod cids;
 mod close;
 mod congestion;
 mod copies;
+mod ecn;
 mod envelope;
 mod flight;
 mod ladder;
@@ -64,7 +65,7 @@ use bytes::{Bytes, BytesMut};
 use crate::rng::{Seed, SeededRng};
 use crate::secure::{LinkSecrets, OpenError, Opener, Sealer, is_token};
 use crate::time::Timestamp;
-use crate::transmit::{Path, Transmit};
+use crate::transmit::{Ecn, Origin, Path, Transmit};
 use crate::wire::{Cid, RESET_TOKEN_LEN, ResetToken};
 
 pub use channel::{
@@ -327,10 +328,11 @@ impl Link {
     /// instead, which [`poll_event`](Self::poll_event) reports (LIF-4).
     pub fn handle_datagram(
         &mut self,
-        path: Path,
+        origin: impl Into<Origin>,
         datagram: BytesMut,
         now: Timestamp,
     ) -> Result<(), DropReason> {
+        let Origin { path, ecn } = origin.into();
         if self.is_closed() {
             return Err(DropReason::Closed);
         }
@@ -354,6 +356,7 @@ impl Link {
             path,
             len,
             is_newest: newest.is_none_or(|newest| newest < opened.number),
+            ecn,
         };
         let received = match &mut self.state {
             State::Open(open) => open.handle_packet(
@@ -520,6 +523,7 @@ impl Link {
         let start = out.len();
         let mut path = self.path;
         self.renew_keys(now);
+        let mut ecn = Ecn::NotEct;
         let segment_size = match &mut self.state {
             State::Open(open) => {
                 if let Some(candidate) = open.transmit_challenge(&mut self.envelope, now, out) {
@@ -527,7 +531,9 @@ impl Link {
                     open.is_drained = false;
                     None
                 } else {
-                    open.transmit(&mut self.envelope, &mut self.stats, now, out)
+                    let train = open.transmit(&mut self.envelope, &mut self.stats, now, out);
+                    ecn = train.ecn;
+                    train.segment_size
                 }
             }
             State::Closing(closing) => {
@@ -547,6 +553,7 @@ impl Link {
             path,
             len,
             segment_size,
+            ecn,
         };
         self.stats.datagrams_sent += len.div_ceil(segment_size.unwrap_or(len)) as u64;
         self.stats.bytes_sent += len as u64;

@@ -10,6 +10,7 @@ use super::channel::{CHANNELS_MAX, CONTROL, Fragment, Novelty, ReceiveChannels, 
 use super::cids::Cids;
 use super::congestion::{CongestionControl, Controller};
 use super::copies::Copies;
+use super::ecn::EcnPath;
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
@@ -29,7 +30,7 @@ use crate::bug;
 use crate::rng::SeededRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
-use crate::transmit::Path;
+use crate::transmit::{Ecn, Path};
 use crate::wire::{Frame, decode_frames};
 
 /// With fewer events than this waiting, a message may stay in the datagram that it came in.
@@ -72,6 +73,8 @@ pub(super) struct Arrival {
     pub(super) len: usize,
     /// Whether its number is the highest so far.
     pub(super) is_newest: bool,
+    /// How it was marked.
+    pub(super) ecn: Ecn,
 }
 
 /// The state of a link that is neither closing nor closed.
@@ -83,6 +86,9 @@ pub(super) struct Open {
     pub(super) sent: SentPackets,
     pub(super) received: ReceivedPackets,
     pub(super) rtt: Rtt,
+    pub(super) ecn: EcnPath,
+    /// How the train that is being made is marked.
+    pub(super) mark: Ecn,
     pub(super) reordering: Reordering,
     pub(super) ladder: Ladder,
     pub(super) copies: Copies,
@@ -139,6 +145,8 @@ impl Open {
             sent: SentPackets::default(),
             received: ReceivedPackets::default(),
             rtt: Rtt::new(),
+            ecn: EcnPath::default(),
+            mark: Ecn::NotEct,
             reordering: Reordering::default(),
             ladder: Ladder::default(),
             copies: Copies::default(),
@@ -259,6 +267,7 @@ impl Open {
                 path,
                 len,
                 is_newest,
+                ..
             } = arrival;
             let timeout = self.probe_timeout();
             self.paths.on_packet(path, len, is_newest, timeout, now);
@@ -311,6 +320,7 @@ impl Open {
                 other => self.on_control(&other, envelope, events)?,
             }
         }
+        self.received.ecn.on_packet(arrival.ecn);
         self.received
             .on_packet(opened.number, is_eliciting, has_news, &self.rtt, now);
         if moved_to.is_some() {
@@ -430,6 +440,7 @@ impl Open {
             envelope.set_remote_cid(cid);
         }
         self.rtt = Rtt::new();
+        self.ecn.on_moved();
         self.reordering = Reordering::default();
         self.congestion = Controller::new(self.control.0, self.control.1);
         self.pacer = Pacer::default();

@@ -3,11 +3,12 @@
 use core::ops::RangeInclusive;
 use std::collections::VecDeque;
 
+use super::ecn::EcnSeen;
 use super::flight::FlightMeter;
 use super::rtt::{ACK_DELAY_MAX, Rtt};
 use crate::bug;
 use crate::time::Timestamp;
-use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, VARINT_MAX, varint_len};
+use crate::wire::{ACK_RANGES_MAX, Ack, AckRanges, EcnCounts, VARINT_MAX, varint_len};
 
 /// Every second packet is acknowledged while traffic is not thin (ACK-2).
 const ACK_EVERY: u32 = 2;
@@ -46,6 +47,8 @@ pub(super) struct ReceivedPackets {
     has_news: bool,
     /// The lowest number that the last acknowledgement reports.
     told_from: u64,
+    /// What has come with which mark (ECN-2).
+    pub(super) ecn: EcnSeen,
     /// When the last acknowledgement was sent.
     told_at: Option<Timestamp>,
     /// How many packets have crossed it.
@@ -127,6 +130,10 @@ impl ReceivedPackets {
         // Type and count take a byte each: the count is below 64.
         let span = highest.end() - highest.start();
         let mut len = 2 + varint_len(*highest.end()) + varint_len(delay_us) + varint_len(span);
+        let ecn = self.ecn.counts();
+        if let Some(EcnCounts { ect0, ect1, ce }) = ecn {
+            len += varint_len(ect0) + varint_len(ect1) + varint_len(ce);
+        }
         if len > room {
             return None;
         }
@@ -141,12 +148,17 @@ impl ReceivedPackets {
             above = *range.start();
         }
         self.told_from = above;
-        Some(Ack { delay_us, ranges })
+        Some(Ack {
+            delay_us,
+            ranges,
+            ecn,
+        })
     }
 
     /// The last [`ack`](Self::ack) was sent.
     pub(super) fn on_ack_sent(&mut self, now: Timestamp) {
         self.ranges.on_told(self.told_from);
+        self.ecn.on_told();
         self.told_at = Some(now);
         self.crossed = 0;
         self.eliciting = 0;

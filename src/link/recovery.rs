@@ -36,6 +36,9 @@ impl Open {
         if self.ladder.is_past_foot() {
             let age = timeout * 2;
             let losses = self.sent.give_up(age, &self.rtt, now, |packet| {
+                if packet.is_marked && packet.sent_at >= self.moved_at {
+                    self.ecn.on_lost();
+                }
                 requeue(
                     &mut self.senders,
                     &mut self.receivers,
@@ -89,11 +92,15 @@ impl Open {
         let mut has_news = false;
         let mut largest_sent_at = None;
         let largest_before = self.largest_acked();
+        let mut marked = 0;
         for range in ack.ranges.iter() {
             self.sent.acknowledge(&range, |packet| {
                 has_news = true;
                 if packet.number == largest {
                     largest_sent_at = Some(packet.sent_at);
+                }
+                if packet.is_marked && packet.sent_at >= self.moved_at {
+                    marked += 1;
                 }
                 for piece in packet.pieces.iter() {
                     self.senders.on_acked(piece);
@@ -140,6 +147,13 @@ impl Open {
             self.rtt.on_sample(sample, delay, now);
             self.redundancy.on_sample(&self.rtt, now);
         }
+        if self.ecn.on_ack(marked, ack.ecn)
+            && let Some(sent_at) = largest_sent_at
+        {
+            stats.marks_told += 1;
+            self.redundancy.hold(self.rtt.smoothed(), now);
+            self.congestion.on_marked(sent_at, now);
+        }
         self.on_loss_due(stats, now);
         let in_flight = self.sent.in_flight();
         self.congestion.on_ack_end(sample, in_flight, now);
@@ -156,6 +170,9 @@ impl Open {
         let losses = self
             .sent
             .detect_losses(&self.rtt, &self.reordering, now, |packet| {
+                if packet.is_marked && packet.sent_at >= self.moved_at {
+                    self.ecn.on_lost();
+                }
                 requeue(
                     &mut self.senders,
                     &mut self.receivers,

@@ -219,6 +219,8 @@ pub struct Stats {
     pub bytes_copied: u64,
     /// Pieces of messages that arrived more than once.
     pub duplicate_pieces: u64,
+    /// How often the peer told that packets were marked on their way (ECN-3).
+    pub marks_told: u64,
     /// How often the link came to another path (PTH-3, PTH-6).
     pub moves: u64,
 }

@@ -49,6 +49,8 @@ pub(super) struct SentPacket {
     pub(super) copies: u16,
     /// Whether the estimate of loss has counted it (LAD-3).
     pub(super) is_counted: bool,
+    /// Whether it said that marks are understood (ECN-1).
+    pub(super) is_marked: bool,
     /// The largest number that its ACK frame reported, if it had one.
     pub(super) reported: Option<u64>,
     pub(super) pieces: Pieces,
@@ -502,6 +504,7 @@ mod tests {
                 stamp: Stamp::default(),
                 copies: 0,
                 is_counted: false,
+                is_marked: false,
                 reported: None,
                 pieces: Pieces::default(),
                 controls: Vec::new(),

@@ -15,7 +15,7 @@ use super::sent::{Control, Fate, Pieces, SentPacket};
 use crate::bug;
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
-use crate::transmit::Path;
+use crate::transmit::{Ecn, Path};
 use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN, put_unknown};
 
 /// A datagram of a train that has at least this part of the size of the others is padded up to it.
@@ -31,6 +31,14 @@ const BUDGET_MIN: usize = 128;
 const GREASE_EVERY: (u64, u64) = (16, 64);
 /// The longest content of grease, in bytes.
 const GREASE_MAX: u64 = 8;
+
+/// What a call made.
+pub(super) struct Made {
+    /// The size of each datagram, if there are several.
+    pub(super) segment_size: Option<usize>,
+    /// How all of them are marked.
+    pub(super) ecn: Ecn,
+}
 
 /// A packet's outcome, for the train that it is in.
 struct Built {
@@ -58,16 +66,17 @@ struct Content {
 }
 
 impl Open {
-    /// Appends a train of datagrams, and returns the size of each if there are several.
+    /// Appends a train of datagrams.
     pub(super) fn transmit(
         &mut self,
         envelope: &mut Envelope,
         stats: &mut Stats,
         now: Timestamp,
         out: &mut Vec<u8>,
-    ) -> Option<usize> {
+    ) -> Made {
         let mut size = DATAGRAM_MAX;
         let mut datagrams = 0;
+        self.mark = self.ecn.mark(self.probe.is_some());
         while datagrams < TRAIN_MAX
             && let Some(built) = self.build_packet(size, datagrams == 0, envelope, stats, now, out)
         {
@@ -83,7 +92,10 @@ impl Open {
             self.note_app_limited();
         }
         self.rearm(now);
-        (datagrams > 1).then_some(size)
+        Made {
+            segment_size: (datagrams > 1).then_some(size),
+            ecn: self.mark,
+        }
     }
 
     /// Appends one datagram of at most `limit` bytes; padded up to that if it is almost as long and
@@ -447,6 +459,10 @@ impl Open {
             len * whole >= full * part
         };
         let len = envelope.finish(packet, if is_padded { full } else { 0 }, out);
+        let is_marked = self.mark != Ecn::NotEct;
+        if is_marked {
+            self.ecn.on_sent();
+        }
         if content.reported.is_some() {
             self.received.on_ack_sent(now);
         }
@@ -480,6 +496,7 @@ impl Open {
                 stamp,
                 copies: copies as u16,
                 is_counted: false,
+                is_marked,
                 reported: content.reported,
                 pieces: content.pieces,
                 controls: content.controls,

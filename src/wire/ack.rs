@@ -19,6 +19,27 @@ pub struct Ack {
     pub delay_us: u64,
     /// The numbers that have arrived.
     pub ranges: AckRanges,
+    /// How many packets have come with which mark, if that is told (ECN-2).
+    pub ecn: Option<EcnCounts>,
+}
+
+/// How many packets of a link have come with which mark (RFC 9000 section 19.3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EcnCounts {
+    /// With ECT(0).
+    pub ect0: u64,
+    /// With ECT(1).
+    pub ect1: u64,
+    /// With CE: marked on their way.
+    pub ce: u64,
+}
+
+impl EcnCounts {
+    /// How many had any.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.ect0.saturating_add(self.ect1).saturating_add(self.ce)
+    }
 }
 
 impl Ack {
@@ -41,10 +62,15 @@ impl Ack {
             put_varint(out, range.end() - range.start());
             above = range;
         }
+        if let Some(EcnCounts { ect0, ect1, ce }) = self.ecn {
+            for count in [ect0, ect1, ce] {
+                put_varint(out, count);
+            }
+        }
     }
 
-    /// Reads the fields of an ACK frame (FRM-3).
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads the fields of an ACK frame, with the counts of marks or without (FRM-3).
+    pub(super) fn decode(reader: &mut Reader<'_>, has_counts: bool) -> Result<Self, DecodeError> {
         const BELOW_ZERO: DecodeError = DecodeError::Invalid("ACK range: it goes below zero");
         let largest = reader.varint()?;
         let delay_us = reader.varint()?;
@@ -63,7 +89,19 @@ impl Ack {
             further.push(smallest..=largest);
         }
         let ranges = AckRanges { highest, further };
-        Ok(Self { delay_us, ranges })
+        let mut ecn = None;
+        if has_counts {
+            ecn = Some(EcnCounts {
+                ect0: reader.varint()?,
+                ect1: reader.varint()?,
+                ce: reader.varint()?,
+            });
+        }
+        Ok(Self {
+            delay_us,
+            ranges,
+            ecn,
+        })
     }
 }
 
@@ -136,7 +174,7 @@ mod tests {
         for field in fields {
             put_varint(&mut bytes, *field);
         }
-        Ack::decode(&mut Reader::new(&bytes))
+        Ack::decode(&mut Reader::new(&bytes), false)
     }
 
     /// FRM-3.

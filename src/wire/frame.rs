@@ -13,6 +13,7 @@ pub const REASON_MAX: usize = 128;
 const PAD: u8 = 0x00;
 const PING: u8 = 0x01;
 const ACK: u8 = 0x02;
+const ACK_ECN: u8 = 0x03;
 const MSG: u8 = 0x04;
 const FRAG: u8 = 0x05;
 const CREDIT_LINK: u8 = 0x07;
@@ -121,7 +122,7 @@ impl Frame {
             Self::Pad => out.push(PAD),
             Self::Ping => out.push(PING),
             Self::Ack(ack) => {
-                out.push(ACK);
+                out.push(if ack.ecn.is_some() { ACK_ECN } else { ACK });
                 ack.encode(out);
             }
             Self::Msg {
@@ -185,7 +186,7 @@ impl Frame {
         let frame = match reader.u8()? {
             PAD => Self::Pad,
             PING => Self::Ping,
-            ACK => Self::Ack(Ack::decode(&mut reader)?),
+            kind @ (ACK | ACK_ECN) => Self::Ack(Ack::decode(&mut reader, kind == ACK_ECN)?),
             MSG => Self::Msg {
                 channel: reader.varint()?,
                 number: reader.varint()?,

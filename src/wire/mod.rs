@@ -42,7 +42,7 @@ mod handshake;
 #[doc(hidden)]
 pub mod roundtrip;
 
-pub use ack::{ACK_RANGES_MAX, Ack, AckRanges};
+pub use ack::{ACK_RANGES_MAX, Ack, AckRanges, EcnCounts};
 pub use cid::{Cid, RESET_TOKEN_LEN, ResetToken};
 pub use codec::{Reader, VARINT_MAX, put_sized, put_varint, varint_len};
 pub use data::{

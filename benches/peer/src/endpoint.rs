@@ -108,11 +108,11 @@ impl Endpoint {
     /// Takes what has come, and sends what is due. Says whether there may be more to send.
     fn turn(&mut self, got: &mut Vec<Bytes>) -> Result<bool> {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Some((path, datagram)) = self.port.receive() else {
+            let Some((origin, datagram)) = self.port.receive() else {
                 break;
             };
             // What the link drops shows in its figures.
-            let _ = self.link.handle_datagram(path, datagram, now());
+            let _ = self.link.handle_datagram(origin, datagram, now());
         }
         let now = now();
         if self.link.poll_timeout().is_some_and(|due| due.at <= now) {

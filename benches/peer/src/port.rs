@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tertulia::driver::{Copies, DatagramSocket, Inbox, SystemSocket, Train, bind};
 use tertulia::time::Timestamp;
-use tertulia::transmit::{Path, Transmit};
+use tertulia::transmit::{Origin, Path, Transmit};
 use tertulia::wire::DATAGRAM_MAX;
 use tokio::select;
 use tokio::task::yield_now;
@@ -45,15 +45,16 @@ impl Port {
     }
 
     /// A datagram that has come, if there is one.
-    pub fn receive(&mut self) -> Option<(Path, BytesMut)> {
+    pub fn receive(&mut self) -> Option<(Origin, BytesMut)> {
         if self.inbox.is_empty() {
             // What is not a datagram is an error of one that was sent before, whose link will
             // notice.
             self.socket.try_recv_batch(&mut self.inbox).ok()?;
         }
-        let (remote, datagram) = self.inbox.pop()?;
+        let (remote, ecn, datagram) = self.inbox.pop()?;
         let len = datagram.len().min(DATAGRAM_MAX + 1);
-        Some((Path::new(remote), self.copies.copy(&datagram[..len])))
+        let path = Path::new(remote);
+        Some((Origin { path, ecn }, self.copies.copy(&datagram[..len])))
     }
 
     /// Sends a datagram that is repeated if it is lost.

@@ -15,7 +15,7 @@ use tertulia::link::{CongestionControl, Link, LinkConfig, LinkEvent, Side};
 use tertulia::rng::SeededRng;
 use tertulia::secure::{BrokerIdentity, BrokerPayload, NodeEstablished, Response, respond};
 use tertulia::time::Timestamp;
-use tertulia::transmit::Path;
+use tertulia::transmit::{Origin, Path};
 use tertulia::wire::{BrokerCid, Handshake, Hello, NodeCid, ResetToken, is_data};
 use tokio::task::yield_now;
 
@@ -91,25 +91,25 @@ impl Relay {
 
     fn take_datagrams(&mut self) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Some((path, datagram)) = self.port.receive() else {
+            let Some((origin, datagram)) = self.port.receive() else {
                 return;
             };
             if datagram.first().is_some_and(|&first| is_data(first)) {
-                self.on_data(path, datagram);
+                self.on_data(origin, datagram);
             } else {
-                self.on_handshake(path, &datagram.freeze());
+                self.on_handshake(origin.path, &datagram.freeze());
             }
         }
     }
 
-    fn on_data(&mut self, path: Path, datagram: BytesMut) {
+    fn on_data(&mut self, origin: Origin, datagram: BytesMut) {
         let place = datagram.get(1..5).and_then(|bytes| bytes.try_into().ok());
         let place = place.map_or(usize::MAX, |bytes| u32::from_be_bytes(bytes) as usize);
         let Some(peer) = self.peers.get_mut(place) else {
             return;
         };
         let now = now();
-        let handled = peer.link.handle_datagram(path, datagram, now);
+        let handled = peer.link.handle_datagram(origin, datagram, now);
         if handled.is_ok()
             && let Some((.., since)) = peer.accepted.take()
         {

@@ -453,6 +453,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             Frame::Ack(Ack {
                 delay_us: 300,
                 ranges: one,
+                ecn: None,
             }),
         ),
         (
@@ -460,6 +461,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             Frame::Ack(Ack {
                 delay_us: 25_000,
                 ranges: many,
+                ecn: None,
             }),
         ),
         (

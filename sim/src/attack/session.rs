@@ -310,6 +310,7 @@ impl Session {
             Some(Ack {
                 delay_us: 0,
                 ranges: ranges?,
+                ecn: None,
             })
         };
         let is_sure_lie = match self.acks {

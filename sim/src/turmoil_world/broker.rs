@@ -13,7 +13,7 @@ use tertulia::driver::{BrokerCommand, Clock, Driver, Ends, Machine};
 use tertulia::rng::SeededRng;
 use tertulia::secure::ResetSecret;
 use tertulia::time::Timestamp;
-use tertulia::transmit::{Path, Transmit};
+use tertulia::transmit::{Origin, Transmit};
 use tertulia::wire::is_data;
 use tokio::select;
 use tokio::task::JoinHandle;
@@ -252,13 +252,14 @@ impl Machine for Watched {
     type Request = StorageRequest;
     type Completion = StorageCompletion;
 
-    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, at: Timestamp) {
+    fn handle_datagram(&mut self, origin: Origin, datagram: BytesMut, at: Timestamp) {
+        let path = origin.path;
         let is_of_a_link = datagram.first().copied().is_some_and(is_data);
         let lied = self.state.observe_from(path.remote, &datagram);
         let dropped = self.dropped();
         of_broker(|| {
             let own = BytesMut::from(&datagram[..]);
-            self.broker.handle_datagram(path, own, at);
+            self.broker.handle_datagram(origin, own, at);
         });
         if is_of_a_link && self.dropped() == dropped {
             self.state.note_heard(path.remote);

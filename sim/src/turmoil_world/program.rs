@@ -132,8 +132,11 @@ impl Program {
         let _ = self.task.await;
         for entry in lock(&self.journal).begun.drain(..) {
             let mut shared = state.lock();
-            let history = &mut shared.record.history;
-            history.note_journaled(self.life.client, &entry);
+            shared
+                .record
+                .history
+                .note_journaled(self.life.client, &entry);
+            drop(shared);
             lock(kept).apply(entry);
         }
     }

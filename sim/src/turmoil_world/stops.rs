@@ -7,7 +7,7 @@ use std::pin::pin;
 use bytes::BytesMut;
 use tertulia::driver::Machine;
 use tertulia::time::Timestamp;
-use tertulia::transmit::{Path, Transmit};
+use tertulia::transmit::{Origin, Transmit};
 use tokio::select;
 
 use super::{now, sleep_until};
@@ -62,9 +62,9 @@ impl<M: Machine> Machine for OnHost<M> {
     type Completion = M::Completion;
     const HEEDS_SUSPENSION: bool = M::HEEDS_SUSPENSION;
 
-    fn handle_datagram(&mut self, path: Path, datagram: BytesMut, at: Timestamp) {
+    fn handle_datagram(&mut self, origin: Origin, datagram: BytesMut, at: Timestamp) {
         let at = self.local(at);
-        self.machine.handle_datagram(path, datagram, at);
+        self.machine.handle_datagram(origin, datagram, at);
     }
 
     fn handle_timeout(&mut self, at: Timestamp) {

@@ -312,6 +312,14 @@ impl Bbr {
             && !self.estimator.is_app_limited()
     }
 
+    /// A queue has lost or marked something: if it is long, others fill it (CC-6).
+    fn mind_overflow(&mut self, min_rtt: Duration) {
+        let is_probing = matches!(self.mode, Mode::ProbeBw { .. });
+        if is_probing && self.queue.is_full(min_rtt) && self.is_not_pushing() {
+            self.queue.on_overflow(self.window());
+        }
+    }
+
     /// Whether a full queue cannot be this link's own: it sends no more than the path delivers, or
     /// has no more in flight than its bound.
     fn is_not_pushing(&self) -> bool {
@@ -495,14 +503,23 @@ impl Congestion for Bbr {
         let Some((min_rtt, _)) = self.min_rtt else {
             return;
         };
-        let is_full = self.queue.is_full(min_rtt);
-        match self.mode {
-            Mode::Startup if self.has_overshot(min_rtt) => self.full.set(),
-            Mode::ProbeBw { .. } if is_full && self.is_not_pushing() => {
-                self.queue.on_overflow(self.window());
-            }
-            _ => {}
+        if self.mode == Mode::Startup && self.has_overshot(min_rtt) {
+            self.full.set();
         }
+        self.mind_overflow(min_rtt);
+    }
+
+    fn on_marked(&mut self, _: Timestamp, _: Timestamp) {
+        self.has_lost = true;
+        let Some((min_rtt, _)) = self.min_rtt else {
+            return;
+        };
+        // In Startup a queue that says so need not be seen to lose a tenth as well.
+        let is_long = is_longer(self.queue.latest_rtt, min_rtt, QUEUE_FULL_PERCENT);
+        if self.mode == Mode::Startup && is_long && !self.estimator.is_app_limited() {
+            self.full.set();
+        }
+        self.mind_overflow(min_rtt);
     }
 
     fn on_late(&mut self, packet: &AckedPacket, now: Timestamp) {

@@ -101,6 +101,10 @@ pub(super) trait Congestion {
     /// Packets were lost.
     fn on_loss(&mut self, lost: LostPackets, now: Timestamp);
 
+    /// A queue has marked packets instead of dropping them, the newest of which was sent at `sent_at` or
+    /// before (ECN-3).
+    fn on_marked(&mut self, sent_at: Timestamp, now: Timestamp);
+
     /// A packet that was said to be lost was acknowledged after all (CC-7).
     fn on_late(&mut self, packet: &AckedPacket, now: Timestamp);
 
@@ -166,6 +170,10 @@ impl Congestion for Controller {
 
     fn on_loss(&mut self, lost: LostPackets, now: Timestamp) {
         self.get_mut().on_loss(lost, now);
+    }
+
+    fn on_marked(&mut self, sent_at: Timestamp, now: Timestamp) {
+        self.get_mut().on_marked(sent_at, now);
     }
 
     fn on_late(&mut self, packet: &AckedPacket, now: Timestamp) {

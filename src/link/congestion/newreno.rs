@@ -42,6 +42,14 @@ impl NewReno {
         }
     }
 
+    const fn halve(&mut self, now: Timestamp) {
+        self.recovery_since = Some(now);
+        let half = self.window / 2;
+        self.window = if half < WINDOW_MIN { WINDOW_MIN } else { half };
+        self.slow_start_until = self.window;
+        self.acked = 0;
+    }
+
     fn is_in_recovery(&self, sent_at: Timestamp) -> bool {
         self.recovery_since.is_some_and(|since| sent_at <= since)
     }
@@ -87,11 +95,16 @@ impl Congestion for NewReno {
             return;
         }
         let before = (self.window, self.slow_start_until);
+        self.halve(now);
         self.halving = Some(Reduction::new(before, lost.count, now));
-        self.recovery_since = Some(now);
-        self.window = (self.window / 2).max(WINDOW_MIN);
-        self.slow_start_until = self.window;
-        self.acked = 0;
+    }
+
+    fn on_marked(&mut self, sent_at: Timestamp, now: Timestamp) {
+        if !self.is_in_recovery(sent_at) {
+            self.halve(now);
+        }
+        // Whatever becomes of what seems lost, there is a queue.
+        self.halving = None;
     }
 
     fn on_late(&mut self, packet: &AckedPacket, _: Timestamp) {
@@ -161,6 +174,19 @@ mod tests {
         assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
         newreno.on_loss(lost(1, 300), at(310));
         assert_eq!(newreno.window(), WINDOW_MIN);
+    }
+
+    /// ECN-3: as for a loss, once in a round trip, and whatever seemed lost was there.
+    #[test]
+    fn a_mark_halves_the_window_for_good() {
+        let mut newreno = NewReno::new();
+        newreno.on_loss(lost(1, 50), at(100));
+        newreno.on_marked(at(60), at(110));
+        assert_eq!(newreno.window(), 5 * DATAGRAM, "sent before the halving");
+        newreno.on_late(&acked(50, false), at(120));
+        assert_eq!(newreno.window(), 5 * DATAGRAM, "there was a queue");
+        newreno.on_marked(at(130), at(220));
+        assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
     }
 
     /// CC-7.

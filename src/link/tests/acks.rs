@@ -13,6 +13,7 @@ fn ack(ranges: &[(u64, u64)]) -> Frame {
     Frame::Ack(Ack {
         delay_us: 0,
         ranges,
+        ecn: None,
     })
 }
 

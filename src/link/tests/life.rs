@@ -199,7 +199,7 @@ fn a_used_up_key_closes_the_link() {
 fn an_idle_link_is_small() {
     let state = size_of::<crate::link::open::Open>();
     println!("Link {} B + Open {state} B", size_of::<Link>());
-    assert!(state <= 1_400);
+    assert!(state <= 1_500);
 }
 
 /// A pair whose round trip takes 40 ms, as the node knows; the broker has learned that it takes

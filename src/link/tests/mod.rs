@@ -9,6 +9,7 @@ mod congestion;
 mod copies;
 mod credit;
 mod delivery;
+mod ecn;
 mod epochs;
 mod goodput;
 mod hostile;

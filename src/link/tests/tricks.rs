@@ -80,7 +80,11 @@ fn ack(ranges: &[(u64, u64)], delay_us: u64) -> Frame {
     let mut all = ranges.iter().map(|(low, high)| *low..=*high);
     let mut ranges = AckRanges::new(all.next().unwrap()).unwrap();
     assert!(all.all(|range| ranges.push(range)));
-    Frame::Ack(Ack { delay_us, ranges })
+    Frame::Ack(Ack {
+        delay_us,
+        ranges,
+        ecn: None,
+    })
 }
 
 /// ACK-3: whoever acknowledges everything as soon as it is sent, as if there were no way to go, has to

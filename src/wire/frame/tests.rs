@@ -1,7 +1,9 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::wire::{ACK_RANGES_MAX, AckRanges, RESET_TOKEN_LEN, VARINT_MAX, roundtrip::check};
+use crate::wire::{
+    ACK_RANGES_MAX, AckRanges, EcnCounts, RESET_TOKEN_LEN, VARINT_MAX, roundtrip::check,
+};
 
 fn encode(frame: &Frame) -> Vec<u8> {
     let mut out = Vec::new();
@@ -28,6 +30,7 @@ fn frames_look_as_the_specification_says() {
     let ack = Ack {
         delay_us: 25_000,
         ranges,
+        ecn: None,
     };
     let frag = Frame::Frag {
         channel: 1,
@@ -97,7 +100,7 @@ fn a_packet_without_a_frame_is_malformed() {
 /// FRM-1.
 #[test]
 fn unknown_types_below_0x40_are_malformed() {
-    let known = [PAD, PING, ACK, MSG, FRAG, CLOSE];
+    let known = [PAD, PING, ACK, ACK_ECN, MSG, FRAG, CLOSE];
     let moving = [NEW_CID, RETIRE_CID, PATH_CHALLENGE, PATH_RESPONSE];
     let known = [&known[..], &moving, &[CREDIT_LINK, CREDIT_CHANNEL]].concat();
     for kind in (0..SKIPPABLE).filter(|kind| !known.contains(kind)) {
@@ -247,8 +250,11 @@ fn any_data(len: core::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
 
 fn any_ack() -> impl Strategy<Value = Frame> {
     let further = vec((1..1000_u64, 0..1000_u64), 0..ACK_RANGES_MAX);
-    (any_number(), 0..1000_u64, any_number(), further).prop_map(
-        |(largest, below, delay_us, further)| {
+    let counts = (any_number(), any_number(), any_number());
+    let counts = counts.prop_map(|(ect0, ect1, ce)| EcnCounts { ect0, ect1, ce });
+    let counts = proptest::option::of(counts);
+    (any_number(), 0..1000_u64, any_number(), further, counts).prop_map(
+        |(largest, below, delay_us, further, ecn)| {
             let highest = largest.saturating_sub(below)..=largest;
             let mut ranges = AckRanges::new(highest).unwrap();
             for (gap, below) in further {
@@ -257,7 +263,11 @@ fn any_ack() -> impl Strategy<Value = Frame> {
                 };
                 assert!(ranges.push(largest.saturating_sub(below)..=largest));
             }
-            Frame::Ack(Ack { delay_us, ranges })
+            Frame::Ack(Ack {
+                delay_us,
+                ranges,
+                ecn,
+            })
         },
     )
 }

@@ -159,10 +159,10 @@ impl Member {
     /// Takes what has come, and sends what is due. Says whether there may be more to send.
     fn turn(&mut self, events: &mut Vec<ClientEvent>) -> Result<bool> {
         for _ in 0..DATAGRAMS_PER_TURN {
-            let Some((path, datagram)) = self.port.receive() else {
+            let Some((origin, datagram)) = self.port.receive() else {
                 break;
             };
-            self.client.handle_datagram(path, datagram, now());
+            self.client.handle_datagram(origin, datagram, now());
         }
         let now = now();
         if self.client.poll_timeout().is_some_and(|due| due.at <= now) {

@@ -7,9 +7,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::{config, other, path_to};
 use super::{Flow, Packet};
-use crate::link::{Link, LinkConfig, LinkEvent, Side};
+use crate::link::{DropReason, Link, LinkConfig, LinkEvent, Side};
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
+use crate::transmit::Origin;
 
 /// What an owner sends on one channel.
 #[derive(Clone, Copy, Debug)]
@@ -222,13 +223,17 @@ impl Flow for LinkFlow {
     }
 
     fn handle(&mut self, side: Side, packet: Packet, now: Timestamp) {
-        let Packet::Datagram(datagram) = packet else {
+        let Packet::Datagram(datagram, ecn) = packet else {
             panic!("{packet:?} came to a link");
         };
-        let from = path_to(other(side));
+        let from = Origin {
+            path: path_to(other(side)),
+            ecn,
+        };
         let datagram = BytesMut::from(&datagram[..]);
         let handled = self.links[side as usize].handle_datagram(from, datagram, now);
-        handled.expect("a datagram that decrypts");
+        // What a thousand others have overtaken may be a replay, for all that can be told (KEY-2).
+        assert!(matches!(handled, Ok(()) | Err(DropReason::Replay)));
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {
@@ -250,7 +255,8 @@ impl Flow for LinkFlow {
         for side in [Side::Node, Side::Broker] {
             while let Some(transmit) = self.links[side as usize].poll_transmit(now, &mut out) {
                 let datagrams = transmit.datagrams(&out).map(<[u8]>::to_vec);
-                packets.extend(datagrams.map(|datagram| (side, Packet::Datagram(datagram))));
+                let packet = |datagram| (side, Packet::Datagram(datagram, transmit.ecn));
+                packets.extend(datagrams.map(packet));
                 out.clear();
             }
         }

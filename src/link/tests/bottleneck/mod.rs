@@ -23,6 +23,7 @@ pub(in crate::link) use flow::{Heard, LinkFlow, Source};
 use super::{MS, Side, other};
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
+use crate::transmit::Ecn;
 
 /// What IP and UDP add to a datagram, in bytes.
 const UDP_OVERHEAD: usize = 28;
@@ -41,6 +42,8 @@ pub(in crate::link) struct Road {
     /// Each packet takes longer by up to so much, whatever those before it took: they overtake each
     /// other.
     pub(in crate::link) jitter: Duration,
+    /// What waits for longer than this is marked, if it may be (RFC 3168).
+    pub(in crate::link) marks_above: Option<Duration>,
 }
 
 impl Road {
@@ -52,11 +55,19 @@ impl Road {
             one_way: Duration::from_micros(rtt_ms * 500),
             loss_ppm: 0,
             jitter: Duration::ZERO,
+            marks_above: None,
         }
     }
 
     pub(in crate::link) const fn losing(self, loss_ppm: u64) -> Self {
         Self { loss_ppm, ..self }
+    }
+
+    pub(in crate::link) const fn marking_above(self, waits: Duration) -> Self {
+        Self {
+            marks_above: Some(waits),
+            ..self
+        }
     }
 
     pub(in crate::link) const fn jittering(self, jitter: Duration) -> Self {
@@ -67,7 +78,7 @@ impl Road {
 /// What a flow puts on the road.
 #[derive(Clone, Debug)]
 pub(in crate::link) enum Packet {
-    Datagram(Vec<u8>),
+    Datagram(Vec<u8>, Ecn),
     /// A full TCP segment; counted by transmissions, since the content does not matter.
     Segment {
         number: u64,
@@ -84,7 +95,7 @@ impl Packet {
     /// The length of the IP packet, in bytes.
     fn len(&self) -> usize {
         match self {
-            Self::Datagram(bytes) => bytes.len() + UDP_OVERHEAD,
+            Self::Datagram(bytes, _) => bytes.len() + UDP_OVERHEAD,
             Self::Segment { .. } => cubic::SEGMENT,
             Self::Ack { ranges, .. } => 52 + 8 * ranges.len().min(3),
         }
@@ -114,6 +125,8 @@ pub(in crate::link) struct Passed {
     pub(in crate::link) packets: u64,
     /// Packets that found the queue full.
     pub(in crate::link) dropped: u64,
+    /// Packets that were marked.
+    pub(in crate::link) marked: u64,
     /// How long the packets waited in the queue, in total and at most.
     pub(in crate::link) waited: Duration,
     pub(in crate::link) waited_most: Duration,
@@ -239,7 +252,7 @@ impl Bottleneck {
         if self.passed.len() <= index {
             self.passed.resize(index + 1, [Passed::default(); 2]);
         }
-        for (from, packet) in flow.drain(self.now) {
+        for (from, mut packet) in flow.drain(self.now) {
             let queue = match from {
                 Side::Node => &mut self.up,
                 Side::Broker => &mut self.down,
@@ -254,6 +267,12 @@ impl Bottleneck {
             passed.waited += waits;
             passed.waited_most = passed.waited_most.max(waits);
             let road = queue.road;
+            if let Packet::Datagram(_, ecn @ Ecn::Ect0) = &mut packet
+                && road.marks_above.is_some_and(|above| waits > above)
+            {
+                passed.marked += 1;
+                *ecn = Ecn::Ce;
+            }
             if road.loss_ppm > 0 && self.rng.range(0, 999_999) < road.loss_ppm {
                 continue;
             }
