@@ -61,6 +61,19 @@ fn the_grace_begins_when_any_link_of_the_account_was_last_heard() {
     );
 }
 
+/// PRS-1: a link that had signed in, and not come into the room again, was no sign of life any more once it
+/// had ended.
+#[test]
+fn who_has_signed_in_was_there_although_its_link_has_ended() {
+    keeps_every_promise("a_device_is_revoked_that_has_signed_in_and_not_come_into_its_room");
+}
+
+/// DEV-8: the links of a revoked device stayed, because whoever had asked was gone when the store had it.
+#[test]
+fn a_revoked_device_is_out_whoever_hears_of_it() {
+    keeps_every_promise("whoever_revokes_a_device_gives_up_before_the_store_answers");
+}
+
 /// DEV-9, RUM-12, PUB-10: a device whose account had asked to leave was let in by an older request, and
 /// what it said then was refused for the leave, and stored after it all the same.
 #[test]

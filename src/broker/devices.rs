@@ -47,7 +47,10 @@ pub(super) enum Stored {
     /// The list.
     List,
     /// That this device is none any more.
-    Revoke { device: DeviceKey },
+    Revoke {
+        account: AccountKey,
+        device: DeviceKey,
+    },
 }
 
 /// The offers that are held, each good for one device (DEV-3). In memory only.
@@ -227,7 +230,7 @@ impl Broker {
             device,
             now_ms,
         };
-        self.ask_for_errand(id, op, Stored::Revoke { device });
+        self.ask_for_errand(id, op, Stored::Revoke { account, device });
         Ok(())
     }
 
@@ -240,12 +243,11 @@ impl Broker {
         outcome: StorageOutcome,
         now: Timestamp,
     ) {
-        let account = self.sessions.get(&id).map(|session| session.account);
-        if let (Stored::Revoke { device }, StorageOutcome::DeviceRevoked, Some(account)) =
-            (&errand, &outcome, account)
+        if let (Stored::Revoke { account, device }, StorageOutcome::DeviceRevoked) =
+            (&errand, &outcome)
         {
             // Also where whoever asked has gone meanwhile.
-            self.close_revoked(account, *device, now);
+            self.close_revoked(*account, *device, now);
         }
         let waits = self.waits_for_store(id);
         match (errand, outcome) {

@@ -55,7 +55,7 @@ pub(super) struct Presence {
     pub(super) row: PresenceRow,
     /// When it is taken to have gone, and how, if no session comes back (PRS-1).
     ends: Option<(Timestamp, NoticeEvent)>,
-    /// When those of its links were last heard that have ended without goodbye (PRS-1).
+    /// When those of its links were last heard that have ended since without goodbye (PRS-1).
     heard: Timestamp,
 }
 
@@ -237,25 +237,41 @@ impl Broker {
         }
     }
 
+    /// PRS-1: a session has ended that had not come into any room again. It was a sign of life all the
+    /// same, where the account is expected back.
+    pub(super) fn note_sign_of_life(&mut self, account: AccountKey, heard: Timestamp) {
+        let awaited = self.graces.iter().filter(|(_, _, who)| *who == account);
+        for (_, name, _) in awaited {
+            let room = self.rooms.get_mut(name);
+            if let Some(presence) = room.and_then(|room| room.present.get_mut(&account)) {
+                presence.heard = presence.heard.max(heard);
+            }
+        }
+    }
+
     /// PRS-1: nobody has come back within the grace, or what ends a presence is to be asked again.
     pub(super) fn on_grace_over(&mut self, name: &RoomName, account: AccountKey, now: Timestamp) {
         let room = self.rooms.get_mut(name);
         let presence = room.and_then(|room| room.present.get_mut(&account));
-        let Some((_, event)) = presence.and_then(|presence| presence.ends.take()) else {
+        let Some(presence) = presence else {
             return;
         };
+        let Some((_, event)) = presence.ends.take() else {
+            return;
+        };
+        let before = presence.heard;
         // A session that has not come into the room yet is a sign of life all the same.
         let sessions = self
             .accounts
             .range((account, LinkId::MIN)..=(account, LinkId::MAX))
             .filter_map(|(_, link)| self.sessions.get(link))
             .filter(|session| session.is_of(account) && !session.is_quiet());
-        let heard = sessions.map(|session| session.link.last_heard()).max();
-        match heard.map(|heard| heard + self.config.grace) {
-            Some(at) if at > now && event == NoticeEvent::TimedOut && !bug!(ForgetReturn) => {
-                self.expect_back_by(at, event, name, account);
-            }
-            _ => self.end_presence(name, account, event, now),
+        let heard = sessions.map(|session| session.link.last_heard());
+        let at = heard.fold(before, Timestamp::max) + self.config.grace;
+        if at > now && event == NoticeEvent::TimedOut && !bug!(ForgetReturn) {
+            self.expect_back_by(at, event, name, account);
+        } else {
+            self.end_presence(name, account, event, now);
         }
     }
 

@@ -223,6 +223,9 @@ impl Broker {
         if self.devices.get(&device) == Some(&id) {
             self.devices.remove(&device);
         }
+        if !said_bye && !is_quiet && !seats.values().any(|seat| seat.is_open()) {
+            self.note_sign_of_life(account, last_heard);
+        }
         if let Stage::Errand(errand) = stage {
             self.give_up_errand(id, &errand);
         }
