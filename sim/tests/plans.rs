@@ -81,6 +81,16 @@ fn what_is_refused_because_the_account_has_left_is_not_stored() {
     keeps_every_promise("an_account_leaves_by_one_device_while_another_one_comes_in");
 }
 
+/// RUM-16: a broker's word that somebody came in is of the same millisecond as the policy that is refused
+/// him. A checker took it for the policy.
+#[test]
+fn a_policy_that_is_refused_is_not_taken_for_the_line_that_lets_its_author_in() {
+    leads_to(
+        Situation::PolicyRefused,
+        "a_policy_is_refused_that_was_set_in_the_millisecond_of_coming_in",
+    );
+}
+
 /// RUM-12, JRN-12: what a full journal holds back of a history that is lost is shown when it has room,
 /// though its reader has left the restored one by then. A checker took that for a line withheld.
 #[test]

@@ -69,7 +69,7 @@ impl Checker for HonestOutcomes {
             }
             Observation::Appended { room, line, .. } => {
                 let key = (line.account, room.clone(), line.typed_at_ms);
-                let is_message = matches!(line.kind, Kind::Message | Kind::Policy);
+                let is_message = is_typed(line.kind);
                 // A journal that was restored from a backup may know nothing of the refusal.
                 let author = history.source(room, line).map(|typed| typed.life.client);
                 let is_outdated = history.outdated.contains(&line.account)
@@ -109,7 +109,9 @@ impl HonestOutcomes {
         let lines = history
             .current
             .map_or(&[][..], |log| history.log(log, room));
-        let is_it = |line: &&Line| line.account == account && line.typed_at_ms == *typed_at_ms;
+        let is_it = |line: &&Line| {
+            is_typed(line.kind) && line.account == account && line.typed_at_ms == *typed_at_ms
+        };
         if let Some(line) = lines.iter().find(is_it)
             && !history.outdated.contains(&account)
         {
@@ -124,6 +126,11 @@ impl HonestOutcomes {
         self.refused.insert(key);
         Ok(())
     }
+}
+
+/// Whether somebody has typed it: a broker's own lines are of some millisecond, too.
+const fn is_typed(kind: Kind) -> bool {
+    matches!(kind, Kind::Message | Kind::Policy)
 }
 
 /// Whether it was taken out of the room with its account, or is a policy, for a room that somebody else

@@ -26,15 +26,14 @@ use crate::plan::{Fault, Plan, What};
 use crate::told::told;
 use crate::world::outputs::{JOINED_AGAIN_AFTER, waiting};
 use crate::world::people::policy_of;
-use crate::world::{AFTERWARDS, LIVENESS_BOUND, identity_of, other_device, room_name};
+use crate::world::{AFTERWARDS, LIVENESS_BOUND, other_device, room_name};
 
 /// How often somebody looks whether everything is settled.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs all clients until everything is settled, or should be.
 pub(super) async fn run(plan: Plan, state: State) -> Result<(), Box<dyn Error>> {
-    let clients = 0..plan.topology.clients.len();
-    let identities: Vec<NodeIdentity> = clients.map(|client| identity_of(&plan, client)).collect();
+    let identities = state.lock().identities.clone();
     let mut linked = BTreeMap::new();
     let mut people = Vec::new();
     for (client, identity) in identities.into_iter().enumerate() {
