@@ -246,6 +246,21 @@ fn every_mutant_is_killed_by_the_checker_whose_business_it_is() {
     assert!(most_needed <= SEEDS);
 }
 
+/// DEV-8, DEV-9: what a broker does wrong with the devices of an account, no plan shows in which every
+/// account has one.
+#[test]
+fn faults_about_devices_are_found_only_where_accounts_have_several() {
+    const PLANS: u64 = 30;
+    for mutant in [Mutant::KeepRevoked, Mutant::KeepOtherDevice] {
+        let found = first_seed(0..PLANS, |seed| {
+            let mut plan = plan_for(mutant, seed);
+            plan.linked.clear();
+            run(&plan, Some(mutant)).violation.is_some()
+        });
+        assert_eq!(found, None, "{mutant:?}");
+    }
+}
+
 /// Prints how often each mutant is found, or the one of `SIM_MUTANT`, and by which checkers.
 fn measure(seeds: u64) {
     let only = mutant_from_environment();
