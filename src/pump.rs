@@ -10,8 +10,8 @@ use crate::broker::{
     StorageRequest,
 };
 use crate::chat::{
-    ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker, RoomFromNode, RoomName,
-    Start,
+    ControlFromBroker, ControlFromNode, Join, Line, LogId, Name, Refusal, RoomFromBroker,
+    RoomFromNode, RoomName, Start,
 };
 use crate::client::{Client, ClientConfig, ClientEvent, EndReason, JournalEntry, JournalState};
 use crate::link::{CloseCode, CongestionControl, Link, LinkConfig, LinkEvent, Side};
@@ -466,6 +466,13 @@ pub(crate) struct RawLink {
 impl RawLink {
     pub(crate) fn closed_with(&self, code: CloseCode) -> bool {
         self.closed == Some(code)
+    }
+
+    /// What the broker said on the control channel, in its order.
+    pub(crate) fn control(&self) -> Vec<ControlFromBroker> {
+        let control = self.received.iter().filter(|(channel, _)| *channel == 0);
+        let said = control.map(|(_, data)| ControlFromBroker::decode(data).expect("well-formed"));
+        said.collect()
     }
 
     /// What the broker refused, in its order.

@@ -22,8 +22,12 @@ use tertulia::wire::{
     decode_frames,
 };
 
+#[path = "vectors/admission.rs"]
+mod admission;
 #[path = "vectors/devices.rs"]
 mod devices;
+#[path = "vectors/link.rs"]
+mod link;
 
 const SPEC: &str = include_str!("../SPEC.md");
 
@@ -123,7 +127,9 @@ fn assert_secrets(secrets: &LinkSecrets, pattern: &str) {
 fn every_vector_of_the_specification_is_checked_here() {
     let tests = concat!(
         include_str!("vectors.rs"),
-        include_str!("vectors/devices.rs")
+        include_str!("vectors/admission.rs"),
+        include_str!("vectors/devices.rs"),
+        include_str!("vectors/link.rs")
     );
     let vectors = vectors();
     assert!(vectors.len() > 60, "only {} were found", vectors.len());
@@ -143,6 +149,10 @@ fn every_vector_of_the_specification_is_checked_here() {
 /// SEC-3, KEY-6.
 #[test]
 fn keys_certificate_and_fingerprint_agree() {
+    let payload = broker_payload();
+    let fields = [&payload.cid[..], &payload.reset_token.0, &payload.log_id];
+    assert_eq!(vector("broker_payload"), fields.concat());
+
     let node = node();
     let (account, device) = (
         AccountKey(array("account_public")),

@@ -131,6 +131,11 @@ impl Broker {
                 let asking = *asking;
                 self.on_grant(id, asking, grant, now)
             }
+            // DEV-5: it has crossed the news that the device has gone.
+            (ErrandFromNode::LinkGrant(_), Errand::Idle) => {
+                self.refuse_errand(id, Refusal::LinkUnknown);
+                Ok(())
+            }
             (ErrandFromNode::LinkGrant(_), _) => Err("a grant for nobody"),
             (_, waits) if *waits != Errand::Idle => Err("two errands at a time"),
             (ErrandFromNode::LinkOffer { mark, lasts_ms }, _) => {

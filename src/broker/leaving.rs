@@ -118,8 +118,7 @@ impl Broker {
                 is_quiet = seat.is_quiet;
                 watched = core::mem::take(&mut seat.watched);
                 seat.is_leaving = true;
-                seat.stage = SeatStage::Closed;
-                seat.reply(goodbye);
+                seat.close(goodbye);
             }
             if let Some(room) = self.rooms.get_mut(name) {
                 room.readers.remove(&(link, channel));

@@ -658,11 +658,13 @@ impl Broker {
     }
 }
 
+/// RUM-11: told on a channel that is used up, too.
 fn refuse_join(seat: &mut Seat, code: Refusal) {
-    seat.reply(&RoomFromBroker::JoinRefused {
+    let refused = RoomFromBroker::JoinRefused {
         code,
         reason: code.to_string(),
-    });
+    };
+    seat.replies.push_back(refused.encode());
 }
 
 fn refuse_publication(counters: &mut Counters, seat: &mut Seat, n: u64, code: Refusal) {

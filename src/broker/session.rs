@@ -290,8 +290,18 @@ impl Seat {
         }
     }
 
+    /// Says this on the seat's channel, unless the last word there was said (RUM-12, ROL-4): the node
+    /// has forgotten the room with that.
     pub(super) fn reply(&mut self, message: &RoomFromBroker) {
-        self.replies.push_back(message.encode());
+        if self.is_open() {
+            self.replies.push_back(message.encode());
+        }
+    }
+
+    /// The last word on the seat's channel, which stays used up.
+    pub(super) fn close(&mut self, last_word: &RoomFromBroker) {
+        self.stage = SeatStage::Closed;
+        self.replies.push_back(last_word.encode());
     }
 
     /// The introduction of `author`, if it is still due on this channel (RUM-6).

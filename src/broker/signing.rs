@@ -57,9 +57,10 @@ impl Broker {
             }
             (ControlFromNode::Errand(_), _) => Err("an errand after signing in"),
             (ControlFromNode::ListRooms, _) => Err("a question before signing in"),
-            // Said before signing in there is nothing to leave.
-            (ControlFromNode::Bye, Stage::Unnamed) => {
+            // Without having signed in there is nothing to leave (DEV-1).
+            (ControlFromNode::Bye, Stage::Unnamed | Stage::Errand(_)) => {
                 session.control.push_back(ControlFromBroker::ByeOk.encode());
+                self.end_session(id, false, now);
                 Ok(())
             }
             (ControlFromNode::SignIn { .. }, _) => Err("signed in already"),
@@ -209,10 +210,10 @@ impl Broker {
         if matches!(session.stage, Stage::Ended) {
             return;
         }
+        let is_quiet = session.is_quiet();
         let stage = core::mem::replace(&mut session.stage, Stage::Ended);
         let (account, device, last_heard) =
             (session.account, session.device, session.link.last_heard());
-        let is_quiet = session.is_quiet();
         // Who hangs up without goodbye may come back, and is not counted on.
         let parting = match (said_bye, session.was_hung_up) {
             (true, _) => Parting::Bye(device),

@@ -24,7 +24,7 @@ pub(super) struct HostPort {
 }
 
 /// A broker, and what to do there: `chat://host:port/room#k=BROKERKEY&i=INVITE`, or `&l=` and the
-/// secret of a code by which a device is linked (DEV-3).
+/// secret of a code by which a device is linked (DEV-3). CLI-29.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChatUrl {
     pub(super) broker: HostPort,
@@ -220,6 +220,7 @@ mod tests {
         }
     }
 
+    /// CLI-29.
     #[test]
     fn a_url_names_broker_room_and_key() {
         let key = "ab".repeat(32);
@@ -248,6 +249,7 @@ mod tests {
         assert_eq!((url.room, url.key), (None, None));
     }
 
+    /// CLI-29.
     #[test]
     fn a_url_that_means_nothing_is_refused_with_a_reason() {
         let parse = |text: &str| text.parse::<ChatUrl>().map_err(|error| error.to_string());

@@ -5,7 +5,8 @@ use crate::broker::Access;
 use crate::broker::devices::{Offer, Offers};
 use crate::broker::session::Stage;
 use crate::chat::{
-    DeviceEntry, ErrandFromBroker, Grant, LINK_LASTS_MAX_MS, LINK_SECRET_LEN, LinkMark, LinkSecret,
+    ControlFromBroker, DeviceEntry, ErrandFromBroker, ErrandFromNode, Grant, LINK_LASTS_MAX_MS,
+    LINK_SECRET_LEN, LinkMark, LinkSecret,
 };
 use crate::client::{Errand, ErrandEvent};
 
@@ -432,17 +433,93 @@ fn a_goodbye_is_not_that_of_a_device_that_roams() {
     assert_eq!(notices, ["ada Joined", "bob Joined", "bob Left"]);
 }
 
-/// DEV-2, PRS-1: an errand is no sign of life.
+/// DEV-2, PRS-1: an errand is no sign of life, neither while it lasts nor when it ends.
 #[test]
 fn an_errand_does_not_prolong_a_presence() {
-    let mut pump = Pump::with(&["ada", "bob"]);
-    pump.nodes[1].connected = false;
-    pump.run_ms(300_000);
-    let identity = pump.nodes[1].identity.clone();
-    run(&mut pump, identity, offer());
-    pump.run_ms(350_000);
-    let notices = pump.nodes[0].notices();
-    assert_eq!(notices, ["ada Joined", "bob Joined", "bob TimedOut"]);
+    for errand in [offer(), Errand::List] {
+        let mut pump = Pump::with(&["ada"]);
+        // The link of one goes silent, that of the other is closed.
+        let bob = pump.add("bob");
+        pump.nodes[bob].client.join(lobby().into(), pump.now);
+        let identity = NodeIdentity::generate(&mut pump.rng);
+        let mut cleo = pump.raw_link_of(identity.clone());
+        pump.enter_raw(&mut cleo, "cleo");
+        pump.nodes[bob].connected = false;
+        cleo.link.close(CloseCode::Done, "", pump.now);
+        pump.run_raw(&mut cleo, 100);
+        pump.run_ms(300_000);
+        for identity in [pump.nodes[bob].identity.clone(), identity] {
+            run(&mut pump, identity, errand.clone());
+        }
+        pump.run_ms(350_000);
+        let notices = pump.nodes[0].notices();
+        assert_eq!(
+            notices[1..],
+            ["bob Joined", "cleo Joined", "bob TimedOut", "cleo TimedOut"]
+        );
+    }
+}
+
+/// DEV-1, SGN-5: who has had an answer says goodbye, and nothing after that.
+#[test]
+fn an_errand_ends_with_a_goodbye() {
+    let mut pump = Pump::with(&["ada"]);
+    let goodbye = ControlFromNode::Bye.encode();
+    let list = ControlFromNode::Errand(ErrandFromNode::ListDevices).encode();
+    for said in [
+        vec![goodbye.clone()],
+        vec![list.clone(), goodbye.clone()],
+        vec![goodbye.clone(), list],
+        vec![goodbye.clone(), goodbye],
+    ] {
+        let mut raw = pump.raw_link_of(pump.nodes[0].identity.clone());
+        for message in said {
+            raw.link.send(0, message, pump.now).unwrap();
+            pump.run_raw(&mut raw, 100);
+        }
+        let last = raw.control().last().cloned();
+        assert_eq!(last, Some(ControlFromBroker::ByeOk));
+        assert!(!raw.closed_with(CloseCode::Protocol));
+        raw.link.close(CloseCode::Done, "", pump.now);
+        pump.run_raw(&mut raw, 100);
+    }
+    assert!(pump.nodes[0].client.is_online());
+}
+
+/// DEV-1, DEV-5: a device that asks may go before it is granted anything; who grants breaks no rule by
+/// that. One that offers, and was not asked, does.
+#[test]
+fn a_grant_to_a_device_that_has_gone_is_refused() {
+    let mut pump = Pump::with(&["ada"]);
+    let grant = ControlFromNode::Errand(ErrandFromNode::LinkGrant(Grant {
+        certificate: [0; 64],
+        proof: code().prove_asking(&pump.broker.public_key(), &pump.nodes[0].identity.device()),
+        name: "ada".into(),
+    }));
+    let identity = pump.nodes[0].identity.clone();
+    let mut raw = pump.raw_link_of(identity.clone());
+    raw.link.send(0, grant.encode(), pump.now).unwrap();
+    pump.run_raw(&mut raw, 100);
+    let refused = |said: &ControlFromBroker| {
+        matches!(
+            said,
+            ControlFromBroker::Errand(ErrandFromBroker::Refused {
+                code: Refusal::LinkUnknown,
+                ..
+            })
+        )
+    };
+    assert!(raw.control().iter().all(refused));
+    assert_eq!(raw.control().len(), 1);
+    let offer = ControlFromNode::Errand(ErrandFromNode::LinkOffer {
+        mark: code().mark(),
+        lasts_ms: LINK_LASTS_MAX_MS,
+    });
+    for message in [offer, grant] {
+        raw.link.send(0, message.encode(), pump.now).unwrap();
+        pump.run_raw(&mut raw, 100);
+    }
+    assert!(raw.closed_with(CloseCode::Protocol));
 }
 
 /// LIM-15: nobody takes the place of another's offer, and there are so many.

@@ -83,6 +83,32 @@ fn a_member_who_is_kicked_is_out_until_it_comes_anew() {
     );
 }
 
+/// ROL-4: what has crossed the decision on its way is refused, and the node, which has forgotten the
+/// room by then, is not told so: it would lose its link, and all its other rooms.
+#[test]
+fn who_is_kicked_while_it_writes_keeps_its_link() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    let garden = RoomName::new("garden").unwrap();
+    pump.nodes[1].client.join(garden.clone().into(), pump.now);
+    pump.run_ms(300);
+    pump.store_stalled = true;
+    decide(&mut pump, 0, "kick bob");
+    pump.say(1, "typed before it was known");
+    pump.run_ms(300);
+    pump.resume_store();
+    pump.run_ms(1_000);
+    assert_eq!(removals(&pump, 1).len(), 1);
+    assert_eq!(refusals(&pump, 1).len(), 1);
+    assert_eq!(pump.heard(0), [""; 0]);
+    assert_eq!(pump.nodes[1].end(), None);
+    pump.nodes[1]
+        .client
+        .publish(&garden, b"still here", 1, pump.now)
+        .unwrap();
+    pump.run_ms(300);
+    assert_eq!(pump.heard(1), ["bob: still here"]);
+}
+
 /// ROL-4: a kick is not undone by having been away.
 #[test]
 fn who_was_away_when_it_was_kicked_does_not_resume() {
