@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::ports::{Ports, Sent};
 use super::*;
 use crate::transmit::{Ecn, Path, Transmit};
-use crate::wire::DATAGRAM_MAX;
+use crate::wire::{DATAGRAM_BASE, DATAGRAM_MAX};
 
 /// Longer than anything here takes; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,12 +110,12 @@ fn all_kinds(to: SocketAddr) -> (Load, Vec<Vec<u8>>) {
     let mut datagrams = Vec::new();
     datagrams.extend(load.train(to, 1, 100));
     datagrams.extend(load.train(to, 1, 20));
-    datagrams.extend(load.train_and(to, 10, DATAGRAM_MAX, 77));
+    datagrams.extend(load.train_and(to, 10, DATAGRAM_BASE, 77));
     datagrams.extend(load.train(to, 1, 4));
     datagrams.extend(load.train(to, 7, 30));
     // More segments than a message may have, and more bytes.
     datagrams.extend(load.train_and(to, 150, 40, 39));
-    datagrams.extend(load.train(to, 60, DATAGRAM_MAX));
+    datagrams.extend(load.train(to, 60, DATAGRAM_BASE));
     for _ in 0..70 {
         datagrams.extend(load.train(to, 1, 50));
     }
@@ -387,8 +387,8 @@ async fn a_turn_sends_no_more_than_its_bounds() {
         count
     };
     assert_eq!(count(100, None), TRAINS_PER_TURN);
-    let train = 10 * DATAGRAM_MAX;
-    let trains = count(train, Some(DATAGRAM_MAX));
+    let train = 10 * DATAGRAM_BASE;
+    let trains = count(train, Some(DATAGRAM_BASE));
     assert_eq!(trains, BYTES_PER_TURN.div_ceil(train));
 }
 

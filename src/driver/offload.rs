@@ -25,6 +25,7 @@ use tokio::io::unix::AsyncFd;
 use super::batch::{Inbox, RECEIPTS_MAX, Receipt, Train, take_off};
 use super::socket::tell_loss;
 use crate::transmit::Ecn;
+use crate::wire::DATAGRAM_BASE;
 
 /// The most bytes that the kernel takes for one train, or hands over as one: what fits a packet of
 /// IPv4.
@@ -137,7 +138,12 @@ impl Offload {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-            Err(error) if is_lacking(&error) && self.segments_max() > 1 => {
+            // Of larger datagrams it may mean that the device does not take them (MTU-4).
+            Err(error)
+                if is_lacking(&error)
+                    && self.segments_max() > 1
+                    && train.segment_size() <= DATAGRAM_BASE =>
+            {
                 tracing::info!(%error, "the kernel cuts up no trains; datagrams go one by one");
                 self.segments_max.store(1, Ordering::Relaxed);
             }

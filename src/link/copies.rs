@@ -180,6 +180,7 @@ mod tests {
         Piece {
             channel: 1,
             index: 0,
+            cut: 0,
             number,
         }
     }

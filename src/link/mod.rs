@@ -40,6 +40,7 @@ mod envelope;
 mod flight;
 mod ladder;
 mod loss;
+mod mtu;
 mod open;
 mod pacer;
 mod path;
@@ -529,6 +530,10 @@ impl Link {
                 if let Some(candidate) = open.transmit_challenge(&mut self.envelope, now, out) {
                     path = candidate;
                     open.is_drained = false;
+                    None
+                } else if open.transmit_mtu_probe(&mut self.envelope, now, out) {
+                    open.is_drained = false;
+                    self.stats.mtu_probes_sent += 1;
                     None
                 } else {
                     let train = open.transmit(&mut self.envelope, &mut self.stats, now, out);

@@ -14,6 +14,7 @@ use super::ecn::EcnPath;
 use super::envelope::Envelope;
 use super::flight::FlightMeter;
 use super::ladder::Ladder;
+use super::mtu::PathMtu;
 use super::pacer::Pacer;
 use super::path::Paths;
 use super::received::ReceivedPackets;
@@ -90,6 +91,8 @@ pub(super) struct Open {
     /// How the train that is being made is marked.
     pub(super) mark: Ecn,
     pub(super) reordering: Reordering,
+    /// How large a datagram the path takes (MTU-1).
+    pub(super) mtu: PathMtu,
     pub(super) ladder: Ladder,
     pub(super) copies: Copies,
     pub(super) redundancy: Redundancy,
@@ -148,6 +151,7 @@ impl Open {
             ecn: EcnPath::default(),
             mark: Ecn::NotEct,
             reordering: Reordering::default(),
+            mtu: PathMtu::default(),
             ladder: Ladder::default(),
             copies: Copies::default(),
             redundancy: Redundancy::new(),
@@ -424,7 +428,7 @@ impl Open {
     }
 
     /// The link is on a new path: nothing is known about it, nothing is in flight there, and nobody
-    /// who saw the link before is to recognize it (PTH-3, CID-2).
+    /// who saw the link before is to recognize it (PTH-3, CID-2, MTU-3).
     fn on_moved(&mut self, envelope: &mut Envelope, stats: &mut Stats, now: Timestamp) {
         let Self {
             sent,
@@ -442,6 +446,8 @@ impl Open {
         self.rtt = Rtt::new();
         self.ecn.on_moved();
         self.reordering = Reordering::default();
+        self.mtu = PathMtu::default();
+        self.senders.cut_anew();
         self.congestion = Controller::new(self.control.0, self.control.1);
         self.pacer = Pacer::default();
         self.paced_until = None;

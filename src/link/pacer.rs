@@ -6,7 +6,7 @@
 use core::time::Duration;
 
 use crate::time::Timestamp;
-use crate::wire::DATAGRAM_MAX;
+use crate::wire::DATAGRAM_BASE;
 
 /// How many datagrams may go at once (CC-2).
 pub(super) const BURST: usize = 10;
@@ -24,7 +24,7 @@ pub(super) struct Pacer {
 impl Pacer {
     /// When the next datagram may go, at `rate` bytes a second: `Ok` if at `now`.
     pub(super) fn check(&self, rate: u64, now: Timestamp) -> Result<(), Timestamp> {
-        let burst = cost((BURST - 1) * DATAGRAM_MAX, rate).max(BURST_TIME);
+        let burst = cost((BURST - 1) * DATAGRAM_BASE, rate).max(BURST_TIME);
         let allowed = self.busy_until - burst;
         if allowed <= now { Ok(()) } else { Err(allowed) }
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     /// 125 datagrams in 100 ms.
-    const RATE: u64 = 1_250 * DATAGRAM_MAX as u64;
+    const RATE: u64 = 1_250 * DATAGRAM_BASE as u64;
 
     /// How many datagrams go from now on, and when each.
     fn send(rate: u64, count: usize) -> Vec<Duration> {
@@ -57,7 +57,7 @@ mod tests {
         while sent_at.len() < count {
             match pacer.check(rate, now) {
                 Ok(()) => {
-                    pacer.on_sent(DATAGRAM_MAX, rate, now);
+                    pacer.on_sent(DATAGRAM_BASE, rate, now);
                     sent_at.push(now.saturating_since(start));
                 }
                 Err(later) => {
@@ -81,7 +81,7 @@ mod tests {
     /// CC-2: 100 datagrams a millisecond.
     #[test]
     fn a_fast_path_gets_what_it_takes_in_two_milliseconds_at_once() {
-        let sent_at = send(100_000 * DATAGRAM_MAX as u64, 300);
+        let sent_at = send(100_000 * DATAGRAM_BASE as u64, 300);
         let at_once = sent_at.iter().filter(|at| at.is_zero()).count();
         assert_eq!(at_once, 201);
     }
@@ -92,7 +92,7 @@ mod tests {
         let now = Timestamp::from_millis(60_000);
         for _ in 0..BURST {
             assert!(pacer.check(RATE, now).is_ok());
-            pacer.on_sent(DATAGRAM_MAX, RATE, now);
+            pacer.on_sent(DATAGRAM_BASE, RATE, now);
         }
         assert!(pacer.check(RATE, now).is_err());
     }

@@ -39,6 +39,7 @@ impl Open {
                 if packet.is_marked && packet.sent_at >= self.moved_at {
                     self.ecn.on_lost();
                 }
+                self.mtu.on_lost(packet.resolved(), now);
                 requeue(
                     &mut self.senders,
                     &mut self.receivers,
@@ -48,6 +49,8 @@ impl Open {
                 );
             });
             self.on_losses(losses, stats, now);
+            self.mtu.fall(now);
+            self.fit_datagrams();
         }
         self.probe = Some(match self.ladder.on_fired(timeout, now) {
             true => Probe::Free,
@@ -106,7 +109,9 @@ impl Open {
                     self.senders.on_acked(piece);
                     self.copies.on_settled(piece);
                 }
+                self.mtu.on_acked(packet.resolved());
                 match packet.is_counted {
+                    true if packet.is_mtu_probe => {}
                     true => self.redundancy.take_back(),
                     false => self.redundancy.on_resolved(false, now),
                 }
@@ -120,6 +125,7 @@ impl Open {
                     is_app_limited: self.is_app_limited,
                 };
                 match packet.fate {
+                    Fate::Lost if packet.is_mtu_probe => {}
                     Fate::Lost => {
                         stats.packets_lost_wrongly += 1;
                         if Some(packet.number) < largest_before {
@@ -154,6 +160,7 @@ impl Open {
             self.redundancy.hold(self.rtt.smoothed(), now);
             self.congestion.on_marked(sent_at, now);
         }
+        self.fit_datagrams();
         self.on_loss_due(stats, now);
         let in_flight = self.sent.in_flight();
         self.congestion.on_ack_end(sample, in_flight, now);
@@ -173,6 +180,7 @@ impl Open {
                 if packet.is_marked && packet.sent_at >= self.moved_at {
                     self.ecn.on_lost();
                 }
+                self.mtu.on_lost(packet.resolved(), now);
                 requeue(
                     &mut self.senders,
                     &mut self.receivers,
@@ -181,10 +189,24 @@ impl Open {
                     packet,
                 );
             });
+        self.fit_datagrams();
         for _ in 0..losses.proved {
             self.redundancy.on_resolved(true, now);
         }
         self.on_losses(losses, stats, now);
+    }
+
+    /// Makes what is sent from now on as large as the path takes (MTU-1, MTU-4).
+    fn fit_datagrams(&mut self) {
+        let size = self.mtu.size();
+        if self.senders.datagram() == size {
+            return;
+        }
+        match size < self.senders.datagram() {
+            true => self.senders.cut_anew(),
+            false => self.senders.set_datagram(size),
+        }
+        self.congestion.set_datagram(size as u64);
     }
 
     fn on_losses(&mut self, losses: Losses, stats: &mut Stats, now: Timestamp) {

@@ -11,7 +11,7 @@ use super::loss::LossEstimate;
 use super::rtt::Rtt;
 use crate::bucket::Bucket;
 use crate::time::Timestamp;
-use crate::wire::DATAGRAM_MAX;
+use crate::wire::DATAGRAM_BASE;
 
 /// A message is to be lost in all its copies at most so often, in millionths (LAD-3). That makes one
 /// copy do up to 0.35 % loss, and two up to 5.9 %: with less, a path that loses a twentieth would get
@@ -339,7 +339,7 @@ impl Trial {
 
 /// What `len` bytes cost, at one datagram's worth per `step` (LAD-5).
 fn cost(len: usize, step: Duration) -> Duration {
-    let nanos = step.as_nanos() * len as u128 / DATAGRAM_MAX as u128;
+    let nanos = step.as_nanos() * len as u128 / DATAGRAM_BASE as u128;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 

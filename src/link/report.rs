@@ -221,6 +221,8 @@ pub struct Stats {
     pub duplicate_pieces: u64,
     /// How often the peer told that packets were marked on their way (ECN-3).
     pub marks_told: u64,
+    /// Packets that only tried whether the path takes larger ones (MTU-2).
+    pub mtu_probes_sent: u64,
     /// How often the link came to another path (PTH-3, PTH-6).
     pub moves: u64,
 }

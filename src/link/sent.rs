@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::channel::Piece;
 use super::congestion::{LostPackets, Stamp};
+use super::mtu::Resolved;
 use super::reordering::Reordering;
 use super::rtt::Rtt;
 use crate::time::Timestamp;
@@ -51,11 +52,24 @@ pub(super) struct SentPacket {
     pub(super) is_counted: bool,
     /// Whether it said that marks are understood (ECN-1).
     pub(super) is_marked: bool,
+    /// Whether it only tried its size (MTU-2).
+    pub(super) is_mtu_probe: bool,
     /// The largest number that its ACK frame reported, if it had one.
     pub(super) reported: Option<u64>,
     pub(super) pieces: Pieces,
     /// What else it held that is to arrive.
     pub(super) controls: Vec<Control>,
+}
+
+impl SentPacket {
+    /// What the path's size has to know of it when its fate is known.
+    pub(super) fn resolved(&self) -> Resolved {
+        Resolved {
+            number: self.number,
+            len: self.len.into(),
+            is_probe: self.is_mtu_probe,
+        }
+    }
 }
 
 /// A frame about the link itself that is sent again if it is lost; not the same bytes, but what is
@@ -96,19 +110,25 @@ struct Run {
 }
 
 impl Run {
+    /// Whether `piece` is the same piece of a message, perhaps of another one.
+    fn is_alike(self, piece: Piece) -> bool {
+        let number = piece.number;
+        Piece {
+            number,
+            ..self.first
+        } == piece
+    }
+
     /// Whether `piece` is the one after its last.
     fn goes_on_with(self, piece: Piece) -> bool {
-        let Piece { channel, index, .. } = self.first;
-        (channel, index) == (piece.channel, piece.index)
+        self.is_alike(piece)
             && self.first.number.checked_add(self.count.into()) == Some(piece.number)
             && self.count < u16::MAX
     }
 
     fn contains(self, piece: Piece) -> bool {
-        let Piece { channel, index, .. } = self.first;
         let place = piece.number.checked_sub(self.first.number);
-        (channel, index) == (piece.channel, piece.index)
-            && place.is_some_and(|place| place < u64::from(self.count))
+        self.is_alike(piece) && place.is_some_and(|place| place < u64::from(self.count))
     }
 
     fn iter(self) -> impl Iterator<Item = Piece> {
@@ -331,8 +351,10 @@ impl SentPackets {
                     packet.fate = Fate::Lost;
                     self.in_flight -= u64::from(packet.len);
                     self.copies_in_flight -= u64::from(packet.copies);
-                    losses.add(packet.len, packet.sent_at);
-                    losses.persistent |= is_persistent(rtt, &mut run_since, packet.sent_at);
+                    if !packet.is_mtu_probe {
+                        losses.add(packet.len, packet.sent_at);
+                        losses.persistent |= is_persistent(rtt, &mut run_since, packet.sent_at);
+                    }
                     each(packet);
                 }
             }
@@ -359,8 +381,10 @@ impl SentPackets {
                 packet.fate = Fate::Lost;
                 self.in_flight -= u64::from(packet.len);
                 self.copies_in_flight -= u64::from(packet.copies);
-                losses.add(packet.len, packet.sent_at);
-                losses.persistent = true;
+                if !packet.is_mtu_probe {
+                    losses.add(packet.len, packet.sent_at);
+                    losses.persistent = true;
+                }
                 each(packet);
             }
         }
@@ -505,6 +529,7 @@ mod tests {
                 copies: 0,
                 is_counted: false,
                 is_marked: false,
+                is_mtu_probe: false,
                 reported: None,
                 pieces: Pieces::default(),
                 controls: Vec::new(),
@@ -653,6 +678,7 @@ mod tests {
         let piece = Piece {
             channel: 1,
             index: 0,
+            cut: 0,
             number: 0,
         };
         let mut sent = sent(&[0, 1, 20]);
@@ -676,6 +702,7 @@ mod tests {
         let piece = Piece {
             channel: 1,
             index: 0,
+            cut: 0,
             number: 0,
         };
         let mut sent = sent(&[0]);

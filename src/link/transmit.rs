@@ -5,7 +5,7 @@
 //! in this order: an acknowledgement if there is news, what a probe repeats, pieces that were lost
 //! and new ones, a PING if one is due and nothing else would be answered, and now and then grease.
 
-use super::channel::{FULL_PIECE, Piece, Which};
+use super::channel::{PIECE_HEADER_MAX, Piece, Which, piece_max};
 use super::congestion::Congestion as _;
 use super::copies::{SMALL_MAX, WATCHED_MAX};
 use super::envelope::{Envelope, OpenPacket};
@@ -16,13 +16,13 @@ use crate::bug;
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
 use crate::transmit::{Ecn, Path};
-use crate::wire::{DATAGRAM_MAX, Frame, TAG_LEN, put_unknown};
+use crate::wire::{Frame, TAG_LEN, put_unknown};
 
 /// A datagram of a train that has at least this part of the size of the others is padded up to it.
 const PADDED_FROM: (usize, usize) = (7, 8);
 
-/// The most datagrams of a train: what a kernel takes in one call, which is 64 KiB.
-const TRAIN_MAX: usize = 54;
+/// The most bytes of a train: what a kernel takes in one call.
+const TRAIN_BYTES_MAX: usize = 65_507;
 
 /// With less of the window left than this, in bytes, nothing is worth sending.
 const BUDGET_MIN: usize = 128;
@@ -74,10 +74,11 @@ impl Open {
         now: Timestamp,
         out: &mut Vec<u8>,
     ) -> Made {
-        let mut size = DATAGRAM_MAX;
+        let mut size = self.mtu.size();
+        let train_max = TRAIN_BYTES_MAX / size;
         let mut datagrams = 0;
         self.mark = self.ecn.mark(self.probe.is_some());
-        while datagrams < TRAIN_MAX
+        while datagrams < train_max
             && let Some(built) = self.build_packet(size, datagrams == 0, envelope, stats, now, out)
         {
             datagrams += 1;
@@ -167,6 +168,7 @@ impl Open {
             || self.has_pending()
             || self.received.due().is_some_and(|due| due <= now)
             || self.are_copies_due(now)
+            || self.mtu_probe_due(now).is_some()
     }
 
     /// There is less to send than the window would take (CC-1).
@@ -238,6 +240,53 @@ impl Open {
         self.paths.on_challenge_sent(data, len, timeout, now);
         self.rearm(now);
         Some(path)
+    }
+
+    /// The size that a probe is to try now, if the window and the pacer let it (MTU-2).
+    fn mtu_probe_due(&self, now: Timestamp) -> Option<usize> {
+        let srtt = self.srtt()?;
+        self.mtu.due(self.congestion.window(), srtt, now)
+    }
+
+    /// Appends a datagram that only tries its size, if one is due. It may exceed what is left of the
+    /// window (CC-3). Says whether it did.
+    pub(super) fn transmit_mtu_probe(
+        &mut self,
+        envelope: &mut Envelope,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(size) = self.mtu_probe_due(now).filter(|_| self.budget(now) > 0) else {
+            return false;
+        };
+        let packet = envelope.begin(self.largest_acked(), out);
+        let number = packet.number;
+        Frame::Ping.encode(out);
+        let len = envelope.finish(packet, size, out);
+        let rate = self.congestion.pacing_rate(self.rtt.smoothed());
+        self.pacer.on_sent(len, rate, now);
+        let stamp = self.congestion.on_sent(self.sent.in_flight(), now);
+        self.flight.record(now);
+        self.ladder.on_sent(now);
+        self.sent.push(SentPacket {
+            number,
+            sent_at: now,
+            len: len as u16,
+            fate: Fate::InFlight,
+            settled_run: 0,
+            stamp,
+            copies: 0,
+            is_counted: true,
+            is_marked: false,
+            is_mtu_probe: true,
+            reported: None,
+            pieces: Pieces::default(),
+            controls: Vec::new(),
+        });
+        self.mtu.on_probe_sent();
+        self.last_eliciting = now;
+        self.rearm(now);
+        true
     }
 
     /// How many bytes the window and the pacer let go now, for what elicits acknowledgements.
@@ -453,11 +502,14 @@ impl Open {
         let len = out.len() + TAG_LEN - packet.start;
         let has_more = content.is_eliciting && self.has_pending();
         // A full piece is a few bytes longer or shorter by what its header says.
-        let full = (envelope.overhead() + FULL_PIECE).max(len).min(limit);
-        let is_padded = has_more && full <= budget && {
-            let (part, whole) = PADDED_FROM;
-            len * whole >= full * part
-        };
+        let piece = piece_max(self.mtu.size()) + PIECE_HEADER_MAX;
+        let full = (envelope.overhead() + piece).max(len).min(limit);
+        let (part, whole) = PADDED_FROM;
+        let is_full = has_more && len * whole >= full * part;
+        if is_full {
+            self.mtu.on_full(now);
+        }
+        let is_padded = is_full && full <= budget;
         let len = envelope.finish(packet, if is_padded { full } else { 0 }, out);
         let is_marked = self.mark != Ecn::NotEct;
         if is_marked {
@@ -497,6 +549,7 @@ impl Open {
                 copies: copies as u16,
                 is_counted: false,
                 is_marked,
+                is_mtu_probe: false,
                 reported: content.reported,
                 pieces: content.pieces,
                 controls: content.controls,

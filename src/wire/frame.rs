@@ -55,7 +55,7 @@ pub enum Frame {
         total: u64,
         /// Where the piece begins in the message, in bytes.
         offset: u64,
-        /// The piece; neither empty nor the whole message (FRM-4).
+        /// The piece; not empty (FRM-4).
         data: Bytes,
     },
     /// What the messages of all channels but the control channel may cost in total (CRD-3).
@@ -362,7 +362,7 @@ pub fn put_frag(
 /// Whether `len` bytes at `offset` may be a fragment of a message of `total` bytes (FRM-4).
 const fn is_proper_piece(total: u64, offset: u64, len: usize) -> bool {
     let len = len as u64;
-    total <= MESSAGE_MAX as u64 && 0 < len && len < total && offset <= total - len
+    total <= MESSAGE_MAX as u64 && 0 < len && len <= total && offset <= total - len
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DATAGRAM_MAX, DecodeError, HELLO_MIN, Reader, VERSION};
+use super::{DATAGRAM_BASE, DecodeError, HELLO_MIN, Reader, VERSION};
 
 /// The protocol's id: part of every CRC and of the Noise prologue, but never sent (HSD-1, SEC-2).
 pub const PROTOCOL_ID: &[u8; 16] = b"tertulia-proto-1";
@@ -55,7 +55,7 @@ impl Handshake {
     /// A HELLO of another version is [`DecodeError::UnknownVersion`]: see [`UnknownHello`].
     pub fn decode(datagram: &Bytes) -> Result<Self, DecodeError> {
         let body = checked_body(datagram)?;
-        if datagram.len() > DATAGRAM_MAX {
+        if datagram.len() > DATAGRAM_BASE {
             return Err(DecodeError::Invalid("datagram length"));
         }
         let mut reader = Reader::new(body);
@@ -168,7 +168,7 @@ impl Hello {
     /// # Panics
     ///
     /// If a list or the cookie breaks its bounds, `version` or `suite` is not on its list, or the
-    /// whole is shorter than [`HELLO_MIN`] or longer than [`DATAGRAM_MAX`].
+    /// whole is shorter than [`HELLO_MIN`] or longer than [`DATAGRAM_BASE`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         assert!(self.versions.contains(&self.version), "version not offered");
         assert!(self.suites.contains(&self.suite), "suite not offered");
@@ -288,7 +288,7 @@ impl Accept {
     ///
     /// # Panics
     ///
-    /// If the whole is longer than [`DATAGRAM_MAX`].
+    /// If the whole is longer than [`DATAGRAM_BASE`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_datagram(out, ACCEPT, self.version, |out| {
             put_cid(out, self.cid);
@@ -324,7 +324,7 @@ impl Finish {
     ///
     /// # Panics
     ///
-    /// If the whole is longer than [`DATAGRAM_MAX`].
+    /// If the whole is longer than [`DATAGRAM_BASE`].
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_datagram(out, FINISH, self.version, |out| {
             out.extend_from_slice(&self.cid);
@@ -469,7 +469,7 @@ fn checked_body(datagram: &[u8]) -> Result<&[u8], DecodeError> {
 
 /// HSD-3.
 fn check_hello_length(datagram: &[u8]) -> Result<(), DecodeError> {
-    if (HELLO_MIN..=DATAGRAM_MAX).contains(&datagram.len()) {
+    if (HELLO_MIN..=DATAGRAM_BASE).contains(&datagram.len()) {
         Ok(())
     } else {
         Err(DecodeError::Invalid("HELLO length"))
@@ -517,7 +517,7 @@ fn put_datagram(out: &mut Vec<u8>, kind: u8, version: u8, fields: impl FnOnce(&m
     let crc = crc(&out[start..]);
     out.extend_from_slice(&crc);
     let len = out.len() - start;
-    assert!(len <= DATAGRAM_MAX, "a datagram of {len} bytes");
+    assert!(len <= DATAGRAM_BASE, "a datagram of {len} bytes");
 }
 
 fn put_offers(out: &mut Vec<u8>, offers: &[u8]) {
@@ -545,7 +545,7 @@ fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 /// A two-byte length and the bytes.
 fn put_noise(out: &mut Vec<u8>, noise: &[u8]) {
     let len = noise.len();
-    assert!(len <= DATAGRAM_MAX, "a Noise message of {len} bytes");
+    assert!(len <= DATAGRAM_BASE, "a Noise message of {len} bytes");
     out.extend_from_slice(&(len as u16).to_be_bytes());
     out.extend_from_slice(noise);
 }

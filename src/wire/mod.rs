@@ -61,8 +61,12 @@ pub use handshake::{
 /// The version of the protocol that is spoken here.
 pub const VERSION: u8 = 1;
 
-/// The most bytes of UDP payload that a datagram has (LIM-1).
-pub const DATAGRAM_MAX: usize = 1200;
+/// The most bytes of UDP payload that a datagram has, unless its path has shown that it takes more
+/// (LIM-1, MTU-1).
+pub const DATAGRAM_BASE: usize = 1200;
+
+/// The most bytes of UDP payload that any datagram has: what a jumbo frame leaves (LIM-1, MTU-1).
+pub const DATAGRAM_MAX: usize = 8952;
 
 /// The fewest bytes that a HELLO has (LIM-1, HSD-3). It keeps every answer to a HELLO shorter than
 /// the HELLO (HSD-8), so that nobody can be flooded through a broker.

@@ -1,12 +1,15 @@
 //! Channels: ordered streams of messages that do not wait for each other (CHN-1, CHN-3).
 //!
-//! A message that fits one packet travels as one piece, a MSG; a longer one is cut at fixed places
-//! into FRAGs (CHN-5). Because the cuts are fixed, a piece is named by a small index, and 64 bits
-//! tell which pieces of a message are settled. A channel takes memory from its first message on.
+//! A message that fits any datagram travels as one piece, a MSG; a longer one is cut into FRAGs
+//! (CHN-5), all but the last of the length that fills the path's datagrams when the first of them goes
+//! out (MTU-5). So a piece is named by a small index, and 64 bits tell which pieces of a message are
+//! settled. A channel takes memory from its first message on.
 
 mod credit;
 mod receive;
 mod send;
+
+use crate::wire::DATAGRAM_BASE;
 
 pub use credit::{CREDIT_CHANNEL, CREDIT_LINK, CREDIT_MAX, MESSAGE_COST};
 pub(super) use receive::{Fragment, Novelty, ReceiveChannels};
@@ -27,12 +30,21 @@ pub const CHANNEL_BYTES_MIN: usize = 262_144;
 /// the others: so chat does not wait for files (CHN-6).
 pub(super) const SPARSE_BYTES: usize = 512;
 
-/// The most bytes of a message in one piece. With the largest header and tag of a packet, and the
-/// largest header of a fragment, 31 bytes of a datagram are left for an acknowledgement.
-pub(super) const PIECE_MAX: usize = 1_120;
+/// What a piece leaves of a datagram that it is to fill: with the largest header and tag of a packet,
+/// and the largest header of a fragment, 12 bytes for an acknowledgement of packets none of which is
+/// missing. A longer one takes a packet of its own.
+const PIECE_SPARES: usize = 61;
 
-/// The most bytes of a packet's content that a piece takes with its header (FRM-5).
-pub(super) const FULL_PIECE: usize = PIECE_MAX + 16;
+/// The most bytes of a message in one piece that any path takes.
+pub(super) const PIECE_BASE: usize = piece_max(DATAGRAM_BASE);
+
+/// The most bytes that the header of a piece takes in its packet (FRM-5).
+pub(super) const PIECE_HEADER_MAX: usize = 16;
+
+/// The most bytes of a message in one piece for which a datagram has `datagram` bytes.
+pub(super) const fn piece_max(datagram: usize) -> usize {
+    datagram - PIECE_SPARES
+}
 
 /// The most fragments of a message (CHN-5).
 pub(super) const FRAGMENTS_MAX: usize = 64;
@@ -43,6 +55,8 @@ pub(super) struct Piece {
     pub(super) channel: u8,
     /// Which piece of the message, from 0.
     pub(super) index: u8,
+    /// How often the message had been cut anew when this was a piece of it (MTU-5).
+    pub(super) cut: u8,
     /// The message's number.
     pub(super) number: u64,
 }

@@ -1,5 +1,6 @@
 //! The sending half of the channels.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -7,13 +8,13 @@ use bytes::Bytes;
 use super::credit::Allowance;
 use super::{
     CHANNEL_BYTES_MAX, CHANNEL_BYTES_MIN, CHANNEL_MESSAGES_MAX, CONTROL, CREDIT_CHANNEL,
-    CREDIT_LINK, FRAGMENTS_MAX, PIECE_MAX, Piece, SPARSE_BYTES,
+    CREDIT_LINK, FRAGMENTS_MAX, PIECE_BASE, Piece, SPARSE_BYTES, piece_max,
 };
 use crate::bug;
 use crate::link::report::SendError;
-use crate::wire::{MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_msg};
+use crate::wire::{DATAGRAM_BASE, MESSAGE_MAX, frag_header_len, msg_header_len, put_frag, put_msg};
 
-const _: () = assert!(MESSAGE_MAX.div_ceil(PIECE_MAX) <= FRAGMENTS_MAX);
+const _: () = assert!(MESSAGE_MAX.div_ceil(PIECE_BASE) <= FRAGMENTS_MAX);
 
 /// All channels that anything was ever sent on, by their numbers, and whose turn it is.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(in crate::link) struct SendChannels {
     turn: u8,
     /// How many bytes of each channel may be unacknowledged (CHN-4).
     room: usize,
+    /// For datagrams of how many bytes messages are cut now (MTU-5).
+    datagram: u16,
 }
 
 /// Which pieces to look at.
@@ -41,6 +44,7 @@ impl Default for SendChannels {
             credit: Allowance::new(CREDIT_LINK),
             turn: 0,
             room: CHANNEL_BYTES_MIN,
+            datagram: DATAGRAM_BASE as u16,
         }
     }
 }
@@ -72,6 +76,24 @@ impl SendChannels {
     pub(in crate::link) fn set_window(&mut self, window: u64) {
         let room = usize::try_from(window.saturating_mul(2)).unwrap_or(usize::MAX);
         self.room = room.clamp(CHANNEL_BYTES_MIN, CHANNEL_BYTES_MAX);
+    }
+
+    /// What is cut from now on is cut for datagrams of `datagram` bytes (MTU-5).
+    pub(in crate::link) const fn set_datagram(&mut self, datagram: usize) {
+        self.datagram = datagram as u16;
+    }
+
+    /// For datagrams of how many bytes messages are cut now.
+    pub(in crate::link) const fn datagram(&self) -> usize {
+        self.datagram as usize
+    }
+
+    /// Cuts what is larger than any path takes anew, to be sent again from the beginning (MTU-5).
+    pub(in crate::link) fn cut_anew(&mut self) {
+        self.set_datagram(DATAGRAM_BASE);
+        for channel in &mut self.channels {
+            channel.cut_anew();
+        }
     }
 
     /// Queues a message that was checked.
@@ -145,18 +167,22 @@ impl SendChannels {
         mut each: impl FnMut(Piece, Which),
     ) {
         let has_control = self.find(CONTROL).is_ok();
+        let room = Room {
+            end,
+            piece: piece_max(self.datagram()) as u16,
+        };
         let (control, others) = self.channels.split_at_mut(usize::from(has_control));
         for channel in control {
-            channel.fill_all(which, out, end, &mut each);
+            channel.fill_all(which, out, room, &mut each);
         }
         for channel in others.iter_mut().filter(|channel| channel.is_sparse()) {
-            channel.fill_all(which, out, end, &mut each);
+            channel.fill_all(which, out, room, &mut each);
         }
         let first = others.partition_point(|channel| channel.id < self.turn);
         let (before, from) = others.split_at_mut(first);
         let mut begun_by = None;
         for channel in from.iter_mut().chain(before) {
-            if channel.fill_all(which, out, end, &mut each) {
+            if channel.fill_all(which, out, room, &mut each) {
                 begun_by.get_or_insert(channel.id);
             }
         }
@@ -176,15 +202,14 @@ impl SendChannels {
     /// the message is settled.
     pub(in crate::link) fn whole_len(&self, piece: Piece) -> Option<usize> {
         let message = self.get(piece.channel)?.get(piece.number)?;
-        (message.pieces() == 1).then(|| message.data.len())
+        message.is_whole().then(|| message.data.len())
     }
 
     /// Whether the peer has a piece (LOSS-2).
     pub(in crate::link) fn is_settled(&self, piece: Piece) -> bool {
         self.get(piece.channel).is_none_or(|channel| {
-            channel
-                .get(piece.number)
-                .is_none_or(|message| message.settled & (1 << piece.index) != 0)
+            let message = channel.get(piece.number);
+            message.is_none_or(|message| message.is_settled(piece))
         })
     }
 
@@ -254,16 +279,45 @@ struct Outgoing {
     data: Bytes,
     settled: u64,
     lost: u64,
+    /// The length of each piece but the last, from when the first is sent on.
+    piece: u16,
+    /// How often it was cut anew.
+    cut: u8,
 }
 
 impl Outgoing {
-    fn pieces(&self) -> usize {
-        self.data.len().div_ceil(PIECE_MAX).max(1)
+    /// Whether it goes as a whole, whatever the path.
+    fn is_whole(&self) -> bool {
+        self.data.len() <= PIECE_BASE
     }
 
-    fn is_settled(&self) -> bool {
+    fn pieces(&self) -> usize {
+        self.data.len().div_ceil(self.piece.into()).max(1)
+    }
+
+    fn has_arrived(&self) -> bool {
         self.settled.count_ones() as usize == self.pieces()
     }
+
+    /// Whether the peer has a piece, or nobody waits for it because it is no piece any more.
+    fn is_settled(&self, piece: Piece) -> bool {
+        piece.cut != self.cut || self.settled & (1 << piece.index) != 0
+    }
+
+    /// Where a piece lies in it.
+    fn range(&self, index: u8) -> Range<usize> {
+        let start = usize::from(index) * usize::from(self.piece);
+        start..self.data.len().min(start + usize::from(self.piece))
+    }
+}
+
+/// What a packet has room for.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// How long it may become.
+    end: usize,
+    /// How large a piece may be of what is cut now.
+    piece: u16,
 }
 
 impl SendChannel {
@@ -303,6 +357,8 @@ impl SendChannel {
             data,
             settled: 0,
             lost: 0,
+            piece: PIECE_BASE as u16,
+            cut: 0,
         });
     }
 
@@ -329,11 +385,36 @@ impl SendChannel {
                 (self.first + at as u64, index)
             }
         };
+        let cut = self.get(number)?.cut;
         Some(Piece {
             channel: self.id,
             index,
+            cut,
             number,
         })
+    }
+
+    /// See [`SendChannels::cut_anew`].
+    fn cut_anew(&mut self) {
+        for (number, message) in (self.first..).zip(&mut self.messages) {
+            if message.is_whole() || usize::from(message.piece) <= PIECE_BASE {
+                continue;
+            }
+            self.lost -= message.lost.count_ones();
+            *message = Outgoing {
+                data: message.data.clone(),
+                settled: 0,
+                lost: 0,
+                piece: PIECE_BASE as u16,
+                cut: message.cut.wrapping_add(1),
+            };
+            if number < self.new.0 {
+                message.lost = u64::MAX >> (u64::BITS as usize - message.pieces());
+                self.lost += message.lost.count_ones();
+            } else if number == self.new.0 {
+                self.new.1 = 0;
+            }
+        }
     }
 
     /// Says whether anything fitted.
@@ -341,12 +422,12 @@ impl SendChannel {
         &mut self,
         which: &[Which],
         out: &mut Vec<u8>,
-        end: usize,
+        room: Room,
         each: &mut impl FnMut(Piece, Which),
     ) -> bool {
         let before = out.len();
         for which in which {
-            self.fill(*which, out, end, each);
+            self.fill(*which, out, room, each);
         }
         self.burst = self.burst.saturating_add(out.len() - before);
         out.len() > before
@@ -356,11 +437,17 @@ impl SendChannel {
         &mut self,
         which: Which,
         out: &mut Vec<u8>,
-        end: usize,
+        room: Room,
         each: &mut impl FnMut(Piece, Which),
     ) {
         while let Some(piece) = self.peek(which) {
-            if !self.put(piece, out, end) {
+            if which == Which::New
+                && piece.index == 0
+                && let Some(message) = self.get_mut(piece.number)
+            {
+                message.piece = room.piece;
+            }
+            if !self.put(piece, out, room.end) {
                 break;
             }
             match which {
@@ -372,10 +459,9 @@ impl SendChannel {
     }
 
     fn repeat(&mut self, piece: Piece, out: &mut Vec<u8>, end: usize) -> bool {
-        let bit = 1 << piece.index;
         let is_due = self
             .get(piece.number)
-            .is_some_and(|message| message.settled & bit == 0);
+            .is_some_and(|message| !message.is_settled(piece));
         let did = is_due && self.put(piece, out, end);
         if did {
             self.unlose(piece);
@@ -399,18 +485,18 @@ impl SendChannel {
             return false;
         };
         let (channel, number, total) = (self.id.into(), piece.number, message.data.len());
-        let offset = usize::from(piece.index) * PIECE_MAX;
-        let data = &message.data[offset..total.min(offset + PIECE_MAX)];
-        let header = match message.pieces() {
-            1 => msg_header_len(channel, number, data.len()),
-            _ => frag_header_len(channel, number, total as u64, offset as u64, data.len()),
+        let range = message.range(piece.index);
+        let (offset, data) = (range.start as u64, &message.data[range]);
+        let header = match message.is_whole() {
+            true => msg_header_len(channel, number, data.len()),
+            false => frag_header_len(channel, number, total as u64, offset, data.len()),
         };
         if out.len() + header + data.len() > end {
             return false;
         }
-        match message.pieces() {
-            1 => put_msg(out, channel, number, data),
-            _ => put_frag(out, channel, number, total as u64, offset as u64, data),
+        match message.is_whole() {
+            true => put_msg(out, channel, number, data),
+            false => put_frag(out, channel, number, total as u64, offset, data),
         }
         true
     }
@@ -418,7 +504,8 @@ impl SendChannel {
     fn on_lost(&mut self, piece: Piece) {
         let bit = 1 << piece.index;
         if let Some(message) = self.get_mut(piece.number)
-            && (message.settled | message.lost) & bit == 0
+            && !message.is_settled(piece)
+            && message.lost & bit == 0
         {
             message.lost |= bit;
             self.lost += 1;
@@ -428,6 +515,7 @@ impl SendChannel {
     fn unlose(&mut self, piece: Piece) {
         let bit = 1 << piece.index;
         if let Some(message) = self.get_mut(piece.number)
+            && message.cut == piece.cut
             && message.lost & bit != 0
         {
             message.lost &= !bit;
@@ -437,11 +525,13 @@ impl SendChannel {
 
     fn on_acked(&mut self, piece: Piece) {
         self.unlose(piece);
-        if let Some(message) = self.get_mut(piece.number) {
+        if let Some(message) = self.get_mut(piece.number)
+            && message.cut == piece.cut
+        {
             message.settled |= 1 << piece.index;
         }
         while let Some(oldest) = self.messages.front()
-            && oldest.is_settled()
+            && oldest.has_arrived()
         {
             self.bytes -= oldest.data.len();
             self.messages.pop_front();
@@ -471,6 +561,7 @@ mod tests {
         Piece {
             channel,
             index,
+            cut: 0,
             number,
         }
     }
@@ -596,7 +687,7 @@ mod tests {
         while channels.has_pending() {
             all.extend(pieces(&mut channels, 1160));
         }
-        assert_eq!(all.len(), MESSAGE_MAX.div_ceil(PIECE_MAX));
+        assert_eq!(all.len(), MESSAGE_MAX.div_ceil(PIECE_BASE));
         for (channel, number, index) in all {
             assert!(channels.has_unacked());
             channels.on_acked(piece(channel, number, index));

@@ -22,13 +22,14 @@ use super::rate::{RateEstimator, RateSample, Stamp};
 use super::{AckedPacket, Congestion, LostPackets, rate_of};
 use crate::link::sent::IN_FLIGHT_MAX;
 use crate::time::Timestamp;
-use crate::wire::DATAGRAM_MAX;
+use crate::wire::DATAGRAM_BASE;
 
-const DATAGRAM: u64 = DATAGRAM_MAX as u64;
+/// How large datagrams are at first, in bytes.
+const DATAGRAM: u64 = DATAGRAM_BASE as u64;
 /// The window of a new link (CC-1).
 const WINDOW_INITIAL: u64 = 10 * DATAGRAM;
-/// The least window: with fewer than four packets, delayed acknowledgements stop the flow (CC-4).
-const WINDOW_MIN: u64 = 4 * DATAGRAM;
+/// The least window, in datagrams: with fewer than four, delayed acknowledgements stop the flow (CC-4).
+const DATAGRAMS_MIN: u64 = 4;
 /// More could not be in flight anyway (LIM-4).
 const WINDOW_MAX: u64 = IN_FLIGHT_MAX as u64 * DATAGRAM;
 
@@ -92,6 +93,8 @@ enum Mode {
 pub(in crate::link) struct Bbr {
     mode: Mode,
     window: u64,
+    /// How large datagrams are (MTU-1).
+    datagram: u64,
     estimator: RateEstimator,
     rates: MaxRate,
     rounds: Rounds,
@@ -239,22 +242,22 @@ impl SharedQueue {
     }
 
     /// Something was lost in a full queue, and was sent no faster than the path delivers.
-    fn on_overflow(&mut self, window: u64) {
+    fn on_overflow(&mut self, window: u64, window_min: u64) {
         if !self.is_lowered {
             let (part, whole) = BACK_OFF;
-            self.bound = Some((window * part / whole).max(WINDOW_MIN));
+            self.bound = Some((window * part / whole).max(window_min));
             self.is_lowered = true;
         }
     }
 
-    fn on_round(&mut self, window: u64, min_rtt: Duration) {
+    fn on_round(&mut self, window: u64, datagram: u64, min_rtt: Duration) {
         let was_lowered = core::mem::take(&mut self.is_lowered);
         self.last_rtt = self.rtt.take().unwrap_or(self.last_rtt);
         let Some(bound) = self.bound.filter(|_| !was_lowered) else {
             return;
         };
         let more = match is_longer(self.last_rtt, min_rtt, QUEUE_EMPTY_PERCENT) {
-            true => DATAGRAM,
+            true => datagram,
             false => bound / EMPTY_PART,
         };
         self.bound = Some(bound + more).filter(|bound| *bound < window);
@@ -271,6 +274,7 @@ impl Bbr {
         Self {
             mode: Mode::Startup,
             window: WINDOW_INITIAL,
+            datagram: DATAGRAM,
             estimator: RateEstimator::default(),
             rates: MaxRate::default(),
             rounds: Rounds::default(),
@@ -283,6 +287,10 @@ impl Bbr {
             losses: Losses::default(),
             variety,
         }
+    }
+
+    const fn window_min(&self) -> u64 {
+        DATAGRAMS_MIN * self.datagram
     }
 
     /// What belongs in flight, times `gain` percent; `None` before anything was measured.
@@ -306,7 +314,7 @@ impl Bbr {
     /// to be had.
     fn has_overshot(&self, min_rtt: Duration) -> bool {
         let Losses { lost, acked, .. } = self.losses;
-        lost > WINDOW_MIN
+        lost > self.window_min()
             && lost * 1_000 > (lost + acked) * OVERSHOT_PERMILLE
             && is_longer(self.queue.latest_rtt, min_rtt, QUEUE_FULL_PERCENT)
             && !self.estimator.is_app_limited()
@@ -316,7 +324,7 @@ impl Bbr {
     fn mind_overflow(&mut self, min_rtt: Duration) {
         let is_probing = matches!(self.mode, Mode::ProbeBw { .. });
         if is_probing && self.queue.is_full(min_rtt) && self.is_not_pushing() {
-            self.queue.on_overflow(self.window());
+            self.queue.on_overflow(self.window(), self.window_min());
         }
     }
 
@@ -419,8 +427,8 @@ impl Bbr {
 
     fn window_in_probe(&self) -> u64 {
         self.in_flight_for(GAIN_PROBE_RTT)
-            .unwrap_or(WINDOW_MIN)
-            .max(WINDOW_MIN)
+            .unwrap_or_default()
+            .max(self.window_min())
     }
 
     /// How much may go at once, in bytes.
@@ -429,7 +437,7 @@ impl Bbr {
         let bytes = rate * QUANTUM_TIME.as_nanos() / 1_000_000_000;
         u64::try_from(bytes)
             .unwrap_or(QUANTUM_MAX)
-            .clamp(2 * DATAGRAM, QUANTUM_MAX)
+            .clamp(2 * self.datagram, QUANTUM_MAX)
     }
 
     /// Lets the window grow by what was acknowledged, up to what belongs in flight.
@@ -448,7 +456,7 @@ impl Bbr {
         } else if self.window < target {
             self.window += acked;
         }
-        self.window = self.window.clamp(WINDOW_MIN, WINDOW_MAX);
+        self.window = self.window.clamp(self.window_min(), WINDOW_MAX);
     }
 }
 
@@ -536,7 +544,7 @@ impl Congestion for Bbr {
         let is_new_round = self.rounds.has_begun(self.estimator.delivered());
         let min_rtt = self.min_rtt.map_or(Duration::ZERO, |(min, _)| min);
         if is_new_round {
-            self.queue.on_round(self.window, min_rtt);
+            self.queue.on_round(self.window, self.datagram, min_rtt);
             self.losses.begin_round();
         }
         self.losses.acked += acked;
@@ -554,7 +562,12 @@ impl Congestion for Bbr {
     }
 
     fn on_persistent_congestion(&mut self) {
-        self.window = WINDOW_MIN;
+        self.window = self.window_min();
+    }
+
+    fn set_datagram(&mut self, datagram: u64) {
+        self.datagram = datagram;
+        self.window = self.window.max(self.window_min());
     }
 }
 
@@ -637,7 +650,7 @@ mod tests {
         assert_eq!(bbr.min_rtt, Some((MS * 100, at(10_000))));
         bbr.on_rtt(Some(MS * 150), 50_000, at(20_001));
         assert!(matches!(bbr.mode, Mode::ProbeRtt { until: None, .. }));
-        assert_eq!(bbr.window(), WINDOW_MIN);
+        assert_eq!(bbr.window(), 4 * DATAGRAM);
         bbr.on_rtt(Some(MS * 120), 0, at(20_100));
         bbr.rounds.newest = u64::MAX;
         bbr.on_rtt(Some(MS * 110), 0, at(20_299));
@@ -687,21 +700,21 @@ mod tests {
             for rtt in rtts {
                 queue.on_rtt(MS * rtt);
             }
-            queue.on_round(window, MS * 100);
+            queue.on_round(window, DATAGRAM, MS * 100);
             assert_eq!(queue.is_full(MS * 100), is_full);
         }
-        queue.on_overflow(window);
-        queue.on_overflow(70 * DATAGRAM);
+        queue.on_overflow(window, 4 * DATAGRAM);
+        queue.on_overflow(70 * DATAGRAM, 4 * DATAGRAM);
         assert_eq!(queue.bound, Some(70 * DATAGRAM), "once in a round");
-        queue.on_round(window, MS * 100);
+        queue.on_round(window, DATAGRAM, MS * 100);
         assert_eq!(queue.bound, Some(70 * DATAGRAM), "that was this round");
         queue.on_rtt(MS * 111);
-        queue.on_round(window, MS * 100);
+        queue.on_round(window, DATAGRAM, MS * 100);
         assert_eq!(queue.bound, Some(71 * DATAGRAM));
         queue.on_rtt(MS * 110);
-        queue.on_round(window, MS * 100);
+        queue.on_round(window, DATAGRAM, MS * 100);
         assert_eq!(queue.bound, Some(71 * DATAGRAM * 9 / 8), "nobody is there");
-        queue.on_round(79 * DATAGRAM, MS * 100);
+        queue.on_round(79 * DATAGRAM, DATAGRAM, MS * 100);
         assert_eq!(queue.bound, None, "the window is less");
     }
 }

@@ -114,6 +114,10 @@ pub(super) trait Congestion {
 
     /// For several probe time-outs nothing got through.
     fn on_persistent_congestion(&mut self);
+
+    /// Datagrams have up to `datagram` bytes from now on (MTU-1): of so many are the least windows, and
+    /// the steps in which they grow.
+    fn set_datagram(&mut self, datagram: u64);
 }
 
 /// The controller of a link.
@@ -186,6 +190,10 @@ impl Congestion for Controller {
 
     fn on_persistent_congestion(&mut self) {
         self.get_mut().on_persistent_congestion();
+    }
+
+    fn set_datagram(&mut self, datagram: u64) {
+        self.get_mut().set_datagram(datagram);
     }
 }
 

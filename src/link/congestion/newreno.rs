@@ -5,13 +5,14 @@ use core::time::Duration;
 use super::{AckedPacket, Congestion, LostPackets, Reduction, Stamp, rate_of};
 use crate::link::sent::IN_FLIGHT_MAX;
 use crate::time::Timestamp;
-use crate::wire::DATAGRAM_MAX;
+use crate::wire::DATAGRAM_BASE;
 
-const DATAGRAM: u64 = DATAGRAM_MAX as u64;
+/// How large datagrams are at first, in bytes.
+const DATAGRAM: u64 = DATAGRAM_BASE as u64;
 /// The window of a new link (CC-1).
 const WINDOW_INITIAL: u64 = 10 * DATAGRAM;
-/// The least that the window shrinks to (CC-1).
-const WINDOW_MIN: u64 = 2 * DATAGRAM;
+/// The least that the window shrinks to, in datagrams (CC-1).
+const DATAGRAMS_MIN: u64 = 2;
 /// Pacing at so many percent of the window per round trip (CC-2).
 const GAIN_PACING: u64 = 125;
 /// More could not be in flight anyway (LIM-4).
@@ -21,6 +22,8 @@ const WINDOW_MAX: u64 = IN_FLIGHT_MAX as u64 * DATAGRAM;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::link) struct NewReno {
     window: u64,
+    /// How large datagrams are (MTU-1).
+    datagram: u64,
     /// Below it the window grows by what is acknowledged, above it by a datagram per round trip.
     slow_start_until: u64,
     /// When the window was last halved: losses of what was sent before change nothing.
@@ -35,6 +38,7 @@ impl NewReno {
     pub(in crate::link) const fn new() -> Self {
         Self {
             window: WINDOW_INITIAL,
+            datagram: DATAGRAM,
             slow_start_until: u64::MAX,
             recovery_since: None,
             acked: 0,
@@ -44,10 +48,14 @@ impl NewReno {
 
     const fn halve(&mut self, now: Timestamp) {
         self.recovery_since = Some(now);
-        let half = self.window / 2;
-        self.window = if half < WINDOW_MIN { WINDOW_MIN } else { half };
+        let (half, least) = (self.window / 2, self.window_min());
+        self.window = if half < least { least } else { half };
         self.slow_start_until = self.window;
         self.acked = 0;
+    }
+
+    const fn window_min(&self) -> u64 {
+        DATAGRAMS_MIN * self.datagram
     }
 
     fn is_in_recovery(&self, sent_at: Timestamp) -> bool {
@@ -81,7 +89,7 @@ impl Congestion for NewReno {
             self.acked += len;
             if self.acked >= self.window {
                 self.acked -= self.window;
-                self.window += DATAGRAM;
+                self.window += self.datagram;
             }
         }
         self.window = self.window.min(WINDOW_MAX);
@@ -121,9 +129,14 @@ impl Congestion for NewReno {
     fn on_ack_end(&mut self, _: Option<Duration>, _: u64, _: Timestamp) {}
 
     fn on_persistent_congestion(&mut self) {
-        self.window = WINDOW_MIN;
+        self.window = self.window_min();
         self.recovery_since = None;
         self.halving = None;
+    }
+
+    fn set_datagram(&mut self, datagram: u64) {
+        self.datagram = datagram;
+        self.window = self.window.max(self.window_min());
     }
 }
 
@@ -173,7 +186,7 @@ mod tests {
         newreno.on_loss(lost(1, 101), at(210));
         assert_eq!(newreno.window(), 5 * DATAGRAM / 2);
         newreno.on_loss(lost(1, 300), at(310));
-        assert_eq!(newreno.window(), WINDOW_MIN);
+        assert_eq!(newreno.window(), 2 * DATAGRAM);
     }
 
     /// ECN-3: as for a loss, once in a round trip, and whatever seemed lost was there.
@@ -217,7 +230,7 @@ mod tests {
         for _ in 0..9 {
             newreno.on_late(&acked(150, false), at(220));
         }
-        assert_eq!(newreno.window(), WINDOW_MIN);
+        assert_eq!(newreno.window(), 2 * DATAGRAM);
     }
 
     /// CC-1.
@@ -248,6 +261,6 @@ mod tests {
     fn persistent_congestion_shrinks_the_window_to_its_minimum() {
         let mut newreno = NewReno::new();
         newreno.on_persistent_congestion();
-        assert_eq!(newreno.window(), WINDOW_MIN);
+        assert_eq!(newreno.window(), 2 * DATAGRAM);
     }
 }

@@ -17,7 +17,7 @@ fn the_initial_window_is_ten_datagrams() {
     pair.run_for(MS * 99);
     let sent = sent_within(&pair.node, start, MS * 99);
     assert!(
-        (9 * DATAGRAM_MAX..=10 * DATAGRAM_MAX).contains(&sent),
+        (9 * DATAGRAM_BASE..=10 * DATAGRAM_BASE).contains(&sent),
         "{sent}"
     );
     pair.run_until_quiet(SECOND * 5);
@@ -55,7 +55,7 @@ fn an_app_limited_link_does_not_grow_its_window() {
     pair.send(Side::Node, 1, &[0; 60_000]);
     pair.run_for(MS * 99);
     let sent = sent_within(&pair.node, start, MS * 99);
-    assert!(sent <= 10 * DATAGRAM_MAX, "{sent}");
+    assert!(sent <= 10 * DATAGRAM_BASE, "{sent}");
 }
 
 /// CC-2: at most ten datagrams leave at one moment, however large the window has grown, on a path
@@ -79,7 +79,10 @@ fn bursts_are_at_most_ten_datagrams() {
         let from = pair.node.sent[0].0 + MS * 100 * i;
         sent_within(&pair.node, from, MS * 100)
     });
-    assert!(most.max() > Some(60 * DATAGRAM_MAX), "the window has grown");
+    assert!(
+        most.max() > Some(60 * DATAGRAM_BASE),
+        "the window has grown"
+    );
 }
 
 /// CC-3, PROBE-1: into a black hole go the window and the probes, and nothing else.
@@ -95,7 +98,7 @@ fn only_probes_exceed_the_window() {
     let sent = sent_within(&pair.node, start, MS * 350);
     assert!(probes >= 2);
     assert!(
-        sent <= (10 + probes as usize) * DATAGRAM_MAX,
+        sent <= (10 + probes as usize) * DATAGRAM_BASE,
         "{sent}, {probes} probes"
     );
 }

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn network() -> impl Strategy<Value = Network> {
-    (0_u64..150, 0_u64..80, 0_u64..60, 0_u64..30, 0_u64..20).prop_map(
-        |(one_way, jitter, loss, duplicate, corrupt)| Network {
+    let mtu = prop_oneof![Just(DATAGRAM_BASE), Just(ETHERNET), Just(DATAGRAM_MAX)];
+    (0_u64..150, 0_u64..80, 0_u64..60, 0_u64..30, 0_u64..20, mtu).prop_map(
+        |(one_way, jitter, loss, duplicate, corrupt, mtu)| Network {
             one_way: MS * one_way as u32,
             jitter: MS * jitter as u32,
             loss,
@@ -14,6 +15,7 @@ fn network() -> impl Strategy<Value = Network> {
             corrupt,
             bottleneck: None,
             outages: None,
+            mtu,
         },
     )
 }

@@ -15,6 +15,7 @@ mod goodput;
 mod hostile;
 mod latency;
 mod life;
+mod mtu;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod paths;
@@ -38,7 +39,7 @@ use crate::rng::SeededRng;
 use crate::secure::{LinkSecrets, Sealer};
 use crate::time::Timestamp;
 use crate::transmit::Path;
-use crate::wire::{Cid, DATAGRAM_MAX, Frame};
+use crate::wire::{Cid, DATAGRAM_BASE, DATAGRAM_MAX, Frame};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,7 +104,12 @@ struct Network {
     /// Each direction by itself lets nothing through for so many thousandths of the time, for so
     /// long on average.
     outages: Option<(u64, Duration)>,
+    /// Longer datagrams do not get through, in bytes.
+    mtu: usize,
 }
+
+/// What Ethernet leaves to UDP over IPv4, in bytes.
+const ETHERNET: usize = 1_472;
 
 /// A round trip takes 100 ms and nothing goes wrong.
 const FINE: Network = Network {
@@ -114,6 +120,7 @@ const FINE: Network = Network {
     corrupt: 0,
     bottleneck: None,
     outages: None,
+    mtu: ETHERNET,
 };
 
 const fn lossy(loss: u64) -> Network {
@@ -389,7 +396,7 @@ impl Pair {
 
     fn carry(&mut self, to: Side, path: Path, mut datagram: Vec<u8>) {
         let network = self.network;
-        if self.chance(network.loss) || self.is_out(to) {
+        if datagram.len() > network.mtu || self.chance(network.loss) || self.is_out(to) {
             return;
         }
         if self.chance(network.duplicate) {

@@ -252,7 +252,7 @@ fn a_moved_link_begins_with_the_initial_window() {
     pair.drain(Side::Node);
     pair.run_for(MS * 200);
     let sent = pair.sent_to[&elsewhere(1)];
-    assert!(sent <= 10 * DATAGRAM_MAX + 100, "{sent}");
+    assert!(sent <= 10 * DATAGRAM_BASE + 100, "{sent}");
     pair.run_until_quiet(SECOND * 20);
 }
 

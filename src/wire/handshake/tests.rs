@@ -176,7 +176,7 @@ fn a_hello_that_breaks_its_own_rules_is_malformed() {
 /// HSD-3, LIM-1.
 #[test]
 fn a_hello_has_256_to_1200_bytes() {
-    assert_eq!((HELLO_MIN, DATAGRAM_MAX), (256, 1200));
+    assert_eq!((HELLO_MIN, DATAGRAM_BASE), (256, 1200));
     let datagram = encode(&Handshake::Hello(hello()));
     assert_eq!(datagram.len(), HELLO_MIN);
     let with_padding = |padding: usize| {
@@ -185,7 +185,7 @@ fn a_hello_has_256_to_1200_bytes() {
         })
     };
     let least = HELLO_MIN - 20 - 49;
-    let most = least + DATAGRAM_MAX - HELLO_MIN;
+    let most = least + DATAGRAM_BASE - HELLO_MIN;
     assert!(with_padding(least).is_ok());
     assert!(with_padding(most).is_ok());
     let wrong_length = Err(DecodeError::Invalid("HELLO length"));
@@ -330,7 +330,7 @@ fn a_datagram_that_is_too_long_is_never_encoded() {
     Handshake::Accept(Accept {
         version: VERSION,
         cid: NodeCid::default(),
-        noise: vec![0; DATAGRAM_MAX - 8].into(),
+        noise: vec![0; DATAGRAM_BASE - 8].into(),
     })
     .encode(&mut Vec::new());
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub(in crate::link) use cubic::Cubic;
 pub(in crate::link) use flow::{Heard, LinkFlow, Source};
 
-use super::{MS, Side, other};
+use super::{ETHERNET, MS, Side, other};
 use crate::rng::SeededRng;
 use crate::time::Timestamp;
 use crate::transmit::Ecn;
@@ -44,6 +44,8 @@ pub(in crate::link) struct Road {
     pub(in crate::link) jitter: Duration,
     /// What waits for longer than this is marked, if it may be (RFC 3168).
     pub(in crate::link) marks_above: Option<Duration>,
+    /// Longer packets do not get through, in bytes of IP.
+    pub(in crate::link) mtu: usize,
 }
 
 impl Road {
@@ -56,6 +58,7 @@ impl Road {
             loss_ppm: 0,
             jitter: Duration::ZERO,
             marks_above: None,
+            mtu: ETHERNET + UDP_OVERHEAD,
         }
     }
 
@@ -68,6 +71,10 @@ impl Road {
             marks_above: Some(waits),
             ..self
         }
+    }
+
+    pub(in crate::link) const fn taking(self, mtu: usize) -> Self {
+        Self { mtu, ..self }
     }
 
     pub(in crate::link) const fn jittering(self, jitter: Duration) -> Self {
@@ -272,6 +279,9 @@ impl Bottleneck {
             {
                 passed.marked += 1;
                 *ecn = Ecn::Ce;
+            }
+            if packet.len() > road.mtu {
+                continue;
             }
             if road.loss_ppm > 0 && self.rng.range(0, 999_999) < road.loss_ppm {
                 continue;
