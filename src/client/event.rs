@@ -185,6 +185,9 @@ pub enum ClientEvent {
         code: Refusal,
         /// Why, in words.
         reason: String,
+        /// It was sent on an earlier link, whose answer never came, and nobody can be asked any
+        /// more: it may have been stored all the same (PUB-10).
+        may_be_stored: bool,
     },
     /// What came of an errand.
     Errand(ErrandEvent),

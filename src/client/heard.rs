@@ -359,6 +359,7 @@ impl Client {
                 room: name,
                 code,
                 reason,
+                may_be_stored: false,
             });
         }
         Ok(())

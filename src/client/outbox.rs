@@ -42,6 +42,8 @@ struct Waiting {
     sent: bool,
     /// The broker knows something else under its number (JRN-3).
     is_denied: bool,
+    /// It may have been stored by way of an earlier link (PUB-10).
+    may_be_stored: bool,
 }
 
 /// A publication on its way to its answer.
@@ -62,6 +64,8 @@ impl From<RoomState> for Outbox {
             journaled: true,
             sent: false,
             is_denied: false,
+            // Whether it was sent before the node ended, nobody has written down.
+            may_be_stored: true,
         };
         Self {
             waiting: state.waiting.into_iter().map(waiting).collect(),
@@ -85,9 +89,10 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
-    /// The handles of what waits.
-    pub(super) fn handles(&self) -> Vec<u64> {
-        self.waiting.iter().map(|waiting| waiting.handle).collect()
+    /// The handles of what waits, and whether it may have been stored all the same.
+    pub(super) fn handles(&self) -> Vec<(u64, bool)> {
+        let waiting = self.waiting.iter();
+        waiting.map(|w| (w.handle, w.may_be_stored)).collect()
     }
 
     /// What stays of the room when it is left (JRN-9).
@@ -100,6 +105,9 @@ impl Outbox {
 
     /// The link is gone: everything is to be sent again (PUB-6).
     pub(super) fn on_link_lost(&mut self) {
+        for waiting in &mut self.waiting {
+            waiting.may_be_stored |= waiting.sent;
+        }
         self.unsend_after(0);
         for waiting in &mut self.waiting {
             waiting.is_denied = false;
@@ -116,6 +124,11 @@ impl Outbox {
             self.is_numbered = false;
         }
         let is_outrun = self.is_numbered && self.is_outrun_by(&last);
+        if self.is_numbered && !is_outrun {
+            for waiting in self.waiting.iter_mut().filter(|w| w.publication.n > last.n) {
+                waiting.may_be_stored = false;
+            }
+        }
         self.asking = (!self.is_numbered || is_outrun).then_some(last);
         is_outrun
     }
@@ -146,6 +159,7 @@ impl Outbox {
             waiting.publication.n = self.last_n;
             waiting.sent = false;
             waiting.is_denied = false;
+            waiting.may_be_stored = false;
         }
         self.numbering += 1;
         Some(last)
@@ -198,6 +212,7 @@ impl Outbox {
             journaled: false,
             sent: false,
             is_denied: false,
+            may_be_stored: false,
         };
         self.waiting.push_back(waiting);
         publication

@@ -341,12 +341,13 @@ impl Client {
     pub(super) fn give_up_waiting(&mut self, name: &RoomName, code: Refusal, reason: &str) {
         let room = self.rooms.get(name);
         let handles = room.map_or_else(Vec::new, |room| room.outbox.handles());
-        for handle in handles {
+        for (handle, may_be_stored) in handles {
             self.events.push_back(ClientEvent::NotStored {
                 handle,
                 room: name.clone(),
                 code,
                 reason: reason.to_owned(),
+                may_be_stored,
             });
         }
     }

@@ -331,10 +331,10 @@ impl Desk {
                     let _ = reply.send(Ok(seq));
                 }
             }
-            ClientEvent::NotStored { handle, code, reason, .. } => {
+            ClientEvent::NotStored { handle, code, reason, may_be_stored, .. } => {
                 self.watched.remove(&handle);
                 if let Some(reply) = self.publications.remove(&handle) {
-                    let _ = reply.send(Err(PublishError::NotStored { code, reason }));
+                    let _ = reply.send(Err(PublishError::NotStored { code, reason, may_be_stored }));
                 }
             }
             ClientEvent::Delivered { handle, delivered, .. } => {

@@ -67,6 +67,8 @@ pub enum PublishError {
         code: Refusal,
         /// Why, in words.
         reason: String,
+        /// Whether it may have been stored all the same, by way of an earlier link (PUB-10).
+        may_be_stored: bool,
     },
     /// The node ended first: whether the line was stored is not known.
     #[error("{0}")]

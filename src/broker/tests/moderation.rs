@@ -109,6 +109,28 @@ fn who_is_kicked_while_it_writes_keeps_its_link() {
     assert_eq!(pump.heard(1), ["bob: still here"]);
 }
 
+/// PUB-10, DLV-6: what was stored before its author was cut off and kicked is not said to be lost; what
+/// was typed after that is known to be.
+#[test]
+fn of_a_line_whose_answer_never_came_a_kick_leaves_open_whether_it_was_stored() {
+    let mut pump = Pump::with(&["ada", "bob"]);
+    pump.say(1, "stored before the kick");
+    pump.run_ms(LATENCY_MS + 1);
+    pump.nodes[1].connected = false;
+    pump.run_ms(30_000);
+    pump.say(1, "typed while away");
+    assert_eq!(pump.heard(0), ["bob: stored before the kick"]);
+    decide(&mut pump, 0, "kick bob");
+    pump.nodes[1].connected = true;
+    pump.run_ms(30_000);
+    let events = pump.nodes[1].events.iter();
+    let doubts = events.filter_map(|event| match event {
+        ClientEvent::NotStored { may_be_stored, .. } => Some(*may_be_stored),
+        _ => None,
+    });
+    assert_eq!(doubts.collect::<Vec<_>>(), [true, false]);
+}
+
 /// ROL-4: a kick is not undone by having been away.
 #[test]
 fn who_was_away_when_it_was_kicked_does_not_resume() {

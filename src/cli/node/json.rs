@@ -76,12 +76,14 @@ pub(super) fn event(event: &ClientEvent) -> Option<String> {
             room,
             code,
             reason,
+            may_be_stored,
         } => json!({
             "type": "not_stored",
             "room": room.as_str(),
             "handle": handle,
             "code": code.code(),
             "reason": reason,
+            "may_be_stored": may_be_stored,
         }),
         ClientEvent::Delivered {
             handle,

@@ -480,11 +480,20 @@ impl<'a> Session<'a> {
                     self.note(words::stored(&room, seq)).await;
                 }
             }
-            ClientEvent::NotStored { handle, reason, .. } => {
+            ClientEvent::NotStored {
+                handle,
+                reason,
+                may_be_stored,
+                ..
+            } => {
                 self.waiting = self.waiting.saturating_sub(1);
                 let what = self.decisions.remove(&handle).unwrap_or("refused a line");
                 let reason = visible(&reason);
-                self.note(format!("-- the broker {what}: {reason} --"))
+                let doubt = match may_be_stored {
+                    true => "; it may have been stored before that",
+                    false => "",
+                };
+                self.note(format!("-- the broker {what}: {reason}{doubt} --"))
                     .await;
             }
             // Said in objects only.
