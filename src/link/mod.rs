@@ -62,7 +62,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::rng::{Seed, SeededRng};
+use crate::rng::{Seed, SparseRng};
 use crate::secure::{LinkSecrets, OpenError, Opener, Sealer, is_token};
 use crate::time::Timestamp;
 use crate::transmit::{Ecn, Origin, Path, Transmit};
@@ -198,7 +198,7 @@ impl Link {
     /// A link right after its handshake.
     #[must_use]
     pub fn new(config: LinkConfig, now: Timestamp) -> Self {
-        let mut rng = SeededRng::new(config.seed);
+        let mut rng = SparseRng::new(config.seed);
         let open = Open::new(&config, &mut rng, now);
         Self {
             path: config.path,
@@ -310,6 +310,13 @@ impl Link {
         Some(ResetWatch { path, tokens })
     }
 
+    /// Whether nothing was said or heard for a while, so that it keeps as little memory as it can; its
+    /// owner may do the same.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.open().is_some_and(Open::is_resting)
+    }
+
     /// What has happened so far, in numbers.
     #[must_use]
     pub const fn stats(&self) -> &Stats {
@@ -383,7 +390,11 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         match &mut self.state {
             State::Open(open) => {
-                let is_over = open.handle_timeout(&mut self.events, &mut self.stats, now);
+                let (envelope, events) = (&mut self.envelope, &mut self.events);
+                let is_over = open.handle_timeout(envelope, events, &mut self.stats, now);
+                if open.is_resting() {
+                    self.opener.rest();
+                }
                 if is_over {
                     self.end(false, CloseCode::TimedOut, String::new());
                 }
