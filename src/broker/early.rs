@@ -30,7 +30,7 @@ impl Broker {
         let seq = feed.tail_seq() + 1;
         if bug!(AckBeforeSync) {
             let session = self.sessions.get_mut(&id);
-            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel)) {
+            if let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) {
                 let n = publication.n;
                 seat.reply(&RoomFromBroker::Stored { n, seq });
             }

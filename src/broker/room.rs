@@ -135,7 +135,7 @@ impl Broker {
         if bug!(CursorPoisoned) {
             for (link, channel) in &room.readers {
                 let session = self.sessions.get_mut(link);
-                if let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) {
+                if let Some(seat) = session.and_then(|s| s.seats.get_mut(*channel)) {
                     seat.poison(stored.line.seq);
                 }
             }

@@ -50,8 +50,7 @@ impl Broker {
 
     /// The first channel from `from` on at which the session has a seat.
     fn seat_from(&self, id: LinkId, from: u8) -> Option<u8> {
-        let mut seats = self.sessions.get(&id)?.seats.range(from..);
-        seats.next().map(|(channel, _)| *channel)
+        self.sessions.get(&id)?.seats.first_from(from)
     }
 
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
@@ -74,7 +73,7 @@ impl Broker {
         let session = self.sessions.get_mut(&id)?;
         let account = session.account;
         let Session { link, seats, .. } = &mut **session;
-        let seat = seats.get_mut(&channel)?;
+        let seat = seats.get_mut(channel)?;
         while let Some(message) = seat.replies.front() {
             if !link.can_send(channel, message.len()) {
                 return None;
@@ -172,7 +171,7 @@ impl Broker {
         let seat = self
             .sessions
             .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+            .and_then(|s| s.seats.get_mut(channel));
         if let Some(seat) = seat
             && let SeatStage::In(cursor) = &mut seat.stage
             && let Place::Replay { reading, .. } = &mut cursor.place
