@@ -23,8 +23,8 @@ impl Broker {
         let Some(known) = self.rooms.get_mut(room) else {
             return;
         };
-        let author = known.present.get(account);
-        let (Some(author), Some(feed)) = (author, known.feed.as_mut()) else {
+        let present = known.present.get(account);
+        let (Some(present), Some(feed)) = (present, known.feed.as_mut()) else {
             return;
         };
         let seq = feed.tail_seq() + 1;
@@ -45,16 +45,17 @@ impl Broker {
             account: *account,
             device: *device,
             name: name.clone(),
-            author: author.row.author.number,
+            author: present.author.number(),
             n: publication.n,
             typed_at_ms: publication.typed_at_ms,
             kind: publication.kind,
             body: publication.body.clone(),
         };
-        feed.push_line(&StoredLine {
+        let stored = StoredLine {
             line,
             previous_stored_at_ms,
-        });
+        };
+        feed.push_line(&stored, None);
         self.note_news(room);
     }
 }

@@ -174,7 +174,7 @@ impl Broker {
         let names = room
             .present
             .values()
-            .map(|presence| presence.row.author.name.as_str().to_owned());
+            .map(|presence| presence.author.name().as_str().to_owned());
         let names = listed(names, String::len);
         let total = room.present.len() as u64;
         seat.reply(&RoomFromBroker::Roster { total, names });

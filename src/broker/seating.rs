@@ -275,7 +275,7 @@ impl Broker {
         }
         let room = self.rooms.get(name);
         let own = room.and_then(|room| room.present.get(&account));
-        let own = own.map(|presence| presence.row.number);
+        let own = own.map(|presence| presence.number);
         let own = entered.notice.as_ref().map(|row| row.number).or(own);
         if let Some(row) = entered.notice {
             // Told even if the session is gone again: the store has it.

@@ -302,7 +302,7 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
             },
             Place::Replay { fetched, reading } => {
                 if let Some(stored) = fetched.front() {
-                    return Next::Item(FeedItem::line(stored), Source::Place);
+                    return Next::Item(FeedItem::line(stored, feed.last_author()), Source::Place);
                 }
                 if feed.covers(cursor.next_seq) {
                     cursor.place = Place::Live(feed.index_of(cursor.next_seq));
@@ -331,7 +331,7 @@ fn next_missed(cursor: &mut Cursor, feed: &Feed) -> Option<FeedItem> {
     let is_older = |number: u64| floor < number && number < row.number;
     let waits_for_feed = in_feed.and_then(|item| item.presence).is_some_and(is_older);
     let is_due = row.after_seq < cursor.next_seq && !waits_for_feed;
-    is_due.then(|| FeedItem::notice(row))
+    is_due.then(|| FeedItem::notice(row, feed.last_author()))
 }
 
 /// The link has taken the item with this line number and, if it is a notice, presence number.

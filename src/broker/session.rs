@@ -53,7 +53,7 @@ pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
     /// The store is to be asked whether the name is free, once it has opened.
-    Early(Name, Option<InviteMark>),
+    Early(Box<(Name, Option<InviteMark>)>),
     /// The store is asked whether the name is free.
     Registering,
     /// Signed in.
@@ -165,7 +165,7 @@ impl Session {
         match &self.stage {
             Stage::Named(name) => Some(name),
             Stage::Unnamed
-            | Stage::Early(..)
+            | Stage::Early(_)
             | Stage::Registering
             | Stage::Errand(_)
             | Stage::Ended => None,

@@ -186,7 +186,7 @@ impl Broker {
             return;
         };
         let present = room.present.iter();
-        let present = present.map(|(account, presence)| (*account, presence.row.after_seq));
+        let present = present.map(|(account, presence)| (*account, presence.after_seq));
         let mut roll = Roll::new(rows, present);
         let mut watching = Vec::new();
         for &(id, channel) in &room.readers {

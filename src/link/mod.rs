@@ -166,7 +166,7 @@ pub struct Link {
     events: VecDeque<LinkEvent>,
     stats: Stats,
     /// By what resets are known, once the link is not open any more (RST-4).
-    watch: Option<ResetWatch>,
+    watch: Option<Box<ResetWatch>>,
     /// What it had learnt when it ended (LAD-9).
     loss: LossEstimate,
     state: State,
@@ -303,7 +303,7 @@ impl Link {
     #[must_use]
     pub fn reset_watch(&self) -> Option<ResetWatch> {
         let Some(open) = self.open() else {
-            return self.watch.clone();
+            return self.watch.as_deref().cloned();
         };
         let tokens = open.cids.tokens().collect();
         let path = self.path;
@@ -518,7 +518,7 @@ impl Link {
     /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
-        self.watch = self.reset_watch();
+        self.watch = self.reset_watch().map(Box::new);
         self.loss = self.loss();
         let State::Open(open) = &mut self.state else {
             return;
@@ -641,7 +641,7 @@ impl Link {
     /// Ends the link without a word to the peer.
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
-            self.watch = self.reset_watch();
+            self.watch = self.reset_watch().map(Box::new);
             self.loss = self.loss();
             self.report_end(by_peer, code, reason);
         }
