@@ -147,14 +147,14 @@ pub(super) enum Place {
 impl Session {
     /// Keeps no memory for what waited once: its link rests.
     pub(super) fn rest(&mut self) {
-        give_up(&mut self.control);
+        self.control.shrink_to_fit();
         for seat in self.seats.values_mut() {
-            give_up(&mut seat.replies);
-            give_up(&mut seat.pages);
+            seat.replies.shrink_to_fit();
+            seat.pages.shrink_to_fit();
             if let SeatStage::In(cursor) = &mut seat.stage {
-                give_up(&mut cursor.missed);
+                cursor.missed.shrink_to_fit();
                 if let Place::Replay { fetched, .. } = &mut cursor.place {
-                    give_up(fetched);
+                    fetched.shrink_to_fit();
                 }
             }
         }
@@ -343,13 +343,6 @@ impl Seat {
     #[cfg(test)]
     pub(super) const fn pretend_introduced(&mut self, count: usize) {
         self.introduced_count = count;
-    }
-}
-
-/// Keeps no memory for a queue that is empty.
-fn give_up<T>(queue: &mut VecDeque<T>) {
-    if queue.is_empty() {
-        *queue = VecDeque::new();
     }
 }
 

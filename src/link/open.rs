@@ -490,11 +490,10 @@ impl Open {
         self.sent.release();
         self.received.release();
         self.senders.release();
+        self.receivers.release();
         self.copies.release();
         envelope.rest();
-        if events.is_empty() && events.capacity() > 0 {
-            *events = VecDeque::new();
-        }
+        events.shrink_to_fit();
     }
 
     /// Whether nothing has happened since its memory was given up.
