@@ -6,45 +6,58 @@
 //! it prints the same in every run.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
 /// A point in time, in nanoseconds since an origin that the caller chose.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(u64);
+///
+/// An `Option` of it is as small as itself: links are there in great numbers, and are full of points
+/// in time that there may or may not be.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(
+    /// One more than the nanoseconds.
+    NonZeroU64,
+);
 
 impl Timestamp {
     /// The origin of the axis.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// A timestamp `nanos` nanoseconds after the origin.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// A timestamp `millis` milliseconds after the origin.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1_000_000))
+        Self::from_nanos(millis.saturating_mul(1_000_000))
     }
 
     /// Nanoseconds since the origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Whole milliseconds since the origin.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
-        self.0 / 1_000_000
+        self.as_nanos() / 1_000_000
     }
 
     /// How long ago `earlier` was, or zero if it has not come yet.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
@@ -70,7 +83,7 @@ impl Sub<Duration> for Timestamp {
 
     fn sub(self, by: Duration) -> Self {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(nanos))
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos))
     }
 }
 
@@ -80,8 +93,8 @@ impl fmt::Display for Timestamp {
         write!(
             f,
             "{}.{:06}s",
-            self.0 / 1_000_000_000,
-            self.0 / 1_000 % 1_000_000
+            self.as_nanos() / 1_000_000_000,
+            self.as_nanos() / 1_000 % 1_000_000
         )
     }
 }
@@ -102,6 +115,11 @@ mod tests {
         assert_eq!(end + Duration::MAX, end);
         assert_eq!(Timestamp::ZERO - Duration::from_secs(1), Timestamp::ZERO);
         assert_eq!(Timestamp::ZERO.saturating_since(end), Duration::ZERO);
+    }
+
+    #[test]
+    fn one_that_may_be_missing_takes_no_more_memory() {
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<Timestamp>());
     }
 
     #[test]

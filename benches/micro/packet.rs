@@ -11,7 +11,7 @@ const LENGTHS: [usize; 2] = [100, 1_171];
 const KEY: [u8; 32] = [7; 32];
 const CID: [u8; 8] = [8; 8];
 
-fn seal(sealer: &Sealer, number: u64, len: usize, out: &mut Vec<u8>) {
+fn seal(sealer: &mut Sealer, number: u64, len: usize, out: &mut Vec<u8>) {
     let header = DataHeader::new(&CID, number, number.checked_sub(1));
     let start = out.len();
     let number_offset = header.encode(out);
@@ -21,20 +21,20 @@ fn seal(sealer: &Sealer, number: u64, len: usize, out: &mut Vec<u8>) {
 
 #[divan::bench(args = LENGTHS)]
 fn seal_a_packet(bencher: Bencher<'_, '_>, len: usize) {
-    let sealer = Sealer::new(&KEY);
+    let mut sealer = Sealer::new(&KEY);
     let mut out = Vec::with_capacity(2 * len + 64);
     let mut number = 0;
     bencher.counter(BytesCount::new(len)).bench_local(move || {
         out.clear();
         number += 1;
-        seal(&sealer, number, len, &mut out);
+        seal(&mut sealer, number, len, &mut out);
         out.len()
     });
 }
 
 #[divan::bench(args = LENGTHS)]
 fn open_a_packet(bencher: Bencher<'_, '_>, len: usize) {
-    let sealer = Sealer::new(&KEY);
+    let mut sealer = Sealer::new(&KEY);
     let mut opener = Opener::new(&KEY);
     let mut number = 0;
     bencher
@@ -42,7 +42,7 @@ fn open_a_packet(bencher: Bencher<'_, '_>, len: usize) {
         .with_inputs(|| {
             number += 1;
             let mut out = Vec::new();
-            seal(&sealer, number, len, &mut out);
+            seal(&mut sealer, number, len, &mut out);
             BytesMut::from(&out[..])
         })
         .bench_local_values(|datagram| {

@@ -23,14 +23,14 @@ impl Broker {
         let Some(known) = self.rooms.get_mut(room) else {
             return;
         };
-        let author = known.present.get(account);
-        let (Some(author), Some(feed)) = (author, known.feed.as_mut()) else {
+        let present = known.present.get(account);
+        let (Some(present), Some(feed)) = (present, known.feed.as_mut()) else {
             return;
         };
         let seq = feed.tail_seq() + 1;
         if bug!(AckBeforeSync) {
             let session = self.sessions.get_mut(&id);
-            if let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel)) {
+            if let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) {
                 let n = publication.n;
                 seat.reply(&RoomFromBroker::Stored { n, seq });
             }
@@ -45,16 +45,17 @@ impl Broker {
             account: *account,
             device: *device,
             name: name.clone(),
-            author: author.row.author.number,
+            author: present.author.number(),
             n: publication.n,
             typed_at_ms: publication.typed_at_ms,
             kind: publication.kind,
             body: publication.body.clone(),
         };
-        feed.push_line(&StoredLine {
+        let stored = StoredLine {
             line,
             previous_stored_at_ms,
-        });
+        };
+        feed.push_line(&stored, None);
         self.note_news(room);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::introduction::Introduction;
-use super::storage::{Author, PresenceRow, StoredLine};
+use super::storage::{PresenceRow, StoredLine};
 use crate::chat::{RoomFromBroker, WireLine};
 
 /// The most items that a feed keeps (LIM-5).
@@ -32,8 +32,11 @@ pub(super) struct FeedItem {
 }
 
 impl FeedItem {
-    /// A line, encoded.
-    pub(super) fn line(stored: &StoredLine) -> Self {
+    /// A line, encoded, whose author may be one of those `known`.
+    pub(super) fn line<'a>(
+        stored: &StoredLine,
+        known: impl IntoIterator<Item = &'a Arc<Introduction>>,
+    ) -> Self {
         let line = &stored.line;
         let message = RoomFromBroker::Line(WireLine {
             seq: line.seq,
@@ -49,13 +52,16 @@ impl FeedItem {
         Self {
             seq: line.seq,
             presence: None,
-            author: Arc::new(Author::from(line).into()),
+            author: Introduction::of(line.into(), known),
             message: message.encode(),
         }
     }
 
-    /// A notice, encoded (PRS-2).
-    pub(super) fn notice(row: &PresenceRow) -> Self {
+    /// A notice, encoded (PRS-2), that may be about one of those `known`.
+    pub(super) fn notice<'a>(
+        row: &PresenceRow,
+        known: impl IntoIterator<Item = &'a Arc<Introduction>>,
+    ) -> Self {
         let message = RoomFromBroker::Notice {
             presence: row.number,
             event: row.event,
@@ -64,7 +70,7 @@ impl FeedItem {
         Self {
             seq: row.after_seq + 1,
             presence: Some(row.number),
-            author: Arc::new(row.author.clone().into()),
+            author: Introduction::of(row.author.clone(), known),
             message: message.encode(),
         }
     }
@@ -122,8 +128,13 @@ impl Feed {
             .and_then(|offset| self.items.get(offset)))
     }
 
-    /// Appends the room's next line.
-    pub(super) fn push_line(&mut self, stored: &StoredLine) {
+    /// Whom the last item is about.
+    pub(super) fn last_author(&self) -> Option<&Arc<Introduction>> {
+        self.items.back().map(|item| &item.author)
+    }
+
+    /// Appends the room's next line, whose author may be the one `known`.
+    pub(super) fn push_line(&mut self, stored: &StoredLine, known: Option<&Arc<Introduction>>) {
         if stored.line.seq != self.tail_seq + 1 {
             // The store answers in order (BRK-5); should it not, nobody may be shown a hole.
             tracing::error!(
@@ -138,14 +149,16 @@ impl Feed {
         }
         self.tail_seq = stored.line.seq;
         self.tail_stored_at_ms = Some(stored.line.stored_at_ms);
-        self.push(FeedItem::line(stored));
+        let item = FeedItem::line(stored, known.into_iter().chain(self.last_author()));
+        self.push(item);
     }
 
-    /// Appends a notice: the store tells of it in its turn among the lines (BRK-5, PRS-2).
-    pub(super) fn push_notice(&mut self, row: &PresenceRow) {
+    /// Appends a notice, which may be about the one `known`: the store tells of it in its turn among the
+    /// lines (BRK-5, PRS-2).
+    pub(super) fn push_notice(&mut self, row: &PresenceRow, known: Option<&Arc<Introduction>>) {
         self.push(FeedItem {
             seq: self.tail_seq + 1,
-            ..FeedItem::notice(row)
+            ..FeedItem::notice(row, known.into_iter().chain(self.last_author()))
         });
     }
 
@@ -185,6 +198,7 @@ pub(super) struct Gone;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::storage::Author;
     use crate::chat::{Kind, Line, Name, NoticeEvent, RoomName};
     use crate::secure::{AccountKey, DeviceKey};
 
@@ -218,10 +232,10 @@ mod tests {
             number,
             after_seq,
         };
-        feed.push_line(&line(5, 1));
-        feed.push_notice(&notice(NoticeEvent::Joined, 8, 5));
-        feed.push_line(&line(6, 1));
-        feed.push_notice(&notice(NoticeEvent::Left, 9, 6));
+        feed.push_line(&line(5, 1), None);
+        feed.push_notice(&notice(NoticeEvent::Joined, 8, 5), None);
+        feed.push_line(&line(6, 1), None);
+        feed.push_notice(&notice(NoticeEvent::Left, 9, 6), None);
         let seqs: Vec<_> = (0..4).map(|i| feed.get(i).unwrap().unwrap().seq).collect();
         assert_eq!(seqs, [5, 6, 6, 7]);
         assert_eq!(
@@ -231,18 +245,33 @@ mod tests {
         assert!(feed.get(4).unwrap().is_none());
     }
 
+    #[test]
+    fn what_a_room_has_of_an_author_shares_one_introduction() {
+        let mut feed = Feed::new(0);
+        feed.push_line(&line(1, 1), None);
+        let known = feed.last_author().cloned();
+        let mut of_another = line(2, 1);
+        of_another.line.author = 2;
+        feed.push_line(&of_another, known.as_ref());
+        feed.push_line(&line(3, 1), known.as_ref());
+        feed.push_line(&line(4, 1), None);
+        let author = |index| &feed.get(index).unwrap().unwrap().author;
+        assert_eq!(author(1).number(), 2);
+        assert!(Arc::ptr_eq(author(0), author(2)) && Arc::ptr_eq(author(0), author(3)));
+    }
+
     /// LIM-5, BRK-2.
     #[test]
     fn the_feed_is_bounded_and_says_what_it_has_lost() {
         let mut feed = Feed::new(0);
         for seq in 1..=2 * RECENT_LINES_MAX as u64 {
-            feed.push_line(&line(seq, 10));
+            feed.push_line(&line(seq, 10), None);
         }
         assert!(!feed.covers(RECENT_LINES_MAX as u64));
         assert!(feed.covers(RECENT_LINES_MAX as u64 + 1));
         assert_eq!(feed.get(0).unwrap_err(), Gone);
         for seq in 1..=200 {
-            feed.push_line(&line(2 * RECENT_LINES_MAX as u64 + seq, 16_000));
+            feed.push_line(&line(2 * RECENT_LINES_MAX as u64 + seq, 16_000), None);
         }
         assert!(feed.bytes <= RECENT_BYTES_MAX);
         assert!(feed.items.len() < 80);
@@ -252,8 +281,8 @@ mod tests {
     #[test]
     fn after_a_skipped_line_the_feed_covers_only_what_follows() {
         let mut feed = Feed::new(0);
-        feed.push_line(&line(1, 1));
-        feed.push_line(&line(3, 1));
+        feed.push_line(&line(1, 1), None);
+        feed.push_line(&line(3, 1), None);
         assert!(!feed.covers(2));
         assert!(feed.covers(3));
         assert_eq!(feed.get(0).unwrap_err(), Gone);

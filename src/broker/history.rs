@@ -76,8 +76,8 @@ impl Broker {
         count: u64,
     ) -> Result<(), Broken> {
         let session = self.sessions.get_mut(&id);
-        let seat = session.and_then(|session| session.seats.get_mut(&channel));
-        let Some(seat) = in_room(seat.map(Box::as_mut), "a question before joining")? else {
+        let seat = session.and_then(|session| session.seats.get_mut(channel));
+        let Some(seat) = in_room(seat, "a question before joining")? else {
             return Ok(());
         };
         if seat.pages.len() >= PAGES_WAITING_MAX {
@@ -162,7 +162,7 @@ impl Broker {
     /// The page that is read for a seat.
     fn page_of(&mut self, id: LinkId, channel: u8) -> Option<&mut Page> {
         let session = self.sessions.get_mut(&id)?;
-        session.seats.get_mut(&channel)?.pages.front_mut()
+        session.seats.get_mut(channel)?.pages.front_mut()
     }
 }
 

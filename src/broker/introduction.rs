@@ -1,11 +1,11 @@
 //! How a seat learns whom an author number stands for.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::storage::Author;
-use crate::chat::RoomFromBroker;
+use crate::chat::{Name, RoomFromBroker};
 
 /// An author, and the message that introduces them (RUM-6): encoded when the first seat needs it,
 /// and shared by all that do.
@@ -16,6 +16,24 @@ pub(super) struct Introduction {
 }
 
 impl Introduction {
+    /// Of this author: the one of those `known` that is of them, if any is, so that all that a room
+    /// has of an author shares one.
+    pub(super) fn of<'a>(
+        author: Author,
+        known: impl IntoIterator<Item = &'a Arc<Self>>,
+    ) -> Arc<Self> {
+        let mut known = known.into_iter();
+        match known.find(|known| known.author == author) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(author.into()),
+        }
+    }
+
+    /// The author's name.
+    pub(super) const fn name(&self) -> &Name {
+        &self.author.name
+    }
+
     /// The number that is introduced.
     pub(super) const fn number(&self) -> u64 {
         self.author.number

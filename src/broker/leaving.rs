@@ -30,10 +30,7 @@ impl Broker {
         let Some(name) = session.name().cloned() else {
             return Ok(());
         };
-        let seat = session
-            .seats
-            .get(&channel)
-            .ok_or("leaving before joining")?;
+        let seat = session.seats.get(channel).ok_or("leaving before joining")?;
         match seat.stage {
             // Another session of the account was faster.
             _ if seat.is_leaving => return Ok(()),
@@ -114,7 +111,7 @@ impl Broker {
             let last_heard = session.link.last_heard();
             let mut is_quiet = false;
             let mut watched = BTreeMap::new();
-            if let Some(seat) = session.seats.get_mut(&channel) {
+            if let Some(seat) = session.seats.get_mut(channel) {
                 is_quiet = seat.is_quiet;
                 watched = core::mem::take(&mut seat.watched);
                 seat.is_leaving = true;
@@ -160,7 +157,7 @@ impl Broker {
     /// RUM-13
     pub(super) fn on_who(&mut self, id: LinkId, channel: u8) -> Result<(), Broken> {
         let session = self.sessions.get_mut(&id);
-        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(channel)) else {
             return Err("a question before joining");
         };
         match seat.stage {
@@ -176,7 +173,7 @@ impl Broker {
         let names = room
             .present
             .values()
-            .map(|presence| presence.row.author.name.as_str().to_owned());
+            .map(|presence| presence.author.name().as_str().to_owned());
         let names = listed(names, String::len);
         let total = room.present.len() as u64;
         seat.reply(&RoomFromBroker::Roster { total, names });

@@ -38,6 +38,7 @@ mod roll;
 mod room;
 mod schedule;
 mod seating;
+mod seats;
 mod sending;
 mod session;
 mod signing;
@@ -577,6 +578,9 @@ impl Broker {
                 .is_some_and(|next| next.at <= now)
             {
                 session.link.handle_timeout(now);
+                if session.link.is_resting() {
+                    session.rest();
+                }
                 self.after_input(id, now);
             } else {
                 self.reschedule(id);

@@ -92,7 +92,7 @@ impl Broker {
         let account = session.account;
         let seat = session
             .seats
-            .get_mut(&channel)
+            .get_mut(channel)
             .ok_or("an invite before joining")?;
         match seat.stage {
             _ if seat.is_leaving => return Ok(()),
@@ -135,7 +135,7 @@ impl Broker {
 
     pub(super) fn on_invited(&mut self, id: LinkId, channel: u8, outcome: &StorageOutcome) {
         let session = self.sessions.get_mut(&id);
-        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(channel)) else {
             return;
         };
         seat.publishing = seat.publishing.saturating_sub(1);

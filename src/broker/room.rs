@@ -1,8 +1,10 @@
 //! Rooms as the broker runs them: who is present, and telling everybody (SPEC.md section 9.4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::feed::Feed;
+use super::introduction::Introduction;
 use super::roll::Told;
 use super::seating::ASK_AGAIN_AFTER;
 use super::states::Roster;
@@ -51,8 +53,12 @@ pub(super) enum Parting {
 
 /// An account that is present in a room.
 pub(super) struct Presence {
-    /// The notice that said so.
-    pub(super) row: PresenceRow,
+    /// The number of the notice that said so.
+    pub(super) number: u64,
+    /// The room's last line then.
+    pub(super) after_seq: u64,
+    /// As what it came; shared by what the feed has of it.
+    pub(super) author: Arc<Introduction>,
     /// When it is taken to have gone, and how, if no session comes back (PRS-1).
     ends: Option<(Timestamp, NoticeEvent)>,
     /// When those of its links were last heard that have ended since without goodbye (PRS-1).
@@ -114,7 +120,7 @@ impl Broker {
         for row in opened.presence {
             let (name, account) = (row.room.clone(), row.author.account);
             self.rooms.entry(name.clone()).or_insert_with(Room::new);
-            self.set_present(row);
+            self.set_present(&row);
             self.expect_back_by(back_by, NoticeEvent::TimedOut, &name, account);
         }
         self.recall_links(opened.links, now);
@@ -131,11 +137,12 @@ impl Broker {
         if bug!(DeliverBeforeSync) && stored.line.seq <= feed.tail_seq() {
             return;
         }
-        feed.push_line(stored);
+        let author = room.present.get(&stored.line.account);
+        feed.push_line(stored, author.map(|presence| &presence.author));
         if bug!(CursorPoisoned) {
             for (link, channel) in &room.readers {
                 let session = self.sessions.get_mut(link);
-                if let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) {
+                if let Some(seat) = session.and_then(|s| s.seats.get_mut(*channel)) {
                     seat.poison(stored.line.seq);
                 }
             }
@@ -349,12 +356,12 @@ impl Broker {
     /// The account has become present (PRS-1): it is told to all.
     pub(super) fn on_came(&mut self, row: PresenceRow, now: Timestamp) {
         let (name, account) = (row.room.clone(), row.author.account);
-        self.set_present(row.clone());
+        let author = self.set_present(&row);
         self.tell(BrokerEvent::Joined {
             name: row.author.name.clone(),
             room: name.clone(),
         });
-        self.announce(&row);
+        self.announce(&row, author.as_ref());
         self.change_roll(&name, |roll| {
             roll.on_came(account, row.after_seq);
             Told::new()
@@ -367,19 +374,23 @@ impl Broker {
         }
     }
 
-    fn set_present(&mut self, row: PresenceRow) {
-        let Some(room) = self.rooms.get_mut(&row.room) else {
-            return;
-        };
+    /// The account is present. Returns its introduction, if the room is in use.
+    fn set_present(&mut self, row: &PresenceRow) -> Option<Arc<Introduction>> {
+        let room = self.rooms.get_mut(&row.room)?;
         let account = row.author.account;
+        let known = room.feed.as_ref().and_then(Feed::last_author);
+        let author = Introduction::of(row.author.clone(), known);
         let presence = Presence {
-            row,
+            number: row.number,
+            after_seq: row.after_seq,
+            author: Arc::clone(&author),
             ends: None,
             heard: Timestamp::ZERO,
         };
         if room.present.insert(account, presence).is_none() {
             *self.people.entry(account).or_default() += 1;
         }
+        Some(author)
     }
 
     /// The account has ceased to be present (PRS-1): it is told to all.
@@ -389,12 +400,14 @@ impl Broker {
             return;
         };
         room.away.remove(&account);
+        let mut author = None;
         if !bug!(ForgetDeparture)
             && let Some(presence) = room.present.remove(&account)
         {
             if let Some((at, _)) = presence.ends {
                 self.graces.remove(&(at, name.clone(), account));
             }
+            author = Some(presence.author);
             if let Some(rooms) = self.people.get_mut(&account) {
                 *rooms -= 1;
                 if *rooms == 0 {
@@ -411,7 +424,7 @@ impl Broker {
             room: name.clone(),
             timed_out,
         });
-        self.announce(&row);
+        self.announce(&row, author.as_ref());
         self.change_roll(&name, |roll| {
             roll.on_gone(account, row.after_seq);
             Told::new()
@@ -420,12 +433,12 @@ impl Broker {
     }
 
     /// PRS-2: tells all who are in the room.
-    fn announce(&mut self, row: &PresenceRow) {
+    fn announce(&mut self, row: &PresenceRow, known: Option<&Arc<Introduction>>) {
         let room = self.rooms.get_mut(&row.room);
         let Some(feed) = room.and_then(|room| room.feed.as_mut()) else {
             return;
         };
-        feed.push_notice(row);
+        feed.push_notice(row, known);
         self.note_news(&row.room);
     }
 

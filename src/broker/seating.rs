@@ -136,7 +136,7 @@ impl Broker {
         let Some(account_name) = session.name().cloned() else {
             return Ok(());
         };
-        if let Some(seat) = session.seats.get_mut(&channel) {
+        if let Some(seat) = session.seats.get_mut(channel) {
             self.counters.refuse(Refusal::AlreadyJoined);
             refuse_join(seat, Refusal::AlreadyJoined);
             return Ok(());
@@ -162,10 +162,10 @@ impl Broker {
         if let Some(refusal) = refusal {
             self.counters.refuse(refusal);
             refuse_join(&mut seat, refusal);
-            session.seats.insert(channel, Box::new(seat));
+            session.seats.insert(channel, seat);
             return Ok(());
         }
-        session.seats.insert(channel, Box::new(seat));
+        session.seats.insert(channel, seat);
         let op = StorageOp::Enter {
             room: room.clone(),
             account: session.account,
@@ -225,7 +225,7 @@ impl Broker {
         now: Timestamp,
     ) {
         if let Some(session) = self.sessions.get_mut(&id)
-            && let Some(seat) = session.seats.get_mut(&channel)
+            && let Some(seat) = session.seats.get_mut(channel)
         {
             seat.stage = SeatStage::Closed;
             self.counters.refuse(code);
@@ -275,14 +275,14 @@ impl Broker {
         }
         let room = self.rooms.get(name);
         let own = room.and_then(|room| room.present.get(&account));
-        let own = own.map(|presence| presence.row.number);
+        let own = own.map(|presence| presence.number);
         let own = entered.notice.as_ref().map(|row| row.number).or(own);
         if let Some(row) = entered.notice {
             // Told even if the session is gone again: the store has it.
             self.on_came(row, now);
         }
         let session = self.sessions.get_mut(&id);
-        let seat = session.and_then(|s| s.seats.get_mut(&channel));
+        let seat = session.and_then(|s| s.seats.get_mut(channel));
         let Some(seat) = seat else { return };
         let SeatStage::Entering { presence } = seat.stage else {
             return;
@@ -342,7 +342,7 @@ impl Broker {
         let (account, device, payer) = (session.account, session.device, session.payer());
         let seat = session
             .seats
-            .get_mut(&channel)
+            .get_mut(channel)
             .ok_or("a publication before joining")?;
         let n = publication.n;
         match seat.stage {
@@ -366,7 +366,7 @@ impl Broker {
         let seat = self
             .sessions
             .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+            .and_then(|s| s.seats.get_mut(channel));
         let Some(seat) = seat else {
             return Ok(());
         };
@@ -445,7 +445,7 @@ impl Broker {
         let seat = self
             .sessions
             .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+            .and_then(|s| s.seats.get_mut(channel));
         let Some(seat) = seat else { return };
         seat.publishing = seat.publishing.saturating_sub(1);
         match outcome {
@@ -607,11 +607,11 @@ impl Broker {
         let seat = self
             .sessions
             .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+            .and_then(|s| s.seats.get_mut(channel));
         let Some(Seat {
             stage: SeatStage::In(cursor),
             ..
-        }) = seat.map(Box::as_mut)
+        }) = seat
         else {
             return;
         };
@@ -639,7 +639,7 @@ impl Broker {
             }
             self.read_again.pop_first();
             let session = self.sessions.get_mut(&id);
-            let Some(seat) = session.and_then(|s| s.seats.get_mut(&channel)) else {
+            let Some(seat) = session.and_then(|s| s.seats.get_mut(channel)) else {
                 continue;
             };
             match (what, &mut seat.stage) {

@@ -50,8 +50,7 @@ impl Broker {
 
     /// The first channel from `from` on at which the session has a seat.
     fn seat_from(&self, id: LinkId, from: u8) -> Option<u8> {
-        let mut seats = self.sessions.get(&id)?.seats.range(from..);
-        seats.next().map(|(channel, _)| *channel)
+        self.sessions.get(&id)?.seats.first_from(from)
     }
 
     fn pump_seat(&mut self, id: LinkId, channel: u8, now: Timestamp) {
@@ -74,7 +73,7 @@ impl Broker {
         let session = self.sessions.get_mut(&id)?;
         let account = session.account;
         let Session { link, seats, .. } = &mut **session;
-        let seat = seats.get_mut(&channel)?;
+        let seat = seats.get_mut(channel)?;
         while let Some(message) = seat.replies.front() {
             if !link.can_send(channel, message.len()) {
                 return None;
@@ -172,7 +171,7 @@ impl Broker {
         let seat = self
             .sessions
             .get_mut(&id)
-            .and_then(|s| s.seats.get_mut(&channel));
+            .and_then(|s| s.seats.get_mut(channel));
         if let Some(seat) = seat
             && let SeatStage::In(cursor) = &mut seat.stage
             && let Place::Replay { reading, .. } = &mut cursor.place
@@ -303,7 +302,7 @@ fn next_item(seat: &mut Seat, feed: &Feed) -> Next {
             },
             Place::Replay { fetched, reading } => {
                 if let Some(stored) = fetched.front() {
-                    return Next::Item(FeedItem::line(stored), Source::Place);
+                    return Next::Item(FeedItem::line(stored, feed.last_author()), Source::Place);
                 }
                 if feed.covers(cursor.next_seq) {
                     cursor.place = Place::Live(feed.index_of(cursor.next_seq));
@@ -332,7 +331,7 @@ fn next_missed(cursor: &mut Cursor, feed: &Feed) -> Option<FeedItem> {
     let is_older = |number: u64| floor < number && number < row.number;
     let waits_for_feed = in_feed.and_then(|item| item.presence).is_some_and(is_older);
     let is_due = row.after_seq < cursor.next_seq && !waits_for_feed;
-    is_due.then(|| FeedItem::notice(row))
+    is_due.then(|| FeedItem::notice(row, feed.last_author()))
 }
 
 /// The link has taken the item with this line number and, if it is a notice, presence number.

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::budget::PutOff;
 use super::devices::Errand;
 use super::history::Page;
 use super::introduction::Introduction;
+use super::seats::Seats;
 use super::storage::{LinkRow, PresenceRow, StoredLine};
 use crate::chat::{AUTHORS_MAX, InviteMark, Name, RoomFromBroker, RoomName, Stretch};
 use crate::link::Link;
@@ -36,7 +38,7 @@ pub(super) struct Session {
     pub(super) was_hung_up: bool,
     pub(super) control: VecDeque<Bytes>,
     /// The rooms, by channel.
-    pub(super) seats: BTreeMap<u8, Box<Seat>>,
+    pub(super) seats: Seats,
     /// The deadline under which the broker has the link in its timer table: the link's own, or an
     /// earlier one.
     pub(super) deadline: Option<Timestamp>,
@@ -51,7 +53,7 @@ pub(super) enum Stage {
     /// SIGN_IN is still to come (SGN-1), or was refused.
     Unnamed,
     /// The store is to be asked whether the name is free, once it has opened.
-    Early(Name, Option<InviteMark>),
+    Early(Box<(Name, Option<InviteMark>)>),
     /// The store is asked whether the name is free.
     Registering,
     /// Signed in.
@@ -86,7 +88,9 @@ pub(super) struct Seat {
     pub(super) publishing: usize,
     /// The last publication that has to come again later (BUD-5).
     pub(super) put_off: Option<PutOff>,
-    introduced: BTreeMap<u64, u64>,
+    /// The authors who were introduced, as a set of bits: words that have any, in rising order. In a
+    /// small room that is one.
+    introduced: SmallVec<[(u64, u64); 1]>,
     /// How many that are.
     introduced_count: usize,
 }
@@ -141,12 +145,27 @@ pub(super) enum Place {
 }
 
 impl Session {
+    /// Keeps no memory for what waited once: its link rests.
+    pub(super) fn rest(&mut self) {
+        self.control.shrink_to_fit();
+        for seat in self.seats.values_mut() {
+            seat.replies.shrink_to_fit();
+            seat.pages.shrink_to_fit();
+            if let SeatStage::In(cursor) = &mut seat.stage {
+                cursor.missed.shrink_to_fit();
+                if let Place::Replay { fetched, .. } = &mut cursor.place {
+                    fetched.shrink_to_fit();
+                }
+            }
+        }
+    }
+
     /// The session's name, once signed in.
     pub(super) const fn name(&self) -> Option<&Name> {
         match &self.stage {
             Stage::Named(name) => Some(name),
             Stage::Unnamed
-            | Stage::Early(..)
+            | Stage::Early(_)
             | Stage::Registering
             | Stage::Errand(_)
             | Stage::Ended => None,
@@ -181,7 +200,7 @@ impl Session {
     /// The channel on which `room` is joined.
     pub(super) fn channel_of(&self, room: &RoomName) -> Option<u8> {
         let mut seats = self.seats.iter();
-        seats.find_map(|(channel, seat)| (seat.is_open() && seat.room == *room).then_some(*channel))
+        seats.find_map(|(channel, seat)| (seat.is_open() && seat.room == *room).then_some(channel))
     }
 
     /// Whether a room of its has had so many authors that it needs a new link, on which none is
@@ -270,7 +289,7 @@ impl Seat {
             pages: VecDeque::new(),
             publishing: 0,
             put_off: None,
-            introduced: BTreeMap::new(),
+            introduced: SmallVec::new(),
             introduced_count: 0,
         }
     }
@@ -307,14 +326,22 @@ impl Seat {
     /// The introduction of `author`, if it is still due on this channel (RUM-6).
     pub(super) fn introduction(&self, author: &Introduction) -> Option<Bytes> {
         let (word, bit) = word_and_bit(author.number());
-        let is_known = |bits: &u64| bits & bit != 0;
-        (!self.introduced.get(&word).is_some_and(is_known)).then(|| author.message())
+        let is_known = |at: usize| self.introduced[at].1 & bit != 0;
+        (!self.find_introduced(word).is_ok_and(is_known)).then(|| author.message())
     }
 
     pub(super) fn note_introduced(&mut self, author: u64) {
         let (word, bit) = word_and_bit(author);
-        *self.introduced.entry(word).or_default() |= bit;
+        match self.find_introduced(word) {
+            Ok(at) => self.introduced[at].1 |= bit,
+            Err(at) => self.introduced.insert(at, (word, bit)),
+        }
         self.introduced_count += 1;
+    }
+
+    fn find_introduced(&self, word: u64) -> Result<usize, usize> {
+        self.introduced
+            .binary_search_by_key(&word, |(word, _)| *word)
     }
 
     /// Whether the node would take no other author on this channel (LIM-17).

@@ -36,7 +36,7 @@ impl Broker {
                     }
                 };
                 let invite = invite.map(|secret| secret.mark());
-                self.set_stage(id, Stage::Early(name, invite));
+                self.set_stage(id, Stage::Early(Box::new((name, invite))));
                 self.register(id, now);
                 Ok(())
             }
@@ -74,9 +74,10 @@ impl Broker {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
-        let Stage::Early(name, invite) = &session.stage else {
+        let Stage::Early(early) = &session.stage else {
             return;
         };
+        let (name, invite) = &**early;
         if self.opening != Opening::Done {
             return;
         }

@@ -56,8 +56,8 @@ impl Broker {
             return Ok(());
         };
         let account = session.account;
-        let seat = session.seats.get_mut(&channel);
-        let Some(seat) = in_room(seat.map(Box::as_mut), "a report before joining")? else {
+        let seat = session.seats.get_mut(channel);
+        let Some(seat) = in_room(seat, "a report before joining")? else {
             return Ok(());
         };
         let name = seat.room.clone();
@@ -91,7 +91,7 @@ impl Broker {
     /// The store could not remember a report: it is asked again (BRK-5).
     pub(super) fn report_later(&mut self, id: LinkId, channel: u8, lines: Stretch, now: Timestamp) {
         let session = self.sessions.get_mut(&id);
-        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(channel)) else {
             return;
         };
         // On one seat a report holds those before it: the longest is enough.
@@ -113,8 +113,8 @@ impl Broker {
             return Ok(());
         };
         let account = session.account;
-        let seat = session.seats.get_mut(&channel);
-        let Some(seat) = in_room(seat.map(Box::as_mut), "a watch before joining")? else {
+        let seat = session.seats.get_mut(channel);
+        let Some(seat) = in_room(seat, "a watch before joining")? else {
             return Ok(());
         };
         let name = seat.room.clone();
@@ -186,7 +186,7 @@ impl Broker {
             return;
         };
         let present = room.present.iter();
-        let present = present.map(|(account, presence)| (*account, presence.row.after_seq));
+        let present = present.map(|(account, presence)| (*account, presence.after_seq));
         let mut roll = Roll::new(rows, present);
         let mut watching = Vec::new();
         for &(id, channel) in &room.readers {
@@ -194,7 +194,7 @@ impl Broker {
                 continue;
             };
             let account = session.account;
-            let seat = session.seats.get(&channel);
+            let seat = session.seats.get(channel);
             for seq in seat.into_iter().flat_map(|seat| seat.watched.keys()) {
                 roll.watch(*seq, account, (id, channel));
                 watching.push(id);
@@ -211,7 +211,7 @@ impl Broker {
         };
         for ((id, channel), seq) in room.roster.change(change) {
             let session = self.sessions.get_mut(&id);
-            let seat = session.and_then(|session| session.seats.get_mut(&channel));
+            let seat = session.and_then(|session| session.seats.get_mut(channel));
             if let Some(changed) = seat.and_then(|seat| seat.watched.get_mut(&seq)) {
                 *changed = true;
                 self.mark_ready(id);

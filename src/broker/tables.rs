@@ -59,8 +59,8 @@ impl Broker {
             if matches!(session.stage, Stage::Named(_)) && !devices.insert(session.device) {
                 tables.shared_devices += 1;
             }
-            for (channel, seat) in &session.seats {
-                tables.queued = tables.queued.max(session.link.unacked_messages(*channel));
+            for (channel, seat) in session.seats.iter() {
+                tables.queued = tables.queued.max(session.link.unacked_messages(channel));
                 tables.replies = tables.replies.max(seat.replies.len());
                 if let SeatStage::In(cursor) = &seat.stage {
                     tables.fetched = tables.fetched.max(cursor.fetched());

@@ -101,11 +101,9 @@ impl Copies {
         self.watched.retain(|watched| watched.piece != piece);
     }
 
-    /// Keeps no memory for what was once copied, if nothing is: the link rests.
+    /// Keeps no memory for what was once copied: the link rests.
     pub(super) fn release(&mut self) {
-        if self.watched.is_empty() && self.watched.capacity() > 0 {
-            self.watched = VecDeque::new();
-        }
+        self.watched.shrink_to_fit();
     }
 
     /// Whether a copy of the piece was sent after `sent_at`: then what was sent at that time need

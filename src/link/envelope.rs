@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::rng::SeededRng;
+use crate::rng::SparseRng;
 use crate::secure::{KEY_LIFETIME, KEY_PACKETS, Sealer};
 use crate::time::Timestamp;
 use crate::wire::{Cid, DataHeader, TAG_LEN, pad_for_sample};
@@ -25,7 +25,7 @@ pub(super) struct Envelope {
     skip_at: u64,
     /// The latest numbers that were left out, in rising order.
     skipped: VecDeque<u64>,
-    rng: SeededRng,
+    rng: SparseRng,
 }
 
 /// A packet that is being written into a buffer.
@@ -39,7 +39,7 @@ pub(super) struct OpenPacket {
 }
 
 impl Envelope {
-    pub(super) fn new(sealer: Sealer, remote_cid: Cid, mut rng: SeededRng, now: Timestamp) -> Self {
+    pub(super) fn new(sealer: Sealer, remote_cid: Cid, mut rng: SparseRng, now: Timestamp) -> Self {
         let skip_at = rng.range(0, SKIP_EVERY.1);
         Self {
             sealer,
@@ -102,7 +102,7 @@ impl Envelope {
     }
 
     /// All randomness of the link.
-    pub(super) const fn rng(&mut self) -> &mut SeededRng {
+    pub(super) const fn rng(&mut self) -> &mut SparseRng {
         &mut self.rng
     }
 
@@ -151,6 +151,12 @@ impl Envelope {
         out.len() - packet.start
     }
 
+    /// Keeps as little as it can until something is to be sealed.
+    pub(super) fn rest(&mut self) {
+        self.sealer.rest();
+        self.skipped.shrink_to_fit();
+    }
+
     /// The epoch of the packets that are sealed now (KEY-7).
     #[cfg(test)]
     pub(super) const fn epoch(&self) -> u64 {
@@ -186,7 +192,7 @@ mod tests {
         Envelope::new(
             sealer,
             Cid::from([7; 8]),
-            SeededRng::new([seed; 32]),
+            SparseRng::new([seed; 32]),
             Timestamp::ZERO,
         )
     }

@@ -63,7 +63,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::rng::{Seed, SeededRng};
+use crate::rng::{Seed, SparseRng};
 use crate::secure::{LinkSecrets, OpenError, Opener, Sealer, is_token};
 use crate::time::Timestamp;
 use crate::transmit::{Ecn, Origin, Path, Transmit};
@@ -167,7 +167,7 @@ pub struct Link {
     events: VecDeque<LinkEvent>,
     stats: Stats,
     /// By what resets are known, once the link is not open any more (RST-4).
-    watch: Option<ResetWatch>,
+    watch: Option<Box<ResetWatch>>,
     /// What it had learnt when it ended (LAD-9).
     loss: LossEstimate,
     state: State,
@@ -199,7 +199,7 @@ impl Link {
     /// A link right after its handshake.
     #[must_use]
     pub fn new(config: LinkConfig, now: Timestamp) -> Self {
-        let mut rng = SeededRng::new(config.seed);
+        let mut rng = SparseRng::new(config.seed);
         let open = Open::new(&config, &mut rng, now);
         Self {
             path: config.path,
@@ -304,11 +304,18 @@ impl Link {
     #[must_use]
     pub fn reset_watch(&self) -> Option<ResetWatch> {
         let Some(open) = self.open() else {
-            return self.watch.clone();
+            return self.watch.as_deref().cloned();
         };
         let tokens = open.cids.tokens().collect();
         let path = self.path;
         Some(ResetWatch { path, tokens })
+    }
+
+    /// Whether nothing was said or heard for a while, so that it keeps as little memory as it can; its
+    /// owner may do the same.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.open().is_some_and(Open::is_resting)
     }
 
     /// What has happened so far, in numbers.
@@ -384,7 +391,11 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         match &mut self.state {
             State::Open(open) => {
-                let is_over = open.handle_timeout(&mut self.events, &mut self.stats, now);
+                let (envelope, events) = (&mut self.envelope, &mut self.events);
+                let is_over = open.handle_timeout(envelope, events, &mut self.stats, now);
+                if open.is_resting() {
+                    self.opener.rest();
+                }
                 if is_over {
                     self.end(false, CloseCode::TimedOut, String::new());
                 }
@@ -508,7 +519,7 @@ impl Link {
     /// Ends the link at once: what is not acknowledged by now may never arrive (LIF-3). `reason` is
     /// cut to 128 bytes. Reported as an event like any other end. Harmless on a link that has ended.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Timestamp) {
-        self.watch = self.reset_watch();
+        self.watch = self.reset_watch().map(Box::new);
         self.loss = self.loss();
         let State::Open(open) = &mut self.state else {
             return;
@@ -635,7 +646,7 @@ impl Link {
     /// Ends the link without a word to the peer.
     fn end(&mut self, by_peer: bool, code: CloseCode, reason: String) {
         if self.is_open() {
-            self.watch = self.reset_watch();
+            self.watch = self.reset_watch().map(Box::new);
             self.loss = self.loss();
             self.report_end(by_peer, code, reason);
         }

@@ -28,7 +28,7 @@ use super::timer::{Deadline, Reason, Timers};
 use super::transmit::Grease;
 use super::{LinkConfig, Side};
 use crate::bug;
-use crate::rng::SeededRng;
+use crate::rng::SparseRng;
 use crate::secure::Opened;
 use crate::time::Timestamp;
 use crate::transmit::{Ecn, Path};
@@ -37,9 +37,11 @@ use crate::wire::{Frame, decode_frames};
 /// With fewer events than this waiting, a message may stay in the datagram that it came in.
 const EVENTS_FEW: usize = 16;
 
-/// A link that had nothing to say for so long, and hears something, keeps no memory for more: the
-/// next acknowledgement of a PING finds it so.
+/// A link whose owner had nothing to say for so long rests: it keeps no memory for what it can make
+/// again, nor for more than it has.
 const RESTS_AFTER: Duration = Duration::from_secs(5);
+/// So much later than the last packet came: the answer to a PING has gone by then.
+const RESTS_AFTER_HEARING: Duration = Duration::from_secs(1);
 
 /// How many T of hearing nothing an owner bears who waits for an answer (LIF-5).
 const EXPECT_TIMEOUTS: u32 = 3;
@@ -137,10 +139,12 @@ pub(super) struct Open {
     suspect_after: Option<Duration>,
     /// Whether the owner waits for something that the peer owes (LIF-5).
     is_expecting: bool,
+    /// Whether nothing has happened since its memory was given up.
+    is_resting: bool,
 }
 
 impl Open {
-    pub(super) fn new(config: &LinkConfig, rng: &mut SeededRng, now: Timestamp) -> Self {
+    pub(super) fn new(config: &LinkConfig, rng: &mut SparseRng, now: Timestamp) -> Self {
         let mut open = Self {
             side: config.side,
             senders: SendChannels::default(),
@@ -181,6 +185,7 @@ impl Open {
             keepalive: config.keepalive,
             suspect_after: config.suspect_after,
             is_expecting: false,
+            is_resting: false,
         };
         open.rearm(now);
         open
@@ -246,6 +251,7 @@ impl Open {
         self.check_send(channel, data.len())?;
         self.senders.push(channel, data);
         self.spoke_at = now;
+        self.is_resting = false;
         // No timer depends on what was not sent yet, but for the one of silence.
         self.unacked_since.get_or_insert(now);
         Ok(())
@@ -265,6 +271,7 @@ impl Open {
             return Err(Violation::ReservedBits);
         }
         self.last_heard = now;
+        self.is_resting = false;
         self.silence_told = false;
         if self.side == Side::Broker {
             let Arrival {
@@ -329,14 +336,6 @@ impl Open {
             .on_packet(opened.number, is_eliciting, has_news, &self.rtt, now);
         if moved_to.is_some() {
             self.on_moved(envelope, stats, now);
-        }
-        if self.spoke_at + RESTS_AFTER <= now {
-            self.sent.release();
-            self.senders.release();
-            self.copies.release();
-            if events.is_empty() && events.capacity() > 0 {
-                *events = VecDeque::new();
-            }
         }
         self.rearm(now);
         Ok(moved_to.map_or(Verdict::GoesOn, Verdict::Moved))
@@ -461,6 +460,7 @@ impl Open {
     /// Acts on the timers that have gone off. Says whether the link is over (LIF-2).
     pub(super) fn handle_timeout(
         &mut self,
+        envelope: &mut Envelope,
         events: &mut VecDeque<LinkEvent>,
         stats: &mut Stats,
         now: Timestamp,
@@ -481,11 +481,36 @@ impl Open {
                 }
                 Reason::Idle => return true,
                 Reason::Path => self.paths.handle_timeout(now),
+                Reason::Rest => self.rest(envelope, events, now),
                 Reason::Closing => {}
             }
         }
         self.rearm(now);
         false
+    }
+
+    /// Keeps no memory for what can be made again, nor for more than there is.
+    fn rest(&mut self, envelope: &mut Envelope, events: &mut VecDeque<LinkEvent>, now: Timestamp) {
+        self.is_resting = true;
+        self.sent.forget_settled(now);
+        self.sent.release();
+        self.received.release();
+        self.senders.release();
+        self.receivers.release();
+        self.copies.release();
+        envelope.rest();
+        events.shrink_to_fit();
+    }
+
+    /// Whether nothing has happened since its memory was given up.
+    pub(super) const fn is_resting(&self) -> bool {
+        self.is_resting
+    }
+
+    /// When nothing will have happened for so long that it rests.
+    fn rest_due(&self) -> Option<Timestamp> {
+        let due = (self.spoke_at + RESTS_AFTER).max(self.last_heard + RESTS_AFTER_HEARING);
+        (!self.is_resting && !self.unacknowledged()).then_some(due)
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.
@@ -516,6 +541,8 @@ impl Open {
         timers.set(Reason::Silence, silence);
         timers.set(Reason::Path, self.paths.due());
         timers.set(Reason::Idle, Some(self.last_heard + self.idle_timeout));
+        let rest = self.rest_due();
+        self.timers.set(Reason::Rest, rest);
         let keepalive = self.keepalive_due();
         self.timers.set(Reason::Keepalive, keepalive);
     }

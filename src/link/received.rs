@@ -57,6 +57,11 @@ pub(super) struct ReceivedPackets {
 }
 
 impl ReceivedPackets {
+    /// Keeps no more memory than what has come takes: the link rests.
+    pub(super) fn release(&mut self) {
+        self.ranges.0.shrink_to_fit();
+    }
+
     /// When an acknowledgement is due.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         self.due

@@ -452,11 +452,9 @@ impl SentPackets {
         }
     }
 
-    /// Keeps no memory for what was once in flight, if nothing is: the link rests.
+    /// Keeps no memory for what was once in flight: the link rests.
     pub(super) fn release(&mut self) {
-        if self.ring.is_empty() && self.ring.capacity() > 0 {
-            self.ring = VecDeque::new();
-        }
+        self.ring.shrink_to_fit();
     }
 
     /// Drops from the front what is acknowledged, or has been lost for so long that no

@@ -24,13 +24,15 @@ pub enum Reason {
     Path,
     /// The peer has been silent for too long (LIF-2).
     Idle,
+    /// Nothing has happened for so long that no memory is kept for more.
+    Rest,
     /// A closed link has answered stragglers for long enough (LIF-3).
     Closing,
 }
 
 impl Reason {
     /// The timers of an open link, in the order in which they are acted on when due together.
-    const OPEN: [Self; 9] = [
+    const OPEN: [Self; 10] = [
         Self::Ack,
         Self::Loss,
         Self::Probe,
@@ -40,6 +42,7 @@ impl Reason {
         Self::Silence,
         Self::Path,
         Self::Idle,
+        Self::Rest,
     ];
 }
 

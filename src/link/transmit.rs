@@ -13,7 +13,7 @@ use super::open::{Open, Probe};
 use super::report::Stats;
 use super::sent::{Control, Fate, Pieces, SentPacket};
 use crate::bug;
-use crate::rng::SeededRng;
+use crate::rng::SparseRng;
 use crate::time::Timestamp;
 use crate::transmit::{Ecn, Path};
 use crate::wire::{Frame, TAG_LEN, put_unknown};
@@ -598,13 +598,13 @@ pub(super) struct Grease {
 }
 
 impl Grease {
-    pub(super) fn new(rng: &mut SeededRng) -> Self {
+    pub(super) fn new(rng: &mut SparseRng) -> Self {
         let wait = rng.range(0, GREASE_EVERY.1);
         Self { wait }
     }
 
     /// Appends grease, if it is time and there is room up to `end`.
-    fn put(&mut self, end: usize, rng: &mut SeededRng, out: &mut Vec<u8>) {
+    fn put(&mut self, end: usize, rng: &mut SparseRng, out: &mut Vec<u8>) {
         self.wait = self.wait.saturating_sub(1);
         let room = end.saturating_sub(out.len());
         if self.wait > 0 || room < 2 + GREASE_MAX as usize {

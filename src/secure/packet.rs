@@ -104,11 +104,17 @@ impl HeaderKey {
     }
 }
 
+/// What a [`Sealer`] works with: thirty times as large as the secret that it is made of.
+struct SealingKeys {
+    header: HeaderKey,
+    current: EpochKeys,
+}
+
 /// Seals the packets of one direction.
 pub struct Sealer {
     secret: Secret,
-    header: HeaderKey,
-    keys: EpochKeys,
+    /// Made of the secret when something is to be sealed.
+    keys: Option<Box<SealingKeys>>,
     epoch: u64,
     /// The number of the epoch's first packet.
     since: u64,
@@ -118,14 +124,17 @@ impl Sealer {
     /// Seals with the keys derived from `secret`, a [`send`](super::LinkSecrets::send) secret.
     #[must_use]
     pub fn new(secret: &[u8; KEY_LEN]) -> Self {
-        let secret = Secret::new(secret);
         Self {
-            header: secret.header(),
-            keys: secret.epoch(0),
-            secret,
+            secret: Secret::new(secret),
+            keys: None,
             epoch: 0,
             since: 0,
         }
+    }
+
+    /// Keeps no more than the secret until something is to be sealed again.
+    pub fn rest(&mut self) {
+        self.keys = None;
     }
 
     /// The epoch of the packets that are sealed now; the header tells its lowest two bits (PKT-6).
@@ -145,7 +154,9 @@ impl Sealer {
     pub fn advance(&mut self, number: u64) {
         self.epoch += 1;
         self.since = number;
-        self.keys = self.secret.epoch(self.epoch);
+        if let Some(keys) = &mut self.keys {
+            keys.current = self.secret.epoch(self.epoch);
+        }
     }
 
     /// Seals the packet with that number at the end of `out`: `out[header_start..]` is the plain
@@ -158,7 +169,13 @@ impl Sealer {
     /// If the header is not in `out`, or, with debug assertions, if it tells another epoch, or
     /// `number` is past the limit of [`exhausted`](Self::exhausted) and its reserve: wrong local
     /// calls.
-    pub fn seal(&self, number: u64, out: &mut Vec<u8>, header_start: usize, number_offset: usize) {
+    pub fn seal(
+        &mut self,
+        number: u64,
+        out: &mut Vec<u8>,
+        header_start: usize,
+        number_offset: usize,
+    ) {
         let sealed = number.saturating_sub(self.since);
         debug_assert!(sealed < SEALED_MAX, "the link must have closed (KEY-4)");
         debug_assert_eq!(
@@ -169,19 +186,24 @@ impl Sealer {
         let frames = number_offset + number_len;
         pad_for_sample(out, number_offset);
 
+        let (secret, epoch) = (&self.secret, self.epoch);
+        let keys = self.keys.get_or_insert_with(|| {
+            let (header, current) = (secret.header(), secret.epoch(epoch));
+            Box::new(SealingKeys { header, current })
+        });
         let (header, payload) = out.split_at_mut(frames);
-        let tag = self
-            .keys
+        let tag = keys
+            .current
             .aead
             .seal_in_place_separate_tag(
-                self.keys.nonce(number),
+                keys.current.nonce(number),
                 Aad::from(&header[header_start..]),
                 payload,
             )
             .expect("a datagram is far below the AEAD's length limit");
         out.extend_from_slice(tag.as_ref());
 
-        let mask = self
+        let mask = keys
             .header
             .mask(out, number_offset)
             .expect("four bytes and the tag hold the sample");
@@ -225,17 +247,34 @@ pub enum OpenError {
     Authentication,
 }
 
+/// What an [`Opener`] works with: all of it made of its secret.
+struct OpeningKeys {
+    header: HeaderKey,
+    /// The keys of the opener's epoch.
+    current: EpochKeys,
+    /// Those of the one before, from the first datagram on that claims to be of it (KEY-7).
+    previous: Option<Box<EpochKeys>>,
+    /// Those of the one after, likewise.
+    next: Option<Box<EpochKeys>>,
+}
+
+impl OpeningKeys {
+    fn new(secret: &Secret, epoch: u64) -> Self {
+        Self {
+            header: secret.header(),
+            current: secret.epoch(epoch),
+            previous: None,
+            next: None,
+        }
+    }
+}
+
 /// Opens the packets of one direction, each once.
 pub struct Opener {
     secret: Secret,
-    header: HeaderKey,
+    /// Made of the secret when something is to be opened.
+    keys: Option<Box<OpeningKeys>>,
     epoch: u64,
-    /// The keys of that epoch.
-    current: EpochKeys,
-    /// Those of the one before, if there was one (KEY-7).
-    previous: Option<Box<EpochKeys>>,
-    /// Those of the one after, from the first datagram on that claims to be of it (KEY-7).
-    next: Option<Box<EpochKeys>>,
     window: ReplayWindow,
     forged: u64,
 }
@@ -244,17 +283,19 @@ impl Opener {
     /// Opens with the keys derived from `secret`, a [`receive`](super::LinkSecrets::receive) secret.
     #[must_use]
     pub fn new(secret: &[u8; KEY_LEN]) -> Self {
-        let secret = Secret::new(secret);
         Self {
-            header: secret.header(),
+            secret: Secret::new(secret),
+            keys: None,
             epoch: 0,
-            current: secret.epoch(0),
-            previous: None,
-            next: None,
-            secret,
             window: ReplayWindow::new(),
             forged: 0,
         }
+    }
+
+    /// Keeps no more than the secret, and which numbers were seen, until something is to be opened
+    /// again.
+    pub fn rest(&mut self) {
+        self.keys = None;
     }
 
     /// The largest packet number that has decrypted.
@@ -286,6 +327,8 @@ impl Opener {
     pub fn open(&mut self, mut datagram: BytesMut, cid_len: usize) -> Result<Opened, OpenError> {
         let number_offset = 1 + cid_len;
         let mask = self
+            .ready()
+            .0
             .header
             .mask(&datagram, number_offset)
             .ok_or(OpenError::TooShort)?;
@@ -322,32 +365,39 @@ impl Opener {
             Ok(Age::Current)
         } else if is(self.epoch + 1) {
             Ok(Age::Next)
-        } else if self.previous.is_some() && is(self.epoch.wrapping_sub(1)) {
+        } else if self.epoch.checked_sub(1).is_some_and(is) {
             Ok(Age::Previous)
         } else {
             Err(OpenError::Epoch)
         }
     }
 
-    /// The keys of that age. Those of the next epoch are derived when they are first asked for, and
-    /// kept: a stranger who sends their bits costs that once.
+    /// What it works with, and what more of that is made of.
+    fn ready(&mut self) -> (&mut OpeningKeys, &Secret) {
+        let (secret, epoch) = (&self.secret, self.epoch);
+        let make = || Box::new(OpeningKeys::new(secret, epoch));
+        (self.keys.get_or_insert_with(make), secret)
+    }
+
+    /// The keys of that age. Those of another epoch than the present one are derived when they are
+    /// first asked for, and kept: a stranger who sends their bits costs that once.
     fn keys(&mut self, age: Age) -> &EpochKeys {
-        match (age, &self.previous) {
-            (Age::Previous, Some(previous)) => previous,
-            (Age::Current | Age::Previous, _) => &self.current,
-            (Age::Next, _) => {
-                let (secret, epoch) = (&self.secret, self.epoch + 1);
-                self.next
-                    .get_or_insert_with(|| Box::new(secret.epoch(epoch)))
-            }
+        let epoch = self.epoch;
+        let (keys, secret) = self.ready();
+        let derived = |epoch| Box::new(secret.epoch(epoch));
+        match age {
+            Age::Current => &keys.current,
+            Age::Previous => keys.previous.get_or_insert_with(|| derived(epoch - 1)),
+            Age::Next => keys.next.get_or_insert_with(|| derived(epoch + 1)),
         }
     }
 
     /// A packet of the next epoch has decrypted, so the peer is there (KEY-7).
     fn follow(&mut self) {
-        if let Some(next) = self.next.take() {
-            let current = core::mem::replace(&mut self.current, *next);
-            self.previous = Some(Box::new(current));
+        let (keys, _) = self.ready();
+        if let Some(next) = keys.next.take() {
+            let current = core::mem::replace(&mut keys.current, *next);
+            keys.previous = Some(Box::new(current));
             self.epoch += 1;
         }
     }

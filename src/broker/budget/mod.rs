@@ -163,7 +163,7 @@ impl Broker {
         };
         let wait = code.wait().unwrap_or_default();
         let session = self.sessions.get_mut(&id);
-        let Some(seat) = session.and_then(|session| session.seats.get_mut(&channel)) else {
+        let Some(seat) = session.and_then(|session| session.seats.get_mut(channel)) else {
             return false;
         };
         match (what, &mut seat.stage) {

@@ -9,7 +9,7 @@ use crate::chat::AUTHORS_MAX;
 fn held(pump: &Pump) -> (usize, usize, Pace) {
     let device = pump.nodes[2].identity.device();
     let session = &pump.broker.sessions[&pump.broker.devices[&device]];
-    let Some(SeatStage::In(cursor)) = session.seats.get(&1).map(|seat| &seat.stage) else {
+    let Some(SeatStage::In(cursor)) = session.seats.get(1).map(|seat| &seat.stage) else {
         panic!("not in the lobby");
     };
     let fetched = match &cursor.place {

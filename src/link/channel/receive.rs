@@ -96,6 +96,15 @@ impl ReceiveChannels {
         self.may_grow = may_grow;
     }
 
+    /// Keeps no memory for what once waited for its turn: the link rests. An empty map has a node still.
+    pub(in crate::link) fn release(&mut self) {
+        for channel in &mut self.channels {
+            if channel.waiting.is_empty() {
+                channel.waiting = BTreeMap::new();
+            }
+        }
+    }
+
     /// The next credit that the peer is to be told of, and its channel, if it is a channel's (CRD-3).
     pub(in crate::link) fn credit_due(&self) -> Option<(Option<u8>, Frame)> {
         if let Some(limit) = self.credit.due() {

@@ -232,12 +232,10 @@ impl SendChannels {
         }
     }
 
-    /// Keeps no memory for what channels once had to send that have nothing now: the link rests.
+    /// Keeps no memory for what channels once had to send: the link rests.
     pub(in crate::link) fn release(&mut self) {
         for channel in &mut self.channels {
-            if channel.messages.is_empty() && channel.messages.capacity() > 0 {
-                channel.messages = VecDeque::new();
-            }
+            channel.messages.shrink_to_fit();
         }
     }
 

@@ -124,7 +124,7 @@ fn fragments_that_disagree_close_the_link() {
 fn reserved_bits_close_the_link() {
     let now = Timestamp::from_millis(1);
     let mut link = Link::new(config(Side::Broker, 1), now);
-    let sealer = Sealer::new(&SEND);
+    let mut sealer = Sealer::new(&SEND);
     let mut out = vec![0b1000_0101];
     out.extend_from_slice(&BROKER_CID);
     out.extend_from_slice(&[0, 0, 1, 1]);

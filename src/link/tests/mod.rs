@@ -35,7 +35,7 @@ use super::{
     Care, CloseCode, CongestionControl, DropReason, Link, LinkConfig, LinkEvent, LossEstimate,
     Reason, SendError, Side,
 };
-use crate::rng::SeededRng;
+use crate::rng::{SeededRng, SparseRng};
 use crate::secure::{LinkSecrets, Sealer};
 use crate::time::Timestamp;
 use crate::transmit::Path;
@@ -271,7 +271,7 @@ impl Pair {
                 end.link.poll_timeout().is_none_or(|deadline| {
                     matches!(
                         deadline.reason,
-                        Reason::Keepalive | Reason::Idle | Reason::Path
+                        Reason::Keepalive | Reason::Idle | Reason::Path | Reason::Rest
                     )
                 })
             };
@@ -486,7 +486,7 @@ impl Forger {
             Side::Node => (SEND, &BROKER_CID[..]),
             Side::Broker => (RECEIVE, &NODE_CID[..]),
         };
-        let rng = SeededRng::new([9; 32]);
+        let rng = SparseRng::new([9; 32]);
         Self {
             envelope: Envelope::new(
                 Sealer::new(&key),

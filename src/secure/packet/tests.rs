@@ -126,6 +126,32 @@ fn seal_in_epoch(epoch: u64, number: u64) -> Vec<u8> {
     out
 }
 
+/// KEY-1, KEY-7: what rests makes its keys again, of all epochs that it may need, and has forgotten
+/// nothing that it has seen.
+#[test]
+fn keys_that_were_given_up_are_made_again() {
+    let mut opener = Opener::new(&SECRET);
+    for (number, epoch) in [(0, 0), (1, 1), (2, 0), (3, 2), (4, 1), (5, 3)] {
+        let datagram = seal_in_epoch(epoch, number);
+        opener.rest();
+        assert_eq!(open(&mut opener, &datagram).unwrap().number, number);
+        opener.rest();
+        assert_eq!(open(&mut opener, &datagram), Err(OpenError::Replay));
+    }
+    let mut sealer = Sealer::new(&SECRET);
+    sealer.advance(0);
+    for number in 6..9 {
+        let mut out = Vec::new();
+        let header = DataHeader::new(&CID, number, Some(0)).in_epoch(sealer.epoch());
+        let number_offset = header.encode(&mut out);
+        out.extend_from_slice(&[PING; 8]);
+        sealer.seal(number, &mut out, 0, number_offset);
+        assert_eq!(out, seal_in_epoch(1, number));
+        sealer.rest();
+    }
+    assert!(size_of::<Opener>() + size_of::<Sealer>() < 300);
+}
+
 /// KEY-1: each epoch has keys of its own, and its number in them is in decimal.
 #[test]
 fn the_keys_of_an_epoch_come_from_its_number() {
