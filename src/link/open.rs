@@ -510,7 +510,7 @@ impl Open {
     /// When nothing will have happened for so long that it rests.
     fn rest_due(&self) -> Option<Timestamp> {
         let due = (self.spoke_at + RESTS_AFTER).max(self.last_heard + RESTS_AFTER_HEARING);
-        (!self.is_resting && !self.unacknowledged()).then_some(due)
+        (!self.is_resting && self.unacked_since.is_none()).then_some(due)
     }
 
     /// Sets every timer from the state, so that the earliest is always the true one.
