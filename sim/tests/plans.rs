@@ -45,6 +45,13 @@ fn packets_of_the_life_before_do_not_replace_the_node_that_lives() {
     keeps_every_promise("packets_of_the_life_before_come_after_a_node_has_signed_in_again");
 }
 
+/// RUM-10: a node went on in a second restored history before it was shown a line of the first, and from
+/// the time of its place in that one: the checker expected it to go on from what it was shown last.
+#[test]
+fn a_history_of_which_nothing_was_shown_is_left_at_the_place_in_it() {
+    keeps_every_promise("a_broker_is_restored_twice_while_its_clock_is_slow");
+}
+
 /// HST-1, HST-3: on the next link the line named was one that the node had got meanwhile, the page
 /// began later than on the first, and the reader was shown both parts with a hole between them.
 #[test]

@@ -73,9 +73,12 @@ impl Checker for ExactlyOnceInTheApplication {
             Observation::Fork(life, room) => {
                 let key = (*life, room.clone());
                 self.joined_at.remove(&key);
-                if let Some(last) = self.last.remove(&key) {
-                    self.forked_after.insert(key, last.stored_at_ms);
-                }
+                match self.last.remove(&key) {
+                    Some(last) => self.forked_after.insert(key, last.stored_at_ms),
+                    // A history that was left before anything of it was shown: its node goes on from
+                    // where it came in there, and not from what it had been shown before.
+                    None => self.forked_after.remove(&key),
+                };
                 Ok(())
             }
             Observation::Shown {
