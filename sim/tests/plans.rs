@@ -59,6 +59,13 @@ fn a_page_that_is_cut_off_goes_on_without_a_hole() {
     keeps_every_promise("a_page_is_cut_off_that_ends_before_a_line_yet_to_come");
 }
 
+/// HST-4: between two reads of a page the room's policy withheld the rest of it, and its reader took the
+/// page for one that a liar had cut off.
+#[test]
+fn a_page_is_told_to_its_end_whatever_the_policy_becomes() {
+    keeps_every_promise("a_page_is_read_while_the_policy_becomes_stricter");
+}
+
 /// PRS-1, DEV-9: the last link that an account had in a room was one that had been silent for longer than
 /// the one that had ended before, and the grace was counted from that.
 #[test]

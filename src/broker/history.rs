@@ -108,6 +108,11 @@ impl Broker {
         let op = StorageOp::History {
             room: name.clone(),
             account: session.account,
+            has_begun: session
+                .seats
+                .get(channel)
+                .and_then(|seat| seat.pages.front())
+                .is_some_and(|page| page.count > 0),
             from,
             before,
             lines_max: BATCH_LINES_MAX,

@@ -179,12 +179,14 @@ pub enum StorageOp {
         bytes_max: usize,
     },
     /// Read lines for somebody who asks for earlier ones (HST-1): nothing that the room's policy withholds
-    /// from them (RUM-16), and nothing for whom is no member.
+    /// from them (RUM-16), and nothing for whom is no member, unless they have the beginning already.
     History {
         /// From which room.
         room: RoomName,
         /// For whom.
         account: AccountKey,
+        /// Whether it was given what comes before these, and so is given the rest (HST-4).
+        has_begun: bool,
         /// The first line wanted.
         from: u64,
         /// No line from this one on.

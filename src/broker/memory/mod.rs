@@ -257,13 +257,17 @@ impl MemoryStore {
             StorageOp::History {
                 room,
                 account,
+                has_begun,
                 from,
                 before,
                 lines_max,
                 bytes_max,
             } => {
                 let log = self.rooms.get(&room);
-                let first = log.map_or(1, |log| log.first_allowed(account));
+                let first = match has_begun {
+                    true => 1,
+                    false => log.map_or(1, |log| log.first_allowed(account)),
+                };
                 let from = from.max(first);
                 let lines = log.map(|log| log.read(from, before, lines_max, bytes_max));
                 StorageOutcome::Past {

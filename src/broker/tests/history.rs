@@ -186,6 +186,34 @@ fn a_page_survives_an_outage_and_a_failing_store() {
     assert_eq!(ends, [(600, true)]);
 }
 
+/// HST-4: what the policy comes to be while a page is read does not cut it in two. Its reader took a page
+/// that ended early for a lie, and hung up.
+#[test]
+fn a_page_that_has_begun_is_told_to_its_end() {
+    let mut pump = with_history(600);
+    ask(&mut pump, 1, 0, 600);
+    pump.store_stalled = true;
+    pump.run_ms(LATENCY_MS * 2);
+    let client = &mut pump.nodes[0].client;
+    let policy = HistoryPolicy::SinceJoin;
+    client.set_policy(&lobby(), policy, 1, pump.now).unwrap();
+    pump.run_ms(LATENCY_MS * 2);
+    pump.resume_store();
+    pump.run_ms(5_000);
+    assert_eq!(pump.nodes[1].end(), None);
+    let (seqs, ends) = pages(&pump, 1);
+    assert_eq!(seqs, (2..=601).collect::<Vec<u64>>());
+    assert_eq!(ends, [(600, true)]);
+    ask(&mut pump, 1, 0, 600);
+    pump.run_ms(5_000);
+    let (_, ends) = pages(&pump, 1);
+    assert_eq!(
+        ends.last(),
+        Some(&(0, false)),
+        "the next one is another matter"
+    );
+}
+
 /// HST-2, LIF-4.
 #[test]
 fn who_asks_for_too_many_pages_at_once_loses_its_link() {

@@ -296,6 +296,7 @@ impl Tables {
             StorageOp::History {
                 room,
                 account,
+                has_begun,
                 from,
                 before,
                 lines_max,
@@ -305,7 +306,10 @@ impl Tables {
                     let lines = Vec::new();
                     return Ok(StorageOutcome::Past { first: 1, lines });
                 };
-                let first = room.first_allowed(connection, account)?;
+                let first = match has_begun {
+                    true => 1,
+                    false => room.first_allowed(connection, account)?,
+                };
                 let span = Span {
                     from: from.max(first),
                     before,

@@ -63,6 +63,7 @@ fn history(store: &mut MemoryStore, byte: u8) -> (u64, Vec<u64>) {
     let op = StorageOp::History {
         room: lobby(),
         account: who(byte).0,
+        has_begun: false,
         from: 1,
         before: 10,
         lines_max: 100,
@@ -120,6 +121,7 @@ fn a_page_of_history_ends_where_it_was_asked_to() {
         let op = StorageOp::History {
             room: lobby(),
             account: who(1).0,
+            has_begun: false,
             from,
             before,
             lines_max,

@@ -150,6 +150,7 @@ impl Known {
             19 => StorageOp::History {
                 room,
                 account,
+                has_begun: ask.now_ms % 4 == 0,
                 from: ask.a,
                 before: ask.a + ask.b,
                 lines_max: 5,
