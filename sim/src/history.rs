@@ -406,7 +406,18 @@ impl History {
         }
     }
 
-    /// The client's account goes on with another device, and what waits (JRN-4).
+    /// So much waits in the journal of a client whose device is about to be another one. If that was
+    /// revoked, it cannot know whether that was stored (JRN-11).
+    pub fn leave_behind(&mut self, client: usize, waiting: BTreeSet<(RoomName, u64)>) {
+        let (account, device) = self.keys[client];
+        if self.revoked.contains(&device) {
+            let waiting = waiting.into_iter();
+            let waiting = waiting.map(|(room, at_ms)| (account, room, at_ms));
+            self.unconfirmed.extend(waiting);
+        }
+    }
+
+    /// The client's account goes on with another device, and what waits (JRN-4, DEV-6).
     pub fn succeed_device(&mut self, client: usize, device: DeviceKey) {
         self.succeeded.insert(self.keys[client].1);
         self.change_device(client, device);
@@ -520,11 +531,7 @@ impl History {
                 self.revoked.insert(*device);
             }
             Observation::LeftBehind(life, waiting) => {
-                let account = self.keys[life.client].0;
-                let is_revoked = self.revoked.contains(&self.device(life.client));
-                let waiting = waiting.iter().filter(|_| is_revoked);
-                let waiting = waiting.map(|(room, at_ms)| (account, room.clone(), *at_ms));
-                self.unconfirmed.extend(waiting);
+                self.leave_behind(life.client, waiting.clone());
             }
             Observation::Entered {
                 log,

@@ -66,6 +66,26 @@ fn a_page_is_told_to_its_end_whatever_the_policy_becomes() {
     keeps_every_promise("a_page_is_read_while_the_policy_becomes_stricter");
 }
 
+/// JRN-9, DLV-4: what was given up as the room was left came back with the journal, behind what was typed
+/// after it. The checker did not expect that.
+#[test]
+fn a_restored_journal_goes_on_with_what_was_given_up_since() {
+    keeps_every_promise("a_journal_is_restored_to_before_its_room_was_left");
+}
+
+/// The checker took what somebody had been let read of one history for lost with another one.
+#[test]
+fn who_sleeps_through_two_histories_is_shown_what_it_was_sent_of_the_first() {
+    keeps_every_promise("a_new_log_is_restored_while_somebody_sleeps");
+}
+
+/// JRN-11: whether its last line was stored the node could not know. The checker asked only nodes that
+/// were alive when their devices were revoked.
+#[test]
+fn who_is_revoked_while_dead_may_repeat_its_last_line() {
+    keeps_every_promise("a_node_is_killed_and_then_its_device_is_revoked");
+}
+
 /// PRS-1, DEV-9: the last link that an account had in a room was one that had been silent for longer than
 /// the one that had ended before, and the grace was counted from that.
 #[test]

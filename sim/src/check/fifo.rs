@@ -97,7 +97,10 @@ impl Checker for Fifo {
             let mut skipped = from..index;
             skipped.all(|i| self.refusable.contains(&(life.client, room.clone(), i)))
         };
-        let is_late = before.is_some_and(|(_, last)| index <= last);
+        // JRN-9: a journal of before brings back what was given up with the room since.
+        let has_come_back = history.restored.contains(&life.client)
+            && history.leaving.contains(&(line.account, room.clone()));
+        let is_late = !has_come_back && before.is_some_and(|(_, last)| index <= last);
         if is_late || expected.is_some_and(|from| from > index || !skips_refused(from)) {
             return Err(format!(
                 "{} line {} is number {index} of client {}, after {:?}",

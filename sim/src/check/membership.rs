@@ -41,6 +41,8 @@ struct Fold {
 /// The lines that somebody may read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Grant {
+    /// Of which history.
+    log: LogId,
     from: u64,
     /// The last one, once the account has left.
     to: Option<u64>,
@@ -178,7 +180,8 @@ impl Membership {
             for ((_, room), grants) in grants {
                 let lost = history.lost.get(&(log, room.clone()));
                 let tail = lost.and_then(|lost| Some(lost.last()?.len() as u64));
-                for grant in grants.iter_mut().filter(|_| tail.is_some()) {
+                let lost = grants.iter_mut().filter(|grant| grant.log == log);
+                for grant in lost {
                     grant.to = grant.to.or(tail);
                 }
             }
@@ -243,7 +246,11 @@ impl Membership {
             &mut self.pages
         };
         let grants = grants.entry((client, room.clone())).or_default();
-        let grant = Grant { from, to: None };
+        let grant = Grant {
+            log,
+            from,
+            to: None,
+        };
         if !grants.contains(&grant) {
             grants.push(grant);
         }

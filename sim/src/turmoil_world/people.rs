@@ -310,8 +310,10 @@ impl Person {
         let mut shared = self.state.lock();
         let device = identity.device();
         if shared.record.history.device(self.client) != device {
+            let history = &mut shared.record.history;
+            history.leave_behind(self.client, waiting(&lock(&self.kept)));
+            history.succeed_device(self.client, device);
             lock(&self.kept).change_device();
-            shared.record.history.succeed_device(self.client, device);
             shared.identities[self.client] = identity.clone();
             self.identity = identity;
         }

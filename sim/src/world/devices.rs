@@ -4,6 +4,7 @@ use tertulia::secure::PublicKey;
 use tertulia::time::Timestamp;
 use tertulia::transmit::Path;
 
+use super::outputs::waiting;
 use super::{Event, World, broker_address};
 use crate::errands::{self, Change, Errands, Parties};
 use crate::fate::Direction;
@@ -76,7 +77,9 @@ impl World {
                 Change::Linked(identity) => {
                     let history = &mut self.record.history;
                     if history.device(client) != identity.device() {
+                        let waiting = waiting(&self.nodes[client].journal);
                         let device = self.nodes[client].link_again(*identity);
+                        history.leave_behind(client, waiting);
                         history.succeed_device(client, device);
                     }
                     self.start_node(client);
