@@ -144,8 +144,9 @@ pub enum Observation {
     Noticed(Life, RoomName, NoticeEvent, String),
     /// The node says that what was typed is stored.
     Stored(Life, RoomName, u64, u64),
-    /// The node says that what was typed will never be stored, and why.
-    NotStored(Life, RoomName, u64, Refusal),
+    /// The node says that what was typed will never be stored, and why; or may have been all the same
+    /// (PUB-10).
+    NotStored(Life, RoomName, u64, (Refusal, bool)),
     /// The node says who has what was typed.
     Delivered(Life, RoomName, u64, Delivered),
     /// Somebody asks for so many lines before one.

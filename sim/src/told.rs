@@ -41,8 +41,12 @@ pub(crate) fn told(life: Life, event: ClientEvent) -> ControlFlow<Observation, C
         } => Observation::Noticed(life, room, event, name.as_str().to_owned()),
         ClientEvent::Stored { handle, room, seq } => Observation::Stored(life, room, handle, seq),
         ClientEvent::NotStored {
-            handle, room, code, ..
-        } => Observation::NotStored(life, room, handle, code),
+            handle,
+            room,
+            code,
+            may_be_stored,
+            ..
+        } => Observation::NotStored(life, room, handle, (code, may_be_stored)),
         event => return ControlFlow::Continue(event),
     })
 }

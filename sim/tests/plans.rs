@@ -86,6 +86,18 @@ fn who_is_revoked_while_dead_may_repeat_its_last_line() {
     keeps_every_promise("a_node_is_killed_and_then_its_device_is_revoked");
 }
 
+/// STA-1: the other device never had the line. The checker asked only about devices that had lost nothing.
+#[test]
+fn a_line_is_not_delivered_by_a_journal_that_was_lost() {
+    keeps_every_promise("one_of_two_devices_loses_its_journal_while_somebody_watches");
+}
+
+/// JRN-11, PUB-10: what waited was stored as another device's, of which neither was told.
+#[test]
+fn who_leaves_with_what_a_revoked_device_had_sent_is_told_that_it_is_not_stored() {
+    keeps_every_promise("an_account_leaves_with_what_a_revoked_device_had_sent");
+}
+
 /// PRS-1, DEV-9: the last link that an account had in a room was one that had been silent for longer than
 /// the one that had ended before, and the grace was counted from that.
 #[test]

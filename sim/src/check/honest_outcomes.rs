@@ -56,10 +56,14 @@ impl Checker for HonestOutcomes {
                     room.as_str()
                 ))
             }
-            Observation::NotStored(life, room, handle, code) => {
+            Observation::NotStored(life, room, handle, (code, may_be_stored)) => {
                 if *code == Refusal::NotAdmitted && may_be_refused(*life, *handle, history) {
                     self.told.insert((*life, *handle), 0);
-                    return self.refuse(*life, *handle, history);
+                    // PUB-10: it does not claim to know.
+                    return match may_be_stored {
+                        true => Ok(()),
+                        false => self.refuse(*life, *handle, history),
+                    };
                 }
                 Err(format!(
                     "client {} says that {handle} is refused in {}: {code}",
@@ -112,8 +116,11 @@ impl HonestOutcomes {
         let is_it = |line: &&Line| {
             is_typed(line.kind) && line.account == account && line.typed_at_ms == *typed_at_ms
         };
+        let key = (account, room.clone(), *typed_at_ms);
+        // JRN-11: another device had sent it, and was revoked before it was told.
         if let Some(line) = lines.iter().find(is_it)
             && !history.outdated.contains(&account)
+            && !history.unconfirmed.contains(&key)
         {
             return Err(format!(
                 "client {} says that {handle} is refused, and it is line {} of {}",
@@ -122,7 +129,6 @@ impl HonestOutcomes {
                 room.as_str()
             ));
         }
-        let key = (account, room.clone(), *typed_at_ms);
         self.refused.insert(key);
         Ok(())
     }

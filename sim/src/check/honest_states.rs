@@ -215,9 +215,10 @@ fn who_have(history: &History, log: LogId, room: &RoomName, seq: u64) -> BTreeSe
     let living = history.alive.iter();
     let have = living.filter_map(|(client, (life, _))| {
         let account = history.keys[*client].0;
-        // Who has lost what it had does not report it.
-        let has_lost =
-            history.restored.contains(client) || history.retired.values().any(|of| *of == account);
+        // Who has lost what it had does not report it, and another device of its need not have it.
+        let mut restored = history.restored.iter();
+        let has_lost = restored.any(|client| history.keys[*client].0 == account)
+            || history.retired.values().any(|of| *of == account);
         let is_in = history.joined.contains(&(*life, room.clone()));
         let journaled = history.journaled.get(&(log, room.clone(), account));
         let has = journaled.is_some_and(|lines| lines.contains(&seq));
