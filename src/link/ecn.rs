@@ -12,13 +12,13 @@ use crate::wire::EcnCounts;
 const TRIED: u64 = 10;
 /// So many marked packets in a row may be acknowledged without counts on a path that is tried, where a
 /// receiver tells at once, and on one that is proven (ECN-4).
-const SILENT_TRIED_MAX: u8 = 16;
-const SILENT_PROVEN_MAX: u8 = 250;
+const SILENT_TRIED_MAX: u16 = 16;
+const SILENT_PROVEN_MAX: u16 = 600;
 
 /// A receiver tells its counts for each of the first so many marked packets (ECN-2).
 const TOLD_FIRST: u64 = 4;
 /// And then for each so many (ECN-2): to tell always would cost a chat one byte in a hundred.
-const TOLD_EVERY: u64 = 64;
+const TOLD_EVERY: u64 = 128;
 /// It tells them in so many acknowledgements, lest they are lost (ECN-2); the usual ones in fewer.
 const TOLD_TIMES: u8 = 4;
 const USUAL_TOLD_TIMES: u8 = 2;
@@ -44,7 +44,7 @@ pub(super) struct EcnPath {
     acked: u64,
     lost: u8,
     /// How many of them were acknowledged since the peer last told its counts.
-    silent: u8,
+    silent: u16,
     /// How many datagrams went marked, in all.
     sent: u64,
     /// What the peer told last.
@@ -80,7 +80,7 @@ impl EcnPath {
     /// and tells counts or not. Says whether more packets were marked on their way (ECN-3, ECN-4).
     pub(super) fn on_ack(&mut self, newly_acked: u64, counts: Option<EcnCounts>) -> bool {
         self.acked += newly_acked;
-        let newly_acked = u8::try_from(newly_acked).unwrap_or(u8::MAX);
+        let newly_acked = u16::try_from(newly_acked).unwrap_or(u16::MAX);
         self.silent = self.silent.saturating_add(newly_acked);
         let Some(counts) = counts else {
             let most = match self.trust {
@@ -296,19 +296,19 @@ mod tests {
         seen.on_packet(Ecn::NotEct);
         assert_eq!(seen.counts(), None);
         let mut told = Vec::new();
-        for number in 1..=100 {
+        for number in 1..=150 {
             seen.on_packet(if number == 50 { Ecn::Ce } else { Ecn::Ect0 });
             if seen.counts().is_some() {
                 told.push(number);
             }
             seen.on_told();
         }
-        let expected: Vec<u64> = [1..=7, 50..=53, 64..=65].into_iter().flatten().collect();
+        let expected: Vec<u64> = [1..=7, 50..=53, 128..=129].into_iter().flatten().collect();
         assert_eq!(told, expected);
         assert_eq!(
             seen.counts,
             EcnCounts {
-                ect0: 99,
+                ect0: 149,
                 ect1: 0,
                 ce: 1
             }
