@@ -150,7 +150,7 @@ impl Known {
             19 => StorageOp::History {
                 room,
                 account,
-                has_begun: ask.now_ms % 4 == 0,
+                has_begun: ask.now_ms.is_multiple_of(4),
                 from: ask.a,
                 before: ask.a + ask.b,
                 lines_max: 5,
